@@ -1,0 +1,222 @@
+//! What one proxy should have: finished resources by type, and the trait through which streams get them.
+//!
+//! A resource is encoded once, named by the hash of its canonical bytes, and shared by every snapshot that holds it.
+//! Snapshots are persistent maps: the next one costs what changed, and the difference between two is found by pointer.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use sha2::{Digest, Sha256};
+
+use crate::model::ProxyId;
+
+/// The Envoy resource types that are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResourceType {
+    /// Certificates and trusted roots (SDS).
+    Secret,
+    /// Clusters (CDS).
+    Cluster,
+    /// Load assignments (EDS).
+    Endpoint,
+    /// Listeners (LDS).
+    Listener,
+    /// Route configurations (RDS).
+    Route,
+}
+
+impl ResourceType {
+    /// Every type, in the order in which additions reach Envoy (xds-protocol, R34).
+    pub const ALL: [ResourceType; 5] = [
+        ResourceType::Secret,
+        ResourceType::Cluster,
+        ResourceType::Endpoint,
+        ResourceType::Listener,
+        ResourceType::Route,
+    ];
+
+    /// The type URL of its messages.
+    pub const fn type_url(self) -> &'static str {
+        match self {
+            ResourceType::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+            ResourceType::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+            ResourceType::Endpoint => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+            ResourceType::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
+            ResourceType::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        }
+    }
+
+    /// The type with this URL.
+    pub fn from_type_url(url: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.type_url() == url)
+    }
+
+    /// The short name that people use, such as `CDS`.
+    pub const fn short_name(self) -> &'static str {
+        match self {
+            ResourceType::Secret => "SDS",
+            ResourceType::Cluster => "CDS",
+            ResourceType::Endpoint => "EDS",
+            ResourceType::Listener => "LDS",
+            ResourceType::Route => "RDS",
+        }
+    }
+
+    /// True for the types that Envoy asks for without names.
+    pub const fn is_wildcard(self) -> bool {
+        matches!(self, ResourceType::Cluster | ResourceType::Listener)
+    }
+}
+
+impl fmt::Display for ResourceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.short_name())
+    }
+}
+
+/// The first eight bytes of SHA-256 over canonical content, written as 16 hexadecimal digits (design, section 8).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version([u8; 8]);
+
+impl Version {
+    /// The version of this content.
+    pub fn of(canonical: &[u8]) -> Self {
+        let digest = Sha256::digest(canonical);
+        let mut head = [0; 8];
+        head.copy_from_slice(&digest[..8]);
+        Self(head)
+    }
+
+    /// The version that is written like this; `None` for anything else, such as what another control plane sent.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != 16 || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            return None;
+        }
+        u64::from_str_radix(text, 16).ok().map(|value| Self(value.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One finished resource, shared by all proxies that hold it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// The name inside the message and outside of it.
+    pub name: Arc<str>,
+    /// Hash of `body`.
+    pub version: Version,
+    /// Canonical encoding of the message itself (the `value` of its `Any`, not the `Any`).
+    pub body: Bytes,
+    /// Names of resources this one leads to, sorted: for a listener or route the clusters, for a cluster that takes its
+    /// endpoints from EDS its own name.
+    pub references: Box<[Arc<str>]>,
+}
+
+impl Resource {
+    /// A resource with its version.
+    pub fn new(name: &str, canonical: Bytes, references: impl IntoIterator<Item = Arc<str>>) -> Self {
+        let mut references: Vec<_> = references.into_iter().collect();
+        references.sort_unstable();
+        references.dedup();
+        Self {
+            name: Arc::from(name),
+            version: Version::of(&canonical),
+            body: canonical,
+            references: references.into_boxed_slice(),
+        }
+    }
+}
+
+/// The resources of one type, by name.
+pub type ResourceSet = imbl::OrdMap<Arc<str>, Arc<Resource>>;
+
+/// Everything that one proxy should have.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    sets: [ResourceSet; 5],
+}
+
+impl Snapshot {
+    /// The resources of one type.
+    pub fn get(&self, kind: ResourceType) -> &ResourceSet {
+        &self.sets[kind as usize]
+    }
+
+    /// The resources of one type, to change.
+    pub fn get_mut(&mut self, kind: ResourceType) -> &mut ResourceSet {
+        &mut self.sets[kind as usize]
+    }
+
+    /// Adds or replaces a resource.
+    pub fn insert(&mut self, kind: ResourceType, resource: Arc<Resource>) {
+        self.get_mut(kind).insert(resource.name.clone(), resource);
+    }
+}
+
+/// What a stream tells about a resource version it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Feedback {
+    /// A stream for the proxy opened; the text is Envoy's version as it says it.
+    Connected {
+        /// Such as `1.40.0`; empty if the client does not say.
+        user_agent_version: String,
+    },
+    /// Envoy took everything it was sent of this type.
+    Acked {
+        /// The type.
+        kind: ResourceType,
+    },
+    /// Envoy refused a response.
+    Nacked {
+        /// The type.
+        kind: ResourceType,
+        /// Names and versions that the response carried.
+        resources: Vec<(Arc<str>, Version)>,
+        /// Envoy's reason, cut to a bounded length.
+        message: String,
+    },
+    /// The stream ended.
+    Disconnected,
+}
+
+/// Where streams get snapshots from. The engine fulfils it.
+pub trait SnapshotSource: Send + Sync + 'static {
+    /// The snapshots of a proxy, the current one first and then each newer one; a slow reader misses older ones.
+    ///
+    /// Nothing comes while the proxy is not registered; the stream goes on and yields once it is. It never ends by
+    /// itself except when the process stops.
+    fn watch(&self, proxy: &ProxyId) -> BoxStream<'static, Arc<Snapshot>>;
+
+    /// Takes note of what the stream with this number told about a proxy.
+    fn report(&self, proxy: &ProxyId, stream: u64, feedback: Feedback);
+
+    /// The proxy that a client means by its node's id and metadata, with this process's values for what it left out.
+    fn identify(&self, id: &str, datacenter: &str, partition: &str, node: &str) -> ProxyId;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_reads_back_as_it_was_written() {
+        let version = Version::of(b"content");
+
+        assert_eq!(Version::parse(&version.to_string()), Some(version));
+        for other in ["", "0123", "0123456789ABCDEF", "0123456789abcdef0", "x123456789abcdef"] {
+            assert_eq!(Version::parse(other), None, "{other}");
+        }
+    }
+}

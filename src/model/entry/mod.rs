@@ -1,0 +1,213 @@
+//! Config entries: settings of the mesh that belong to no single instance.
+//!
+//! One file per kind, each with its struct, `normalize` and `validate`. Entries are global across federated datacenters
+//! and live in one partition. What was stored is read back unchanged, apart from documented normalisations.
+
+mod exported_services;
+mod mesh;
+mod proxy_defaults;
+mod service_defaults;
+mod service_resolver;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+pub use exported_services::{Consumer, ExportedService, ExportedServices};
+pub use mesh::{Mesh, MeshHttp, MeshPeering, MeshTls, MeshTransparentProxy, TlsDirection};
+pub use proxy_defaults::ProxyDefaults;
+pub use service_defaults::{
+    Destination, PassiveHealthCheck, ServiceDefaults, UpstreamConfig, UpstreamConfiguration, UpstreamLimits,
+};
+pub use service_resolver::{
+    CookieConfig, Failover, FailoverTarget, HashPolicy, LeastRequestConfig, LoadBalancer, Redirect, RingHashConfig,
+    ServiceResolver, Subset,
+};
+
+use super::{Namespace, Partition, Problems, ServiceName};
+
+/// The kinds of config entries that are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EntryKind {
+    /// Defaults of every proxy.
+    #[serde(rename = "proxy-defaults")]
+    ProxyDefaults,
+    /// Settings of one service and of what it calls.
+    #[serde(rename = "service-defaults")]
+    ServiceDefaults,
+    /// Where a service's name leads.
+    #[serde(rename = "service-resolver")]
+    ServiceResolver,
+    /// What other partitions and peers may reach.
+    #[serde(rename = "exported-services")]
+    ExportedServices,
+    /// Settings of the whole mesh.
+    #[serde(rename = "mesh")]
+    Mesh,
+}
+
+impl EntryKind {
+    /// Every kind, sorted by name.
+    pub const ALL: [EntryKind; 5] = [
+        EntryKind::ExportedServices,
+        EntryKind::Mesh,
+        EntryKind::ProxyDefaults,
+        EntryKind::ServiceDefaults,
+        EntryKind::ServiceResolver,
+    ];
+
+    /// The kind as it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            EntryKind::ProxyDefaults => "proxy-defaults",
+            EntryKind::ServiceDefaults => "service-defaults",
+            EntryKind::ServiceResolver => "service-resolver",
+            EntryKind::ExportedServices => "exported-services",
+            EntryKind::Mesh => "mesh",
+        }
+    }
+
+    /// The kind with this name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl fmt::Display for EntryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What identifies an entry.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryKey {
+    /// Its kind.
+    pub kind: EntryKind,
+    /// Its name with its tenancy. Kinds that belong to a partition have the namespace `default`.
+    pub name: ServiceName,
+}
+
+impl fmt::Display for EntryKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+/// A config entry of any kind.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ConfigEntry {
+    /// Defaults of every proxy.
+    ProxyDefaults(ProxyDefaults),
+    /// Settings of one service.
+    ServiceDefaults(ServiceDefaults),
+    /// Where a service's name leads.
+    ServiceResolver(ServiceResolver),
+    /// What others may reach.
+    ExportedServices(ExportedServices),
+    /// Settings of the whole mesh.
+    Mesh(Mesh),
+}
+
+/// Applies one expression to whichever entry it is.
+macro_rules! each {
+    ($entry:expr, $inner:ident => $body:expr) => {
+        match $entry {
+            ConfigEntry::ProxyDefaults($inner) => $body,
+            ConfigEntry::ServiceDefaults($inner) => $body,
+            ConfigEntry::ServiceResolver($inner) => $body,
+            ConfigEntry::ExportedServices($inner) => $body,
+            ConfigEntry::Mesh($inner) => $body,
+        }
+    };
+}
+
+impl ConfigEntry {
+    /// Its kind.
+    pub fn kind(&self) -> EntryKind {
+        match self {
+            ConfigEntry::ProxyDefaults(_) => EntryKind::ProxyDefaults,
+            ConfigEntry::ServiceDefaults(_) => EntryKind::ServiceDefaults,
+            ConfigEntry::ServiceResolver(_) => EntryKind::ServiceResolver,
+            ConfigEntry::ExportedServices(_) => EntryKind::ExportedServices,
+            ConfigEntry::Mesh(_) => EntryKind::Mesh,
+        }
+    }
+
+    /// What identifies it. Meaningful after `normalize`.
+    pub fn key(&self) -> EntryKey {
+        let name = match self {
+            ConfigEntry::ProxyDefaults(entry) => ServiceName::new(&entry.partition, &Namespace::default(), &entry.name),
+            ConfigEntry::ServiceDefaults(entry) => ServiceName::new(&entry.partition, &entry.namespace, &entry.name),
+            ConfigEntry::ServiceResolver(entry) => ServiceName::new(&entry.partition, &entry.namespace, &entry.name),
+            ConfigEntry::ExportedServices(entry) => {
+                ServiceName::new(&entry.partition, &Namespace::default(), &entry.name)
+            }
+            ConfigEntry::Mesh(entry) => ServiceName::new(&entry.partition, &Namespace::default(), mesh::NAME),
+        };
+        EntryKey { kind: self.kind(), name }
+    }
+
+    /// Puts the entry into `partition` and `namespace` where it names none itself, and into its canonical form.
+    pub fn normalize(&mut self, partition: &Partition, namespace: &Namespace) {
+        each!(self, entry => {
+            if entry.partition.is_default() {
+                entry.partition = partition.clone();
+            }
+        });
+        match self {
+            ConfigEntry::ProxyDefaults(entry) => entry.normalize(),
+            ConfigEntry::ServiceDefaults(entry) => entry.normalize(namespace),
+            ConfigEntry::ServiceResolver(entry) => entry.normalize(namespace),
+            ConfigEntry::ExportedServices(entry) => entry.normalize(),
+            ConfigEntry::Mesh(_) => {}
+        }
+    }
+
+    /// Every broken rule (contract 6, `http-api.md` 2.6.2).
+    pub fn validate(&self) -> Problems {
+        let mut problems = Problems::default();
+        validate_meta(each!(self, entry => &entry.meta), &mut problems);
+        each!(self, entry => entry.validate(&mut problems));
+        problems
+    }
+}
+
+impl Serialize for ConfigEntry {
+    /// The entry as an object with its `Kind`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct WithKind<'a, T> {
+            #[serde(rename = "Kind")]
+            kind: EntryKind,
+            #[serde(flatten)]
+            entry: &'a T,
+        }
+        each!(self, entry => WithKind { kind: self.kind(), entry }.serialize(serializer))
+    }
+}
+
+fn validate_meta(meta: &BTreeMap<String, String>, problems: &mut Problems) {
+    if meta.len() > 64 {
+        problems.rule("Meta", format!("{} pairs, at most 64 are allowed", meta.len()));
+    }
+    for (key, value) in meta {
+        if key.is_empty() || key.len() > 128 {
+            problems.rule(format!("Meta.{key}"), "a key has 1 to 128 bytes");
+        }
+        if value.len() > 512 {
+            problems.rule(format!("Meta.{key}"), "a value has at most 512 bytes");
+        }
+    }
+}
+
+/// A name that SNIs are made of: required, without a wildcard, and without characters that would change the meaning of
+/// a joined name.
+fn validate_service_name(name: &str, path: &str, problems: &mut Problems) {
+    if name.is_empty() {
+        problems.rule(path, "a name is required");
+    } else if name == "*" {
+        problems.rule(path, "a wildcard is not allowed here");
+    }
+}

@@ -1,0 +1,41 @@
+//! The nouns of the mesh and their rules: names, registrations, checks and config entries.
+//!
+//! Everything here is a plain value in Consul's words. A value is built by `codec` (or a test), made canonical by
+//! `normalize`, and judged by `validate`, which returns every problem at once with the path of the field.
+
+mod address;
+mod check;
+mod duration;
+pub mod entry;
+mod gateway_mode;
+mod names;
+mod node;
+mod problem;
+mod proxy;
+mod service;
+mod sidecar;
+mod sni;
+mod spiffe;
+
+pub use address::{AddressForm, SocketEndpoint, instance_address};
+pub use check::{Check, CheckDefinition, CheckKind, CheckStatus};
+pub use duration::GoDuration;
+pub use entry::{ConfigEntry, EntryKey, EntryKind};
+pub use gateway_mode::{GatewayMode, MeshGateway};
+pub use names::{
+    CheckId, Datacenter, Namespace, NodeName, Partition, PeerName, Place, ProxyId, ServiceId, ServiceKey, ServiceName,
+};
+pub use node::Node;
+pub use problem::{Problem, ProblemKind, Problems};
+pub use proxy::{
+    AccessLogs, DestinationType, Expose, ExposePath, OpaqueConfig, Proxy, ProxyMode, TransparentProxy, Upstream,
+};
+pub use service::{Connect, Locality, Service, ServiceAddress, ServiceDefinition, ServiceKind, Weights};
+pub use sidecar::{SidecarPorts, expand_sidecar};
+pub use sni::{datacenter_sni, service_sni};
+pub use spiffe::{SpiffeId, TrustDomain};
+
+/// True for the value a field has when nobody set it; such fields are left out of what is stored and shown.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
