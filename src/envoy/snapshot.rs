@@ -10,8 +10,6 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use sha2::{Digest, Sha256};
 
-use crate::model::ProxyId;
-
 /// The Envoy resource types that are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceType {
@@ -191,19 +189,31 @@ pub enum Feedback {
     Disconnected,
 }
 
+/// What a client says about itself in the first request of a stream. Empty means "not said".
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct NodeIdentity {
+    /// `node.id`: the service ID of the proxy.
+    pub id: Arc<str>,
+    /// `node.metadata.datacenter`.
+    pub datacenter: Arc<str>,
+    /// `node.metadata.partition`.
+    pub partition: Arc<str>,
+    /// `node.metadata.namespace`.
+    pub namespace: Arc<str>,
+    /// `node.metadata.node_name`: the catalog node that the proxy is registered on.
+    pub node_name: Arc<str>,
+}
+
 /// Where streams get snapshots from. The engine fulfils it.
 pub trait SnapshotSource: Send + Sync + 'static {
     /// The snapshots of a proxy, the current one first and then each newer one; a slow reader misses older ones.
     ///
     /// Nothing comes while the proxy is not registered; the stream goes on and yields once it is. It never ends by
     /// itself except when the process stops.
-    fn watch(&self, proxy: &ProxyId) -> BoxStream<'static, Arc<Snapshot>>;
+    fn watch(&self, node: &NodeIdentity) -> BoxStream<'static, Arc<Snapshot>>;
 
-    /// Takes note of what the stream with this number told about a proxy.
-    fn report(&self, proxy: &ProxyId, stream: u64, feedback: Feedback);
-
-    /// The proxy that a client means by its node's id and metadata, with this process's values for what it left out.
-    fn identify(&self, id: &str, datacenter: &str, partition: &str, node: &str) -> ProxyId;
+    /// Takes note of what the stream with this number told about its proxy.
+    fn report(&self, node: &NodeIdentity, stream: u64, feedback: Feedback);
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// The name of the partition and of the namespace that everything belongs to unless it says otherwise.
-pub const DEFAULT: &str = "default";
+pub(super) const DEFAULT: &str = "default";
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, empty means $default:expr) => {
