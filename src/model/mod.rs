@@ -4,6 +4,7 @@
 //! `normalize`, and judged by `validate`, which returns every problem at once with the path of the field.
 
 mod address;
+mod certificate;
 mod check;
 mod duration;
 pub mod entry;
@@ -18,12 +19,14 @@ mod sni;
 mod spiffe;
 
 pub use address::{AddressForm, SocketEndpoint, instance_address};
+pub use certificate::{Leaf, PrivateKey, Root};
 pub use check::{Check, CheckDefinition, CheckKind, CheckStatus};
 pub use duration::GoDuration;
 pub use entry::{ConfigEntry, EntryKey, EntryKind};
 pub use gateway_mode::{GatewayMode, MeshGateway};
 pub use names::{
-    CheckId, Datacenter, Namespace, NodeName, Partition, PeerName, Place, ProxyId, ServiceId, ServiceKey, ServiceName,
+    CheckId, Datacenter, InstanceId, Namespace, NodeName, Partition, PeerName, Place, ServiceId, ServiceKey,
+    ServiceName,
 };
 pub use node::Node;
 pub use problem::{Problem, ProblemKind, Problems};

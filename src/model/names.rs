@@ -22,6 +22,11 @@ macro_rules! name {
                 &self.0
             }
 
+            /// A name that sorts before every other, for ranges. No input can produce it where empty has a default.
+            pub fn lowest() -> Self {
+                Self(Arc::from(""))
+            }
+
             /// True for the value that an unset field has.
             pub fn is_default(&self) -> bool {
                 &*self.0 == $default
@@ -118,6 +123,11 @@ impl ServiceName {
         Self { partition: partition.clone(), namespace: namespace.clone(), name: Arc::from(name) }
     }
 
+    /// A name that sorts before every other one of `partition`, for ranges.
+    pub fn lowest(partition: &Partition) -> Self {
+        Self { partition: partition.clone(), namespace: Namespace::lowest(), name: Arc::from("") }
+    }
+
     /// A service of the default partition and namespace.
     pub fn in_default(name: &str) -> Self {
         Self { partition: Partition::default(), namespace: Namespace::default(), name: Arc::from(name) }
@@ -178,9 +188,9 @@ impl fmt::Display for Place {
     }
 }
 
-/// What identifies a service instance in the catalog, and so also the proxy that an ADS stream belongs to.
+/// What identifies a service instance in the catalog; for a sidecar or gateway also the owner of an ADS stream.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ProxyId {
+pub struct InstanceId {
     /// Where it runs.
     pub place: Place,
     /// The catalog node it is registered on.
@@ -189,7 +199,7 @@ pub struct ProxyId {
     pub id: ServiceId,
 }
 
-impl fmt::Display for ProxyId {
+impl fmt::Display for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.place, self.node, self.id)
     }

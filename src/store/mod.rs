@@ -1,1 +1,35 @@
-//! (written next)
+//! The truth: registrations, config entries and certificates, one immutable [`View`] per commit.
+//!
+//! **Problem.** Writers must not lose what they were told is stored, readers must never wait, and whoever depends on the
+//! state must learn exactly which part of it changed.
+//!
+//! **Invariant.** A write is acknowledged after it is durable; what a reader sees is the state after some commit, whole.
+//! Every commit that changes something raises the [`Index`] by one and stamps the [`Key`]s that it touched.
+//!
+//! ```text
+//! Write ─► writer thread: condition · apply to a draft View · guard ─► Backend (one sync for all that wait)
+//!                                                                          │
+//!                         readers ◄─ View (index N, keys with the commit that last changed them) ◄┘
+//! ```
+
+mod apply;
+mod backend;
+mod embedded;
+mod error;
+mod key;
+mod reader;
+mod row;
+mod view;
+mod writer;
+
+pub use backend::{Backend, Batch, Loaded, Memory};
+pub use embedded::Embedded;
+pub use error::StoreError;
+pub use key::Key;
+pub use reader::Reader;
+pub use row::{CheckKey, NodeKey, Op, Stored};
+pub use view::{Instance, View};
+pub use writer::{Condition, Guard, Outcome, Store, Write};
+
+/// The store's commit counter.
+pub type Index = u64;

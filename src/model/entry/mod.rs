@@ -165,6 +165,21 @@ impl ConfigEntry {
         }
     }
 
+    /// The entry that `Serialize` wrote.
+    ///
+    /// # Errors
+    /// What does not fit the kind, as serde says it. Input of users goes through `codec`, which says more.
+    pub fn from_stored(mut value: serde_json::Value) -> Result<Self, serde_json::Error> {
+        let kind = value.as_object_mut().and_then(|object| object.remove("Kind")).unwrap_or_default();
+        Ok(match serde_json::from_value(kind)? {
+            EntryKind::ProxyDefaults => Self::ProxyDefaults(serde_json::from_value(value)?),
+            EntryKind::ServiceDefaults => Self::ServiceDefaults(serde_json::from_value(value)?),
+            EntryKind::ServiceResolver => Self::ServiceResolver(serde_json::from_value(value)?),
+            EntryKind::ExportedServices => Self::ExportedServices(serde_json::from_value(value)?),
+            EntryKind::Mesh => Self::Mesh(serde_json::from_value(value)?),
+        })
+    }
+
     /// Every broken rule (contract 6, `http-api.md` 2.6.2).
     pub fn validate(&self) -> Problems {
         let mut problems = Problems::default();

@@ -1,0 +1,389 @@
+//! Operations on a draft [`View`]: tables, indexes, changed keys and the rows to make durable, kept in step.
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{CheckKey, Index, Key, NodeKey, Op, StoreError, Stored, View};
+use crate::model::{
+    Check, CheckId, ConfigEntry, EntryKey, InstanceId, Leaf, Node, Place, Root, Service, ServiceId, ServiceKey,
+    ServiceKind, SpiffeId,
+};
+
+/// The rows that a draft changed, as the backend keeps them.
+pub(super) type RowChanges = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// A view that is being made, at the index of its commit.
+pub(super) struct Draft {
+    pub(super) view: View,
+    pub(super) rows: RowChanges,
+    at: Index,
+}
+
+/// A row as the backend keeps it.
+#[derive(Serialize, Deserialize)]
+struct Record<T> {
+    /// The node, for rows whose value does not say it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    at: Option<NodeKey>,
+    create: Index,
+    modify: Index,
+    value: T,
+}
+
+/// The tables, by the first byte of a row's key.
+mod tag {
+    pub(super) const NODE: u8 = b'n';
+    pub(super) const SERVICE: u8 = b's';
+    pub(super) const CHECK: u8 = b'c';
+    pub(super) const ENTRY: u8 = b'e';
+    pub(super) const ROOT: u8 = b'r';
+    pub(super) const LEAF: u8 = b'l';
+}
+
+fn row_key(tag: u8, key: &impl Serialize) -> Vec<u8> {
+    let mut bytes = vec![tag];
+    bytes.extend(serde_json::to_vec(key).expect("keys are strings and structs of strings"));
+    bytes
+}
+
+fn entry_row_key(key: &EntryKey) -> Vec<u8> {
+    row_key(tag::ENTRY, &(key.kind, &key.name))
+}
+
+fn row_value<T: Serialize>(at: Option<&NodeKey>, row: &Stored<T>) -> Vec<u8> {
+    let record = Record { at: at.cloned(), create: row.create_index, modify: row.modify_index, value: &*row.value };
+    serde_json::to_vec(&record).expect("model values have string keys and finite numbers")
+}
+
+/// Puts `value` into a table unless the same is there already; returns the new row.
+fn put<K: Ord + Clone, T: PartialEq>(
+    table: &mut OrdMap<K, Stored<T>>,
+    key: &K,
+    value: T,
+    at: Index,
+) -> Option<Stored<T>> {
+    let create_index = match table.get(key) {
+        Some(old) if *old.value == value => return None,
+        Some(old) => old.create_index,
+        None => at,
+    };
+    let row = Stored { value: Arc::new(value), create_index, modify_index: at };
+    table.insert(key.clone(), row.clone());
+    Some(row)
+}
+
+fn index<K: Ord + Clone, V: Ord + Clone>(table: &mut OrdMap<K, OrdSet<V>>, key: K, value: V) -> bool {
+    let set = table.entry(key).or_default();
+    let is_first = set.is_empty();
+    set.insert(value);
+    is_first
+}
+
+fn unindex<K: Ord + Clone, V: Ord + Clone>(table: &mut OrdMap<K, OrdSet<V>>, key: &K, value: &V) -> bool {
+    let Some(set) = table.get_mut(key) else { return false };
+    set.remove(value);
+    let was_last = set.is_empty();
+    if was_last {
+        table.remove(key);
+    }
+    was_last
+}
+
+impl Draft {
+    /// A draft of the commit after `view`.
+    pub(super) fn after(view: View) -> Self {
+        let at = view.index + 1;
+        Self { view, rows: Vec::new(), at }
+    }
+
+    /// Applies one operation. What changes nothing leaves no trace.
+    pub(super) fn apply(&mut self, op: Op) {
+        match op {
+            Op::PutNode(node) => self.put_node(node),
+            Op::DeleteNode(key) => self.delete_node(&key),
+            Op::PutService(node, service) => self.put_service(&node, service),
+            Op::DeleteService(id) => self.delete_service(&id),
+            Op::PutCheck(check) => self.put_check(check),
+            Op::DeleteCheck(key) => self.delete_check(&key),
+            Op::PutEntry(entry) => self.put_entry(entry),
+            Op::DeleteEntry(key) => self.delete_entry(&key),
+            Op::PutRoot(root) => self.put_root(root),
+            Op::PutLeaf(leaf) => self.put_leaf(leaf),
+            Op::DeleteLeaf(identity) => self.delete_leaf(&identity),
+        }
+    }
+
+    /// True if some operation changed something.
+    pub(super) fn is_changed(&self) -> bool {
+        !self.rows.is_empty()
+    }
+
+    /// The view of the commit, if anything changed.
+    pub(super) fn finish(mut self) -> (View, RowChanges) {
+        if self.is_changed() {
+            self.view.index = self.at;
+        }
+        (self.view, self.rows)
+    }
+
+    fn touch(&mut self, key: Key) {
+        self.view.changed.insert(key, self.at);
+    }
+
+    fn put_node(&mut self, node: Node) {
+        let key = NodeKey { place: node.place(), node: node.node.clone() };
+        let is_new = !self.view.nodes.contains_key(&key);
+        let Some(row) = put(&mut self.view.nodes, &key, node, self.at) else { return };
+        self.rows.push((row_key(tag::NODE, &key), Some(row_value(None, &row))));
+        if is_new {
+            self.touch_places(&key.place);
+        }
+        self.touch_node(&key);
+    }
+
+    fn delete_node(&mut self, key: &NodeKey) {
+        let services: Vec<_> = self.view.services_on(key).map(|row| key.instance(&row.value.id)).collect();
+        for id in services {
+            self.delete_service(&id);
+        }
+        let checks: Vec<_> = self.view.checks_on(key).map(|row| CheckKey::of(&row.value)).collect();
+        for check in checks {
+            self.delete_check(&check);
+        }
+        if self.view.nodes.remove(key).is_some() {
+            self.rows.push((row_key(tag::NODE, key), None));
+            self.touch_places(&key.place);
+            self.touch_node(key);
+        }
+    }
+
+    fn touch_places(&mut self, place: &Place) {
+        self.touch(Key::Datacenters);
+        self.touch(Key::Partitions(place.datacenter.clone()));
+    }
+
+    /// A node's address and checks are part of everything on it.
+    fn touch_node(&mut self, key: &NodeKey) {
+        self.touch(Key::Nodes(key.place.clone()));
+        self.touch(Key::Node(key.place.clone(), key.node.clone()));
+        let services: Vec<_> = self.view.services_on(key).map(|row| row.value.clone()).collect();
+        for service in services {
+            self.touch_instance(&key.place, &service);
+        }
+    }
+
+    /// Whoever lists the instance, with its node and checks.
+    fn touch_instance(&mut self, place: &Place, service: &Service) {
+        self.touch(Key::Service(named(place, service)));
+        if let Some(key) = destination(place, service) {
+            self.touch(Key::Endpoints(key));
+        }
+        if service.kind == ServiceKind::MeshGateway {
+            self.touch(Key::Gateways(place.clone()));
+        }
+    }
+
+    fn put_service(&mut self, node: &NodeKey, service: Service) {
+        let id = node.instance(&service.id);
+        let old = self.view.services.get(&id).cloned();
+        let Some(row) = put(&mut self.view.services, &id, service, self.at) else { return };
+        if let Some(old) = &old {
+            self.unindex_service(&id, &old.value);
+        }
+        self.rows.push((row_key(tag::SERVICE, &id), Some(row_value(Some(node), &row))));
+        self.index_service(&id, &row.value);
+        if old.is_none_or(|old| old.value.tags != row.value.tags) {
+            self.touch(Key::ServiceNames(id.place.clone()));
+        }
+    }
+
+    fn index_service(&mut self, id: &InstanceId, service: &Service) {
+        if index(&mut self.view.by_name, named(&id.place, service), id.clone()) {
+            self.touch(Key::ServiceNames(id.place.clone()));
+        }
+        if let Some(key) = destination(&id.place, service)
+            && index(&mut self.view.by_destination, key, id.clone())
+        {
+            self.touch(Key::MeshServiceNames(id.place.clone()));
+        }
+        if service.kind == ServiceKind::MeshGateway {
+            index(&mut self.view.gateways, id.place.clone(), id.clone());
+        }
+        self.touch(Key::Instance(id.clone()));
+        self.touch(Key::Node(id.place.clone(), id.node.clone()));
+        self.touch_instance(&id.place, service);
+    }
+
+    fn unindex_service(&mut self, id: &InstanceId, service: &Service) {
+        if unindex(&mut self.view.by_name, &named(&id.place, service), id) {
+            self.touch(Key::ServiceNames(id.place.clone()));
+        }
+        if let Some(key) = destination(&id.place, service)
+            && unindex(&mut self.view.by_destination, &key, id)
+        {
+            self.touch(Key::MeshServiceNames(id.place.clone()));
+        }
+        if service.kind == ServiceKind::MeshGateway {
+            unindex(&mut self.view.gateways, &id.place, id);
+        }
+        self.touch_instance(&id.place, service);
+    }
+
+    fn delete_service(&mut self, id: &InstanceId) {
+        let checks: Vec<_> = self.view.checks_of(id).map(|row| CheckKey::of(&row.value)).collect();
+        for check in checks {
+            self.delete_check(&check);
+        }
+        let Some(old) = self.view.services.remove(id) else { return };
+        self.rows.push((row_key(tag::SERVICE, id), None));
+        self.unindex_service(id, &old.value);
+        self.touch(Key::Instance(id.clone()));
+        self.touch(Key::Node(id.place.clone(), id.node.clone()));
+        self.touch(Key::ServiceNames(id.place.clone()));
+    }
+
+    fn put_check(&mut self, check: Check) {
+        let key = CheckKey::of(&check);
+        let old = self.view.checks.get(&key).cloned();
+        let Some(row) = put(&mut self.view.checks, &key, check, self.at) else { return };
+        self.rows.push((row_key(tag::CHECK, &key), Some(row_value(None, &row))));
+        if let Some(old) = old {
+            self.unindex_check(&key, &old.value.service_id);
+        }
+        index(&mut self.view.checks_of, key.node.instance(&row.value.service_id), key.check.clone());
+        self.touch_check(&key, &row.value.service_id);
+    }
+
+    fn delete_check(&mut self, key: &CheckKey) {
+        let Some(old) = self.view.checks.remove(key) else { return };
+        self.rows.push((row_key(tag::CHECK, key), None));
+        self.unindex_check(key, &old.value.service_id);
+    }
+
+    fn unindex_check(&mut self, key: &CheckKey, service: &ServiceId) {
+        unindex::<InstanceId, CheckId>(&mut self.view.checks_of, &key.node.instance(service), &key.check);
+        self.touch_check(key, service);
+    }
+
+    fn touch_check(&mut self, key: &CheckKey, service: &ServiceId) {
+        self.touch(Key::Node(key.node.place.clone(), key.node.node.clone()));
+        if service.as_str().is_empty() {
+            self.touch_node(&key.node);
+        } else if let Some(row) = self.view.services.get(&key.node.instance(service)).cloned() {
+            self.touch_instance(&key.node.place, &row.value);
+        }
+    }
+
+    fn put_entry(&mut self, entry: ConfigEntry) {
+        let key = entry.key();
+        if let Some(row) = put(&mut self.view.entries, &key, entry, self.at) {
+            self.rows.push((entry_row_key(&key), Some(row_value(None, &row))));
+            self.touch_entry(key);
+        }
+    }
+
+    fn delete_entry(&mut self, key: &EntryKey) {
+        if self.view.entries.remove(key).is_some() {
+            self.rows.push((entry_row_key(key), None));
+            self.touch_entry(key.clone());
+        }
+    }
+
+    fn touch_entry(&mut self, key: EntryKey) {
+        self.touch(Key::Entries(key.kind, key.name.partition.clone()));
+        self.touch(Key::Entry(key));
+    }
+
+    fn put_root(&mut self, root: Root) {
+        let key = root.id.clone();
+        if let Some(row) = put(&mut self.view.roots, &key, root, self.at) {
+            self.rows.push((row_key(tag::ROOT, &key), Some(row_value(None, &row))));
+            self.touch(Key::Roots);
+        }
+    }
+
+    fn put_leaf(&mut self, leaf: Leaf) {
+        let identity = leaf.identity.clone();
+        if let Some(row) = put(&mut self.view.leaves, &identity, leaf, self.at) {
+            self.rows.push((row_key(tag::LEAF, &identity), Some(row_value(None, &row))));
+            self.touch(Key::Leaf(identity));
+        }
+    }
+
+    fn delete_leaf(&mut self, identity: &SpiffeId) {
+        if self.view.leaves.remove(identity).is_some() {
+            self.rows.push((row_key(tag::LEAF, identity), None));
+            self.touch(Key::Leaf(identity.clone()));
+        }
+    }
+}
+
+fn named(place: &Place, service: &Service) -> ServiceKey {
+    ServiceKey { datacenter: place.datacenter.clone(), service: service.full_name() }
+}
+
+fn destination(place: &Place, service: &Service) -> Option<ServiceKey> {
+    service.mesh_destination().map(|service| ServiceKey { datacenter: place.datacenter.clone(), service })
+}
+
+/// The view that these rows make.
+///
+/// # Errors
+/// A row that cannot be read, by its key. None is skipped: a store with less than it was told is no store.
+pub(super) fn load(at: Index, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<View, StoreError> {
+    let mut draft = Draft { view: View { index: at, floor: at, ..View::default() }, rows: Vec::new(), at };
+    for (key, value) in rows {
+        load_row(&mut draft, key, value)
+            .map_err(|source| StoreError::Row { key: String::from_utf8_lossy(key).into_owned(), source })?;
+    }
+    draft.view.changed = OrdMap::new();
+    Ok(draft.view)
+}
+
+fn load_row(draft: &mut Draft, key: &[u8], value: &[u8]) -> Result<(), serde_json::Error> {
+    let unknown = || <serde_json::Error as serde::de::Error>::custom("no table has such a key");
+    match key.first() {
+        Some(&tag::NODE) => {
+            let record: Record<Node> = serde_json::from_slice(value)?;
+            let key = NodeKey { place: record.value.place(), node: record.value.node.clone() };
+            draft.view.nodes.insert(key, stored(record));
+        }
+        Some(&tag::SERVICE) => {
+            let record: Record<Service> = serde_json::from_slice(value)?;
+            let node = record.at.clone().ok_or_else(unknown)?;
+            let id = node.instance(&record.value.id);
+            let row = stored(record);
+            draft.view.services.insert(id.clone(), row.clone());
+            draft.index_service(&id, &row.value);
+        }
+        Some(&tag::CHECK) => {
+            let record: Record<Check> = serde_json::from_slice(value)?;
+            let key = CheckKey::of(&record.value);
+            index(&mut draft.view.checks_of, key.node.instance(&record.value.service_id), key.check.clone());
+            draft.view.checks.insert(key, stored(record));
+        }
+        Some(&tag::ENTRY) => {
+            let Record { create, modify, value, .. } = serde_json::from_slice::<Record<Value>>(value)?;
+            let value = ConfigEntry::from_stored(value)?;
+            let row = Stored { create_index: create, modify_index: modify, value: Arc::new(value) };
+            draft.view.entries.insert(row.value.key(), row);
+        }
+        Some(&tag::ROOT) => {
+            let record: Record<Root> = serde_json::from_slice(value)?;
+            draft.view.roots.insert(record.value.id.clone(), stored(record));
+        }
+        Some(&tag::LEAF) => {
+            let record: Record<Leaf> = serde_json::from_slice(value)?;
+            draft.view.leaves.insert(record.value.identity.clone(), stored(record));
+        }
+        _ => return Err(unknown()),
+    }
+    Ok(())
+}
+
+fn stored<T>(record: Record<T>) -> Stored<T> {
+    Stored { value: Arc::new(record.value), create_index: record.create, modify_index: record.modify }
+}

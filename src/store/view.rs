@@ -1,0 +1,240 @@
+//! The state after one commit.
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+
+use super::{CheckKey, Index, Key, NodeKey, Stored};
+use crate::model::{
+    Check, CheckId, ConfigEntry, Datacenter, EntryKey, InstanceId, Leaf, Node, Partition, Place, Root, Service,
+    ServiceKey, SpiffeId,
+};
+
+/// The state after one commit: tables, their secondary indexes, and the commit that last changed each key.
+///
+/// Cloning costs a reference count for each table.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    pub(super) index: Index,
+    /// No key is older than this: what happened before the store was opened is not known key by key.
+    pub(super) floor: Index,
+    pub(super) nodes: OrdMap<NodeKey, Stored<Node>>,
+    pub(super) services: OrdMap<InstanceId, Stored<Service>>,
+    pub(super) checks: OrdMap<CheckKey, Stored<Check>>,
+    pub(super) entries: OrdMap<EntryKey, Stored<ConfigEntry>>,
+    pub(super) roots: OrdMap<String, Stored<Root>>,
+    pub(super) leaves: OrdMap<SpiffeId, Stored<Leaf>>,
+    /// Instances under their own name.
+    pub(super) by_name: OrdMap<ServiceKey, OrdSet<InstanceId>>,
+    /// Instances that accept mesh traffic for a service.
+    pub(super) by_destination: OrdMap<ServiceKey, OrdSet<InstanceId>>,
+    /// Mesh gateways by place.
+    pub(super) gateways: OrdMap<Place, OrdSet<InstanceId>>,
+    /// Checks by what they judge; the empty service ID stands for the node.
+    pub(super) checks_of: OrdMap<InstanceId, OrdSet<CheckId>>,
+    pub(super) changed: OrdMap<Key, Index>,
+}
+
+/// An instance with the node it is on and the checks that judge it.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// The instance.
+    pub service: Stored<Service>,
+    /// Its node.
+    pub node: Stored<Node>,
+    /// The node's checks, then its own, each sorted by ID.
+    pub checks: Vec<Stored<Check>>,
+}
+
+impl View {
+    /// The commit that made this state.
+    pub fn index(&self) -> Index {
+        self.index
+    }
+
+    /// The last commit that changed this part of the state.
+    pub fn changed_at(&self, key: &Key) -> Index {
+        self.changed.get(key).copied().unwrap_or_default().max(self.floor)
+    }
+
+    /// The keys that differ between `older` and this state, without looking at those that do not.
+    pub fn changed_since<'v>(&'v self, older: &'v View) -> impl Iterator<Item = &'v Key> {
+        older.changed.diff(&self.changed).map(|item| match item {
+            imbl::ordmap::DiffItem::Add(key, _)
+            | imbl::ordmap::DiffItem::Remove(key, _)
+            | imbl::ordmap::DiffItem::Update { new: (key, _), .. } => key,
+        })
+    }
+
+    /// A node.
+    pub fn node(&self, key: &NodeKey) -> Option<&Stored<Node>> {
+        self.nodes.get(key)
+    }
+
+    /// The nodes of a place, sorted.
+    pub fn nodes(&self, place: &Place) -> impl Iterator<Item = &Stored<Node>> {
+        let from = NodeKey::new(place, &crate::model::NodeName::default());
+        self.nodes.range(from..).take_while(move |(key, _)| key.place == *place).map(|(_, row)| row)
+    }
+
+    /// An instance's own row.
+    pub fn service(&self, id: &InstanceId) -> Option<&Stored<Service>> {
+        self.services.get(id)
+    }
+
+    /// The instances on a node, sorted by ID.
+    pub fn services_on(&self, node: &NodeKey) -> impl Iterator<Item = &Stored<Service>> {
+        let from = node.instance(&crate::model::ServiceId::default());
+        let node = node.clone();
+        self.services
+            .range(from..)
+            .take_while(move |(id, _)| id.place == node.place && id.node == node.node)
+            .map(|(_, row)| row)
+    }
+
+    /// Every proxy of every place.
+    pub fn proxies(&self) -> impl Iterator<Item = (&InstanceId, &Stored<Service>)> {
+        self.services.iter().filter(|(_, row)| row.value.is_proxy())
+    }
+
+    /// A check.
+    pub fn check(&self, key: &CheckKey) -> Option<&Stored<Check>> {
+        self.checks.get(key)
+    }
+
+    /// The checks on a node, sorted by ID.
+    pub fn checks_on(&self, node: &NodeKey) -> impl Iterator<Item = &Stored<Check>> {
+        let from = CheckKey { node: node.clone(), check: CheckId::default() };
+        let node = node.clone();
+        self.checks.range(from..).take_while(move |(key, _)| key.node == node).map(|(_, row)| row)
+    }
+
+    /// Every check of every place.
+    pub fn checks(&self) -> impl Iterator<Item = (&CheckKey, &Stored<Check>)> {
+        self.checks.iter()
+    }
+
+    /// The checks that judge exactly this: an instance, or a node if the ID is empty.
+    pub fn checks_of(&self, id: &InstanceId) -> impl Iterator<Item = &Stored<Check>> {
+        let node = NodeKey::new(&id.place, &id.node);
+        self.checks_of
+            .get(id)
+            .into_iter()
+            .flatten()
+            .filter_map(move |check| self.checks.get(&CheckKey { node: node.clone(), check: check.clone() }))
+    }
+
+    /// An instance with its node and checks; `None` if it or its node is gone.
+    pub fn instance(&self, id: &InstanceId) -> Option<Instance> {
+        let node_key = NodeKey::new(&id.place, &id.node);
+        let of_node = node_key.instance(&crate::model::ServiceId::default());
+        Some(Instance {
+            service: self.services.get(id)?.clone(),
+            node: self.nodes.get(&node_key)?.clone(),
+            checks: self.checks_of(&of_node).chain(self.checks_of(id)).cloned().collect(),
+        })
+    }
+
+    fn instances(&self, ids: Option<&OrdSet<InstanceId>>) -> Vec<Instance> {
+        ids.into_iter().flatten().filter_map(|id| self.instance(id)).collect()
+    }
+
+    /// The instances of a service under its own name, sorted by node and ID.
+    pub fn instances_named(&self, service: &ServiceKey) -> Vec<Instance> {
+        self.instances(self.by_name.get(service))
+    }
+
+    /// The instances that accept mesh traffic for a service, sorted by node and ID.
+    pub fn endpoints(&self, service: &ServiceKey) -> Vec<Instance> {
+        self.instances(self.by_destination.get(service))
+    }
+
+    /// The mesh gateways of a place, sorted by node and ID.
+    pub fn mesh_gateways(&self, place: &Place) -> Vec<Instance> {
+        self.instances(self.gateways.get(place))
+    }
+
+    /// The services of a place, sorted.
+    pub fn service_keys(&self, place: &Place) -> impl Iterator<Item = &ServiceKey> {
+        keys_in(&self.by_name, place)
+    }
+
+    /// The services of a place that mesh traffic can reach, sorted.
+    pub fn mesh_service_keys(&self, place: &Place) -> impl Iterator<Item = &ServiceKey> {
+        keys_in(&self.by_destination, place)
+    }
+
+    /// The datacenters with rows, sorted.
+    pub fn datacenters(&self) -> Vec<Datacenter> {
+        let mut found: Vec<_> = self.nodes.keys().map(|key| key.place.datacenter.clone()).collect();
+        found.dedup();
+        found
+    }
+
+    /// The partitions of a datacenter with rows, sorted; always with the default one.
+    pub fn partitions(&self, datacenter: &Datacenter) -> Vec<Partition> {
+        let from = NodeKey {
+            place: Place { datacenter: datacenter.clone(), partition: Partition::default() },
+            node: crate::model::NodeName::default(),
+        };
+        let lowest = NodeKey { place: Place { partition: Partition::lowest(), ..from.place }, ..from };
+        let mut found: Vec<_> = self
+            .nodes
+            .range(lowest..)
+            .take_while(|(key, _)| key.place.datacenter == *datacenter)
+            .map(|(key, _)| key.place.partition.clone())
+            .chain([Partition::default()])
+            .collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// A config entry.
+    pub fn entry(&self, key: &EntryKey) -> Option<&Stored<ConfigEntry>> {
+        self.entries.get(key)
+    }
+
+    /// Every config entry, sorted by kind and name.
+    pub fn entries(&self) -> impl Iterator<Item = (&EntryKey, &Stored<ConfigEntry>)> {
+        self.entries.iter()
+    }
+
+    /// The roots of the CA, the active one first.
+    pub fn roots(&self) -> Vec<&Stored<Root>> {
+        let mut roots: Vec<_> = self.roots.values().collect();
+        roots.sort_by_key(|root| (!root.value.active, root.create_index));
+        roots
+    }
+
+    /// The root that signs.
+    pub fn active_root(&self) -> Option<&Arc<Root>> {
+        self.roots.values().map(|row| &row.value).find(|root| root.active)
+    }
+
+    /// The leaf of an identity.
+    pub fn leaf(&self, identity: &SpiffeId) -> Option<&Stored<Leaf>> {
+        self.leaves.get(identity)
+    }
+
+    /// Every leaf.
+    pub fn leaves(&self) -> impl Iterator<Item = &Stored<Leaf>> {
+        self.leaves.values()
+    }
+}
+
+/// The services of a place. Keys sort by datacenter, partition, namespace, name, so they stand together.
+fn keys_in<'v>(
+    index: &'v OrdMap<ServiceKey, OrdSet<InstanceId>>,
+    place: &Place,
+) -> impl Iterator<Item = &'v ServiceKey> {
+    let place = place.clone();
+    let from = ServiceKey {
+        datacenter: place.datacenter.clone(),
+        service: crate::model::ServiceName::lowest(&place.partition),
+    };
+    index
+        .range(from..)
+        .map(|(key, _)| key)
+        .take_while(move |key| key.datacenter == place.datacenter && key.service.partition == place.partition)
+}

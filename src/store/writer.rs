@@ -1,0 +1,235 @@
+//! The one writer: conditions, drafts, the guard, and one sync for all who wait.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{oneshot, watch};
+
+use super::apply::{Draft, load};
+use super::{Backend, Batch, Index, Op, StoreError, View};
+use crate::model::{EntryKey, Problems};
+
+/// Most writes that share one sync.
+const GROUP: usize = 256;
+
+/// Operations that happen together, under conditions.
+#[derive(Debug, Clone, Default)]
+pub struct Write {
+    /// What must hold; otherwise nothing happens.
+    pub conditions: Vec<Condition>,
+    /// What happens.
+    pub ops: Vec<Op>,
+}
+
+impl From<Vec<Op>> for Write {
+    fn from(ops: Vec<Op>) -> Self {
+        Self { conditions: Vec::new(), ops }
+    }
+}
+
+impl From<Op> for Write {
+    fn from(op: Op) -> Self {
+        vec![op].into()
+    }
+}
+
+/// Something that must hold for a write to happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// The entry was last changed by this commit; 0 means that there is none.
+    EntryAt(EntryKey, Index),
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It changed the state, in this commit.
+    Committed(Index),
+    /// The state already was as it says.
+    Unchanged(Index),
+    /// A condition did not hold.
+    ConditionFailed,
+}
+
+/// Rules across rows: sees the state before, the state that the write would make, and what the write does.
+pub type Guard = Arc<dyn Fn(&View, &View, &[Op]) -> Result<(), Problems> + Send + Sync>;
+
+/// Operations that depend on the state: called with the latest view, inside the critical section.
+type Decide = Box<dyn FnOnce(&View) -> Result<Write, Problems> + Send>;
+
+struct Request {
+    decide: Decide,
+    reply: oneshot::Sender<Result<Outcome, StoreError>>,
+}
+
+/// The handle that everybody shares.
+#[derive(Clone)]
+pub struct Store {
+    requests: SyncSender<Request>,
+    current: Arc<ArcSwap<View>>,
+    changes: watch::Receiver<Arc<View>>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("index", &self.view().index()).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Loads a backend and starts the writer. The writer ends when the last handle is dropped; the join handle tells
+    /// when the backend is closed.
+    ///
+    /// # Errors
+    /// The backend cannot be read, or holds a row that cannot be understood.
+    pub fn open(mut backend: Box<dyn Backend>, guard: Guard) -> Result<(Self, JoinHandle<()>), StoreError> {
+        let loaded = backend.load()?;
+        let view = Arc::new(load(loaded.index, &loaded.rows)?);
+        let current = Arc::new(ArcSwap::new(view.clone()));
+        let (announce, changes) = watch::channel(view);
+        let (requests, inbox) = sync_channel(GROUP);
+        let mut writer = Writer { backend, guard, current: current.clone(), announce };
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run(&inbox))
+            .map_err(|error| StoreError::Backend(Box::new(error)))?;
+        Ok((Self { requests, current, changes }, thread))
+    }
+
+    /// The latest state.
+    pub fn view(&self) -> Arc<View> {
+        self.current.load_full()
+    }
+
+    /// The latest state, and each newer one; a slow receiver misses states in between, never the last.
+    pub fn watch(&self) -> watch::Receiver<Arc<View>> {
+        self.changes.clone()
+    }
+
+    /// Writes, and returns when it is durable and visible.
+    ///
+    /// # Errors
+    /// The guard refuses, the backend fails, or the store is closed. Nothing was changed then.
+    pub async fn write(&self, write: impl Into<Write>) -> Result<Outcome, StoreError> {
+        let write = write.into();
+        self.write_with(move |_| Ok(write)).await
+    }
+
+    /// Like `write`, for operations that depend on the latest state: `decide` is called while nobody else writes.
+    ///
+    /// # Errors
+    /// As for `write`, and what `decide` refuses.
+    pub async fn write_with(
+        &self,
+        decide: impl FnOnce(&View) -> Result<Write, Problems> + Send + 'static,
+    ) -> Result<Outcome, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request { decide: Box::new(decide), reply };
+        if let Err(full) = self.requests.try_send(request) {
+            let request = match full {
+                std::sync::mpsc::TrySendError::Full(request) => request,
+                std::sync::mpsc::TrySendError::Disconnected(_) => return Err(StoreError::Closed),
+            };
+            let requests = self.requests.clone();
+            let sent = tokio::task::spawn_blocking(move || requests.send(request)).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                return Err(StoreError::Closed);
+            }
+        }
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+struct Writer {
+    backend: Box<dyn Backend>,
+    guard: Guard,
+    current: Arc<ArcSwap<View>>,
+    announce: watch::Sender<Arc<View>>,
+}
+
+impl Writer {
+    fn run(&mut self, inbox: &Receiver<Request>) {
+        while let Ok(first) = inbox.recv() {
+            let group = std::iter::once(first).chain(std::iter::from_fn(|| inbox.try_recv().ok())).take(GROUP);
+            self.commit(group.collect());
+        }
+    }
+
+    /// Applies a group in order, each on what the one before made, and makes all of it durable at once.
+    fn commit(&mut self, group: Vec<Request>) {
+        let before = self.current.load_full();
+        let mut view = (*before).clone();
+        let mut batch = Batch::default();
+        let mut answers = Vec::with_capacity(group.len());
+        for request in group {
+            let result = self.draft(&view, request.decide).map(|(outcome, next)| {
+                if let Some((next, rows)) = next {
+                    view = next;
+                    batch.changes.extend(rows);
+                }
+                outcome
+            });
+            answers.push((request.reply, result));
+        }
+        if batch.changes.is_empty() {
+            return answer(answers);
+        }
+        batch.index = view.index();
+        if let Err(error) = self.backend.persist(&batch) {
+            let shared = Arc::new(error);
+            // Those that only read the drafts would be told about a state that never was.
+            let failed = answers.into_iter().map(|(reply, result)| {
+                let lost = || StoreError::Backend(Box::new(SharedError(shared.clone())));
+                (reply, result.and_then(|_| Err(lost())))
+            });
+            return answer(failed.collect());
+        }
+        let view = Arc::new(view);
+        self.current.store(view.clone());
+        self.announce.send_replace(view);
+        answer(answers);
+    }
+
+    #[allow(clippy::type_complexity, reason = "the pair is taken apart by the only caller")]
+    fn draft(
+        &self,
+        view: &View,
+        decide: Decide,
+    ) -> Result<(Outcome, Option<(View, super::apply::RowChanges)>), StoreError> {
+        let write = decide(view).map_err(StoreError::Rejected)?;
+        if !write.conditions.iter().all(|condition| holds(view, condition)) {
+            return Ok((Outcome::ConditionFailed, None));
+        }
+        let mut draft = Draft::after(view.clone());
+        for op in write.ops.iter().cloned() {
+            draft.apply(op);
+        }
+        if !draft.is_changed() {
+            return Ok((Outcome::Unchanged(view.index()), None));
+        }
+        (self.guard)(view, &draft.view, &write.ops).map_err(StoreError::Rejected)?;
+        let (next, rows) = draft.finish();
+        Ok((Outcome::Committed(next.index()), Some((next, rows))))
+    }
+}
+
+/// One backend failure, told to several writers.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct SharedError(Arc<StoreError>);
+
+fn holds(view: &View, condition: &Condition) -> bool {
+    match condition {
+        Condition::EntryAt(key, index) => view.entry(key).map_or(0, |row| row.modify_index) == *index,
+    }
+}
+
+/// A writer that stopped waiting is none of our business.
+fn answer(answers: Vec<(oneshot::Sender<Result<Outcome, StoreError>>, Result<Outcome, StoreError>)>) {
+    for (reply, result) in answers {
+        let _ = reply.send(result);
+    }
+}
