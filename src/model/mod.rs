@@ -4,6 +4,7 @@
 //! `normalize`, and judged by `validate`, which returns every problem at once with the path of the field.
 
 mod address;
+mod catalog;
 mod certificate;
 mod check;
 mod duration;
@@ -19,6 +20,7 @@ mod sni;
 mod spiffe;
 
 pub use address::{AddressForm, SocketEndpoint, instance_address};
+pub use catalog::{CatalogDeregistration, CatalogRegistration};
 pub use certificate::{Leaf, PrivateKey, Root};
 pub use check::{Check, CheckDefinition, CheckKind, CheckStatus};
 pub use duration::GoDuration;
