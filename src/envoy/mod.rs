@@ -1,3 +1,21 @@
 //! `ir` to Envoy's protobuf: one file per resource, the names that two sides must agree on, finished snapshots.
 
+pub mod canonical;
+mod cluster;
+mod descriptors;
+mod endpoint;
+mod http;
+pub mod json;
+mod listener;
+pub mod names;
+mod route;
+mod secret;
 pub mod snapshot;
+mod tls;
+mod wire;
+
+pub use cluster::translate as cluster;
+pub use endpoint::translate as assignment;
+pub use listener::translate as listener;
+pub use route::translate as route;
+pub use secret::{leaf as leaf_secret, roots as roots_secret};

@@ -1,1 +1,34 @@
-//! (written next)
+//! What one proxy must do, as plain sorted values that know neither config entries nor protobuf.
+//!
+//! `resolve` makes them, `envoy` writes them as Envoy's messages. Two equal values lead to equal bytes, and a value
+//! that did not change means that nothing has to be encoded or sent.
+
+mod assignment;
+mod cluster;
+mod http;
+mod listener;
+mod name;
+
+pub use assignment::{Assignment, Endpoint, Health};
+pub use cluster::{
+    Aggregate, CircuitBreaker, Cluster, Discovery, DnsKind, HashField, HashSource, LoadBalancing, OutlierDetection,
+    SocketAddress, TcpKeepalive, UpstreamProtocol, UpstreamTls,
+};
+pub use http::{
+    Codec, ForwardClientCert, HttpConnectionManager, InboundHttp, RouteAction, RouteConfiguration, RouteSource,
+};
+pub use listener::{
+    Bind, Direction, DownstreamTls, Filter, FilterChain, Listener, Rbac, RbacAction, TlsParameters, TlsVersion,
+};
+pub use name::{ClusterName, ListenerName, Stat, UpstreamId};
+
+/// Everything one proxy is told, apart from the endpoints and secrets that it shares with others.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Proxy {
+    /// Its listeners, sorted by name.
+    pub listeners: Vec<Listener>,
+    /// Its clusters, sorted by name.
+    pub clusters: Vec<Cluster>,
+    /// Its route configurations, sorted by name.
+    pub routes: Vec<RouteConfiguration>,
+}

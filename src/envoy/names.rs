@@ -1,0 +1,136 @@
+//! Every name that two Envoy resources, or Envoy and an operator, must agree on (contract 1.4 and 1.6).
+//!
+//! Cluster names are SNIs with `~` between prefixes, which no SNI contains; listener names end with the address, because
+//! Envoy cannot move a listener to another one.
+
+use std::fmt::Write;
+use std::net::Ipv6Addr;
+
+use crate::ir::{Bind, ClusterName, ListenerName, Stat, UpstreamId};
+
+/// Name of the secret that holds a proxy's own certificate and key; the same on every stream, so that clusters can be
+/// shared.
+pub const LEAF_SECRET: &str = "leaf";
+
+/// Name of the secret that holds the roots of the own trust domain.
+pub const ROOTS_SECRET: &str = "roots";
+
+/// Route configuration and virtual host of the inbound side.
+pub const PUBLIC: &str = "public_listener";
+
+/// A cluster's name, which is also that of its load assignment.
+pub fn cluster(name: &ClusterName) -> String {
+    match name {
+        ClusterName::LocalApp => "local_app".to_owned(),
+        ClusterName::Exposed(port) => format!("exposed_cluster_{port}"),
+        ClusterName::Sni(sni) => sni.to_string(),
+        ClusterName::Customised { hash, sni } => format!("{hash}~{sni}"),
+        ClusterName::FailoverLeg { position, parent } => format!("failover-target~{position}~{}", cluster(parent)),
+    }
+}
+
+/// An upstream in listener and route names: `[<ap>/<ns>/]<name>[?dc=<dc>]`.
+pub fn upstream(id: &UpstreamId) -> String {
+    let or_default = |name: &str| if name.is_empty() { "default".to_owned() } else { name.to_owned() };
+    let mut text = String::new();
+    if !(id.partition.is_empty() && id.namespace.is_empty()) {
+        let _ = write!(text, "{}/{}/", or_default(&id.partition), or_default(&id.namespace));
+    }
+    text.push_str(&id.name);
+    if !id.datacenter.is_empty() {
+        let _ = write!(text, "?dc={}", id.datacenter);
+    }
+    text
+}
+
+/// A listener's name: what it is for, and where it listens.
+pub fn listener(name: &ListenerName, bind: &Bind) -> String {
+    let role = match name {
+        ListenerName::Public => PUBLIC.to_owned(),
+        ListenerName::Upstream(id) => upstream(id),
+        ListenerName::ExposedPath(path) => format!("exposed_path_{}", stripped(path)),
+        ListenerName::Gateway(address) => address.to_string(),
+    };
+    match bind {
+        Bind::Tcp(host, port) if host.parse::<Ipv6Addr>().is_ok() => format!("{role}:[{host}]:{port}"),
+        Bind::Tcp(host, port) => format!("{role}:{host}:{port}"),
+        Bind::Pipe(path, _) => format!("{role}:{path}"),
+    }
+}
+
+/// The name of what a filter does, without colons; virtual hosts of inline routes carry it too.
+pub fn filter(stat: &Stat) -> String {
+    match stat {
+        Stat::Public => PUBLIC.to_owned(),
+        Stat::Upstream { service, namespace, partition, datacenter } => {
+            format!("{service}.{namespace}.{partition}.{datacenter}")
+        }
+        Stat::ExposedPath(path, port) => format!("exposed_path_filter_{}_{port}", stripped(path)),
+        Stat::GatewayLocal { listener } => listener.to_string(),
+        Stat::GatewayRemote { listener, place } => format!("{listener}.{place}"),
+    }
+}
+
+/// Envoy's `stat_prefix` for a filter.
+pub fn stat_prefix(stat: &Stat) -> String {
+    let prefix = match stat {
+        Stat::Public | Stat::ExposedPath(..) => "",
+        Stat::Upstream { .. } => "upstream.",
+        Stat::GatewayLocal { .. } => "mesh_gateway_local.",
+        Stat::GatewayRemote { .. } => "mesh_gateway_remote.",
+    };
+    format!("{prefix}{}", filter(stat).replace(':', "_"))
+}
+
+fn stripped(path: &str) -> String {
+    path.chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(partition: &str, datacenter: &str) -> UpstreamId {
+        UpstreamId {
+            partition: partition.into(),
+            namespace: "".into(),
+            name: "api".into(),
+            datacenter: datacenter.into(),
+        }
+    }
+
+    #[test]
+    fn an_upstream_shows_what_is_not_default() {
+        assert_eq!(upstream(&id("", "")), "api");
+        assert_eq!(upstream(&id("", "dc2")), "api?dc=dc2");
+        assert_eq!(upstream(&id("team-a", "")), "team-a/default/api");
+    }
+
+    #[test]
+    fn a_leg_repeats_its_parent() {
+        let parent = ClusterName::Customised { hash: "c225dc1c".into(), sni: "api.default.dc1.internal.T".into() };
+        let leg = ClusterName::FailoverLeg { position: 1, parent: Box::new(parent) };
+
+        assert_eq!(cluster(&leg), "failover-target~1~c225dc1c~api.default.dc1.internal.T");
+    }
+
+    #[test]
+    fn listeners_carry_their_address() {
+        let gateway = ListenerName::Gateway("bar".into());
+        let path = ListenerName::ExposedPath("/health/ready".into());
+
+        assert_eq!(listener(&gateway, &Bind::Tcp("2001:db8::ff".into(), 9999)), "bar:[2001:db8::ff]:9999");
+        assert_eq!(listener(&path, &Bind::Tcp("0.0.0.0".into(), 21500)), "exposed_path_healthready:0.0.0.0:21500");
+        assert_eq!(
+            listener(&ListenerName::Upstream(id("", "")), &Bind::Pipe("/tmp/api.sock".into(), 0)),
+            "api:/tmp/api.sock"
+        );
+    }
+
+    #[test]
+    fn statistics_have_no_colons() {
+        let stat = Stat::GatewayRemote { listener: "a:b".into(), place: "team-a.east".into() };
+
+        assert_eq!(stat_prefix(&stat), "mesh_gateway_remote.a_b.team-a.east");
+    }
+}

@@ -1,0 +1,63 @@
+//! Small conversions into Envoy's own scalar and address messages.
+
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::core::v3::{
+    Address, AggregatedConfigSource, ApiVersion, ConfigSource, Pipe, SocketAddress, address, config_source,
+    socket_address,
+};
+use envoy_types::pb::google::protobuf as wkt;
+
+use crate::ir;
+
+/// A duration.
+pub(super) fn duration(value: Duration) -> wkt::Duration {
+    wkt::Duration {
+        seconds: i64::try_from(value.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(value.subsec_nanos()).expect("less than a billion"),
+    }
+}
+
+/// A wrapped unsigned number.
+pub(super) const fn uint32(value: u32) -> wkt::UInt32Value {
+    wkt::UInt32Value { value }
+}
+
+/// A wrapped flag.
+pub(super) const fn boolean(value: bool) -> wkt::BoolValue {
+    wkt::BoolValue { value }
+}
+
+/// "Over this ADS stream", with the time that Envoy waits for the first answer.
+pub(super) fn ads(fetch_timeout: Option<Duration>) -> ConfigSource {
+    ConfigSource {
+        config_source_specifier: Some(config_source::ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+        resource_api_version: ApiVersion::V3.into(),
+        initial_fetch_timeout: fetch_timeout.map(duration),
+        ..ConfigSource::default()
+    }
+}
+
+/// A host and port.
+pub(super) fn socket(host: &str, port: u16) -> Address {
+    Address {
+        address: Some(address::Address::SocketAddress(SocketAddress {
+            address: host.to_owned(),
+            port_specifier: Some(socket_address::PortSpecifier::PortValue(port.into())),
+            ..SocketAddress::default()
+        })),
+    }
+}
+
+/// A Unix socket with its mode; 0 leaves the mode to the system.
+pub(super) fn pipe(path: &str, mode: u32) -> Address {
+    Address { address: Some(address::Address::Pipe(Pipe { path: path.to_owned(), mode })) }
+}
+
+/// Where an endpoint listens.
+pub(super) fn address(value: &ir::SocketAddress) -> Address {
+    match value {
+        ir::SocketAddress::Tcp(host, port) => socket(host, *port),
+        ir::SocketAddress::Pipe(path) => pipe(path, 0),
+    }
+}
