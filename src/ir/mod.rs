@@ -22,13 +22,13 @@ pub use listener::{
 };
 pub use name::{ClusterName, ListenerName, Stat, UpstreamId};
 
-/// Everything one proxy is told, apart from the endpoints and secrets that it shares with others.
+/// What a part of a proxy is told, apart from the endpoints and secrets that it shares with others.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Proxy {
-    /// Its listeners, sorted by name.
+pub struct Resources {
+    /// Listeners.
     pub listeners: Vec<Listener>,
-    /// Its clusters, sorted by name.
+    /// Clusters.
     pub clusters: Vec<Cluster>,
-    /// Its route configurations, sorted by name.
+    /// Route configurations.
     pub routes: Vec<RouteConfiguration>,
 }

@@ -1,1 +1,88 @@
-//! (written next)
+//! The meaning of registrations and config entries: what each proxy must do, as `ir`, and why.
+//!
+//! **Problem.** The same facts (a mode, an export, a redirect) decide what sidecars and gateways on both sides do, and an
+//! operator wants to know the reason.
+//!
+//! **Invariant.** Everything here is a function of what [`State`] answers. Nothing else is asked: no clock, no order of
+//! arrival, no address of the process.
+//!
+//! ```text
+//! registration ─► merge ─► ladder (precedence) ─► chain ─► parts of ir + where each cluster's endpoints come from
+//! ```
+
+mod chain;
+mod customization;
+mod endpoints;
+mod gateway;
+mod health;
+mod merge;
+mod opaque;
+mod precedence;
+mod reach;
+mod sidecar;
+mod state;
+mod tls;
+mod upstream;
+
+use std::collections::BTreeMap;
+
+pub use chain::{Chain, ChainError, Overrides, Protocol, ResolverNode, Target, compile};
+pub use endpoints::{EndpointSource, Refusal, Subset, Via, assignment};
+pub use gateway::mesh_gateway;
+pub use precedence::{Decision, LADDER, Ladder, Origin, Rung, Sources, TargetSources};
+pub use reach::{Reach, Route};
+pub use sidecar::sidecar;
+pub use state::{Context, Instance, State};
+
+use crate::ir;
+
+/// The part of a proxy that something was made for. A part that cannot be made leaves the others alone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    /// The inbound side of a sidecar.
+    Inbound,
+    /// One upstream of a sidecar.
+    Upstream(ir::UpstreamId),
+    /// A mesh gateway as a whole.
+    Gateway,
+}
+
+/// One part of a proxy, and where the endpoints of its clusters come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Part {
+    /// Listeners, clusters and routes.
+    pub resources: ir::Resources,
+    /// For each cluster that takes its endpoints from the stream: whose they are.
+    pub endpoints: BTreeMap<ir::ClusterName, EndpointSource>,
+}
+
+/// Why a part cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PartError {
+    /// The discovery chain of the upstream makes no sense.
+    #[error("the discovery chain of upstream {upstream} cannot be compiled: {source}")]
+    Chain {
+        /// The upstream as its registration names it.
+        upstream: String,
+        /// What is wrong.
+        #[source]
+        source: ChainError,
+    },
+    /// The upstream is in a peer that is not known.
+    #[error("upstream {upstream} is in peer {peer:?}, and no such peering exists")]
+    UnknownPeer {
+        /// The upstream as its registration names it.
+        upstream: String,
+        /// The peer.
+        peer: String,
+    },
+    /// The upstream is a prepared query.
+    #[error("upstream {upstream} is a prepared query; prepared queries are not supported")]
+    PreparedQuery {
+        /// The query.
+        upstream: String,
+    },
+}
+
+/// The parts of a proxy, those that could not be made with the reason.
+pub type Parts = BTreeMap<Owner, Result<Part, PartError>>;

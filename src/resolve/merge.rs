@@ -1,0 +1,203 @@
+//! Central configuration: what a proxy's registration means together with proxy-defaults and service-defaults
+//! (contract 2.3, 3.9, 6.3).
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::opaque;
+use super::precedence::{Ladder, Rung, Sources};
+use super::state::State;
+use crate::ir;
+use crate::model::entry::{PassiveHealthCheck, ServiceDefaults, UpstreamConfig, UpstreamLimits};
+use crate::model::{DestinationType, GatewayMode, GoDuration, OpaqueConfig, Partition, Service, ServiceName, Upstream};
+
+/// The service whose service-defaults apply to a proxy: a sidecar's destination, a gateway's own name.
+pub(super) fn central_name(proxy: &Service) -> ServiceName {
+    proxy.mesh_destination().unwrap_or_else(|| proxy.full_name())
+}
+
+/// A proxy's opaque options: proxy-defaults, then its service's defaults, then its own registration, key by key.
+pub(super) fn options(state: &dyn State, proxy: &Service) -> OpaqueConfig {
+    let mut merged = state.proxy_defaults(&proxy.partition).map(|entry| entry.config.clone()).unwrap_or_default();
+    let mut set = |key: &str, value: Value| {
+        remove(&mut merged, key);
+        merged.insert(key.to_owned(), value);
+    };
+    if let Some(entry) = state.service_defaults(&central_name(proxy)) {
+        for (key, text) in
+            [("protocol", &entry.protocol), ("balance_inbound_connections", &entry.balance_inbound_connections)]
+        {
+            if !text.is_empty() {
+                set(key, Value::from(text.as_str()));
+            }
+        }
+        for (key, number) in [
+            ("max_inbound_connections", entry.max_inbound_connections),
+            ("local_connect_timeout_ms", entry.local_connect_timeout_ms),
+            ("local_request_timeout_ms", entry.local_request_timeout_ms),
+            ("max_request_headers_kb", entry.max_request_headers_kb.map_or(0, i64::from)),
+        ] {
+            if number > 0 {
+                set(key, Value::from(number));
+            }
+        }
+    }
+    for (key, value) in &proxy.proxy.config {
+        set(key, value.clone());
+    }
+    merged
+}
+
+/// Removes a key in whatever spelling it was written.
+fn remove(config: &mut OpaqueConfig, key: &str) {
+    let Some(written) = config.keys().find(|written| opaque::same(written, key)).cloned() else { return };
+    config.remove(&written);
+}
+
+/// What applies to one upstream of a sidecar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UpstreamSettings {
+    /// The caller's side of the gateway mode.
+    pub(super) ladder: Ladder,
+    /// Protocol that some source asks for, lower case.
+    pub(super) protocol: Option<String>,
+    /// Time to connect that some source asks for.
+    pub(super) connect_timeout: Option<GoDuration>,
+    /// Limits.
+    pub(super) circuit_breaker: ir::CircuitBreaker,
+    /// Ejection of failing endpoints.
+    pub(super) outlier_detection: ir::OutlierDetection,
+    /// Connections of the application are spread evenly over worker threads.
+    pub(super) exact_balance: bool,
+}
+
+/// The settings of `upstream`, which `proxy` registered, to reach `target`.
+pub(super) fn upstream(
+    state: &dyn State,
+    proxy: &Service,
+    upstream: &Upstream,
+    target: &ServiceName,
+) -> UpstreamSettings {
+    let is_service = upstream.destination_type == DestinationType::Service;
+    let proxy_defaults = state.proxy_defaults(&proxy.partition).filter(|_| is_service);
+    let service_defaults = state.service_defaults(&central_name(proxy)).filter(|_| is_service);
+    let central = service_defaults.and_then(|entry| entry.upstream_config.as_ref());
+    let defaults = central.and_then(|config| config.defaults.as_ref());
+    let override_ = service_defaults.and_then(|entry| find_override(entry, upstream, target, &proxy.partition));
+    let mode_of = |config: Option<&UpstreamConfig>| config.and_then(|config| config.mesh_gateway.mode);
+    let sources = Sources::default()
+        .with(Rung::OpaqueProxyDefaults, proxy_defaults.and_then(|entry| opaque_mode(&entry.config)))
+        .with(Rung::ProxyDefaults, proxy_defaults.and_then(|entry| entry.mesh_gateway.mode))
+        .with(Rung::ServiceDefaults, service_defaults.and_then(|entry| entry.mesh_gateway.mode))
+        .with(Rung::UpstreamDefaults, mode_of(defaults))
+        .with(Rung::Instance, proxy.proxy.mesh_gateway.mode)
+        .with(Rung::UpstreamOverride, mode_of(override_))
+        .with(Rung::Upstream, upstream.mesh_gateway.mode);
+
+    let own = &upstream.config;
+    // Strongest first. Whole objects replace each other; their fields are not mixed.
+    let layers: Vec<&UpstreamConfig> = override_.into_iter().chain(defaults).collect();
+    let limits = opaque::object(own, "limits").map(opaque_limits);
+    let check = opaque::object(own, "passive_health_check").map(opaque_check);
+    let timeout = opaque::integer(own, "connect_timeout_ms")
+        .into_iter()
+        .chain(layers.iter().map(|config| config.connect_timeout_ms))
+        .find(|millis| *millis > 0);
+    let balance = opaque::text(own, "balance_outbound_connections")
+        .or_else(|| layers.iter().map(|config| &config.balance_outbound_connections).find(|s| !s.is_empty()).cloned());
+    let central_protocol = || {
+        let of_layers = layers.iter().map(|config| config.protocol.clone()).find(|protocol| !protocol.is_empty());
+        let of_target = || state.service_defaults(target).map(|entry| entry.protocol.clone()).filter(|p| !p.is_empty());
+        let of_all = || proxy_defaults.and_then(|entry| opaque::text(&entry.config, "protocol"));
+        of_layers.or_else(of_target).or_else(of_all).filter(|_| is_service && upstream.destination_peer.is_default())
+    };
+    UpstreamSettings {
+        ladder: sources.climb(),
+        protocol: opaque::text(own, "protocol").or_else(central_protocol).map(|p| p.to_lowercase()),
+        connect_timeout: timeout.map(GoDuration::from_millis),
+        circuit_breaker: circuit_breaker(
+            limits.as_ref().or_else(|| layers.iter().find_map(|config| config.limits.as_ref())),
+        ),
+        outlier_detection: outlier_detection(
+            check.as_ref().or_else(|| layers.iter().find_map(|config| config.passive_health_check.as_ref())),
+        ),
+        exact_balance: balance.as_deref() == Some("exact_balance"),
+    }
+}
+
+fn find_override<'e>(
+    entry: &'e ServiceDefaults,
+    upstream: &Upstream,
+    target: &ServiceName,
+    own_partition: &Partition,
+) -> Option<&'e UpstreamConfig> {
+    entry.upstream_config.as_ref()?.overrides.iter().find(|config| {
+        let namespace = config.namespace.as_ref().unwrap_or(&entry.namespace);
+        // What a peer exports is addressed in the caller's own partition.
+        let partition = match config.peer.is_default() {
+            true => config.partition.as_ref().unwrap_or(&entry.partition),
+            false => own_partition,
+        };
+        *config.name == *target.name
+            && *namespace == target.namespace
+            && *partition == target.partition
+            && config.peer == upstream.destination_peer
+    })
+}
+
+fn opaque_mode(config: &OpaqueConfig) -> Option<GatewayMode> {
+    GatewayMode::parse(&opaque::text(opaque::object(config, "mesh_gateway")?, "mode")?)
+}
+
+/// Circuit breakers of a cluster.
+pub(super) fn circuit_breaker(limits: Option<&UpstreamLimits>) -> ir::CircuitBreaker {
+    let Some(limits) = limits else { return ir::CircuitBreaker::default() };
+    let number = |value: Option<i64>| value.and_then(|value| u32::try_from(value).ok());
+    ir::CircuitBreaker {
+        max_connections: number(limits.max_connections),
+        max_pending_requests: number(limits.max_pending_requests),
+        max_requests: number(limits.max_concurrent_requests),
+    }
+}
+
+fn opaque_limits(config: &OpaqueConfig) -> UpstreamLimits {
+    UpstreamLimits {
+        max_connections: opaque::integer(config, "max_connections"),
+        max_pending_requests: opaque::integer(config, "max_pending_requests"),
+        max_concurrent_requests: opaque::integer(config, "max_concurrent_requests"),
+    }
+}
+
+fn outlier_detection(check: Option<&PassiveHealthCheck>) -> ir::OutlierDetection {
+    let Some(check) = check else { return ir::OutlierDetection::default() };
+    let positive = |value: Option<GoDuration>| value.map(GoDuration::to_std).filter(|value| *value > Duration::ZERO);
+    ir::OutlierDetection {
+        interval: positive(check.interval),
+        consecutive_5xx: check.consecutive5xx.or(Some(check.max_failures)).filter(|count| *count > 0),
+        enforcing_consecutive_5xx: check.enforcing_consecutive5xx,
+        consecutive_gateway_failure: check.consecutive_gateway_failure,
+        enforcing_consecutive_gateway_failure: check.enforcing_consecutive_gateway_failure,
+        max_ejection_percent: check.max_ejection_percent,
+        base_ejection_time: positive(check.base_ejection_time),
+    }
+}
+
+fn opaque_check(config: &OpaqueConfig) -> PassiveHealthCheck {
+    let number = |key| opaque::integer(config, key).and_then(|value| u32::try_from(value).ok());
+    let duration = |key| match opaque::get(config, key)? {
+        Value::String(text) => text.parse().ok(),
+        Value::Number(number) => number.as_i64().map(GoDuration::from_nanos),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    PassiveHealthCheck {
+        interval: duration("interval"),
+        max_failures: number("max_failures").unwrap_or_default(),
+        enforcing_consecutive5xx: number("enforcing_consecutive_5xx"),
+        enforcing_consecutive_gateway_failure: number("enforcing_consecutive_gateway_failure"),
+        consecutive5xx: number("consecutive_5xx"),
+        consecutive_gateway_failure: number("consecutive_gateway_failure"),
+        max_ejection_percent: number("max_ejection_percent"),
+        base_ejection_time: duration("base_ejection_time"),
+    }
+}
