@@ -1,0 +1,257 @@
+//! The authority: opens the root, hands out leaves, renews them.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::issue::{Signer, check_identity, make_root};
+use super::renewal::{due, is_fit, is_valid};
+use super::{CaError, Options};
+use crate::model::{Leaf, Root, SpiffeId, TrustDomain};
+use crate::store::{Key, Op, Store, Stored, View, Write};
+
+/// Most leaves of one commit, so that the first of a fleet do not wait for the last.
+const BATCH: usize = 256;
+/// Time between two looks for leaves that are due. Short against the lifetime of a leaf, and the clock may jump.
+const LOOK: Duration = Duration::from_secs(60);
+/// Pause after a failure.
+const RETRY: Duration = Duration::from_secs(5);
+/// Shortest lifetime of a leaf: a renewal that comes one look late is in time.
+const MIN_LEAF_TTL: Duration = Duration::from_secs(5 * 60);
+
+/// The certificate authority of the process. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Authority {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    options: Options,
+    trust_domain: TrustDomain,
+    /// Identities that somebody waits for. They leave it when their leaf is committed, so that nobody who stops waiting
+    /// takes them along.
+    wanted: Mutex<BTreeSet<SpiffeId>>,
+    /// Held while leaves are made: whoever gets it makes all that are wanted.
+    issuing: tokio::sync::Mutex<()>,
+    wake: Notify,
+}
+
+impl Authority {
+    /// Opens the authority of a store; makes the root if there is none.
+    ///
+    /// # Errors
+    /// An option is wrong, the store belongs to another cluster, or it cannot be written.
+    pub async fn open(store: Store, options: Options) -> Result<Self, CaError> {
+        if options.leaf_ttl < MIN_LEAF_TTL {
+            return Err(CaError::LeafTtl(options.leaf_ttl));
+        }
+        let root = match store.view().active_root() {
+            Some(root) => root.clone(),
+            None => create_root(&store, &options).await?,
+        };
+        if let Some(wanted) = &options.cluster_id
+            && !wanted.eq_ignore_ascii_case(&root.cluster_id)
+        {
+            return Err(CaError::OtherCluster { wanted: wanted.clone(), found: root.cluster_id.clone() });
+        }
+        let trust_domain = root.trust_domain.clone();
+        let shared = Shared {
+            store,
+            options,
+            trust_domain,
+            wanted: Mutex::default(),
+            issuing: tokio::sync::Mutex::default(),
+            wake: Notify::new(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The trust domain of every identity that it signs.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.shared.trust_domain
+    }
+
+    /// The leaf of an identity: the stored one until it is due for renewal, else a new one, which is durable when this
+    /// returns. Callers who ask at the same time share it.
+    ///
+    /// # Errors
+    /// The identity fits into no certificate, or none can be made or stored.
+    pub async fn leaf(&self, identity: &SpiffeId) -> Result<Stored<Leaf>, CaError> {
+        if let Some(leaf) = self.shared.stored(identity, is_fit) {
+            return Ok(leaf);
+        }
+        check_identity(identity, &self.shared.trust_domain)?;
+        self.shared.wanted().insert(identity.clone());
+        loop {
+            let turn = self.shared.issuing.lock().await;
+            if let Some(leaf) = self.shared.stored(identity, is_fit) {
+                return Ok(leaf);
+            }
+            self.shared.wanted().insert(identity.clone());
+            self.shared.issue_batch(Some(identity)).await?;
+            drop(turn);
+            // Unless the root was changed meanwhile, the new leaf is valid.
+            if let Some(leaf) = self.shared.stored(identity, is_valid) {
+                return Ok(leaf);
+            }
+        }
+    }
+
+    /// Asks for the leaves of identities without waiting. `run` issues those that are missing or due, many in one
+    /// commit; whoever watches [`Key::Leaf`] learns of them.
+    pub fn request(&self, identities: impl IntoIterator<Item = SpiffeId>) {
+        let mut is_wanted = false;
+        for identity in identities {
+            if self.shared.stored(&identity, is_fit).is_some() {
+                continue;
+            }
+            match check_identity(&identity, &self.shared.trust_domain) {
+                Ok(()) => is_wanted |= self.shared.wanted().insert(identity),
+                Err(error) => tracing::warn!(%error, "identity without a certificate"),
+            }
+        }
+        if is_wanted {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Issues what was requested, and replaces leaves before they expire, until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut views = self.shared.store.watch();
+        let mut roots_at = views.borrow_and_update().changed_at(&Key::Roots);
+        let mut next_look = Instant::now();
+        loop {
+            let is_look = tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.shared.wake.notified() => false,
+                () = tokio::time::sleep_until(next_look) => true,
+                () = roots_changed(&mut views, &mut roots_at) => true,
+            };
+            if is_look {
+                next_look = Instant::now() + LOOK;
+            }
+            if let Err(error) = self.shared.maintain(is_look).await {
+                tracing::error!(error = &error as &dyn std::error::Error, "certificates cannot be issued");
+                next_look = Instant::now() + RETRY;
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn wanted(&self) -> MutexGuard<'_, BTreeSet<SpiffeId>> {
+        // The set is whole after every single call, so a panic elsewhere cannot have broken it.
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> OffsetDateTime {
+        (self.options.clock)()
+    }
+
+    /// The stored leaf, if it is good enough for the root that signs now.
+    fn stored(&self, identity: &SpiffeId, is_good: fn(&Leaf, &Root, OffsetDateTime) -> bool) -> Option<Stored<Leaf>> {
+        let view = self.store.view();
+        let leaf = view.leaf(identity)?;
+        is_good(&leaf.value, view.active_root()?, self.now()).then(|| leaf.clone())
+    }
+
+    /// Issues all that is wanted; before that, if asked to, looks for leaves that are due.
+    async fn maintain(&self, look_for_due: bool) -> Result<(), CaError> {
+        if look_for_due {
+            let found = due(&self.store.view(), self.now());
+            self.wanted().extend(found.renew);
+            if !found.drop.is_empty() {
+                self.drop_expired(found.drop).await?;
+            }
+        }
+        while !self.wanted().is_empty() {
+            let _turn = self.issuing.lock().await;
+            self.issue_batch(None).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes one batch of the wanted leaves and commits it. The caller holds `issuing`.
+    async fn issue_batch(&self, first: Option<&SpiffeId>) -> Result<(), CaError> {
+        let view = self.store.view();
+        let root = view.active_root().ok_or(CaError::NoRoot)?.clone();
+        let now = self.now();
+        let batch = self.batch(first, &view, &root, now);
+        let (ttl, identities) = (self.options.leaf_ttl, batch.clone());
+        let leaves = tokio::task::spawn_blocking(move || {
+            let signer = Signer::new(&root)?;
+            identities.iter().map(|identity| signer.leaf(identity, now, ttl)).collect::<Result<Vec<_>, CaError>>()
+        });
+        let leaves = leaves.await.map_err(|_| CaError::Stopped)??;
+        self.store.write_with(move |view| Ok(Write::from(still_needed(view, leaves, now)))).await?;
+        // Those that a change of the root came in between stay wanted.
+        let is_done = |identity: &SpiffeId| batch.contains(identity) && self.stored(identity, is_valid).is_some();
+        self.wanted().retain(|identity| !is_done(identity));
+        Ok(())
+    }
+
+    /// The next identities that need a leaf, `first` in any case. Those that got one meanwhile are forgotten.
+    fn batch(&self, first: Option<&SpiffeId>, view: &View, root: &Root, now: OffsetDateTime) -> BTreeSet<SpiffeId> {
+        let mut wanted = self.wanted();
+        wanted.retain(|identity| view.leaf(identity).is_none_or(|leaf| !is_fit(&leaf.value, root, now)));
+        let others = wanted.iter().filter(|identity| first != Some(*identity));
+        first.into_iter().chain(others).take(BATCH).cloned().collect()
+    }
+
+    async fn drop_expired(&self, identities: Vec<SpiffeId>) -> Result<(), CaError> {
+        let now = self.now();
+        let expired = move |view: &View| {
+            let is_expired = |identity: &SpiffeId| view.leaf(identity).is_some_and(|leaf| leaf.value.not_after <= now);
+            let ops: Vec<_> = identities.into_iter().filter(is_expired).map(Op::DeleteLeaf).collect();
+            Ok(Write::from(ops))
+        };
+        self.store.write_with(expired).await?;
+        Ok(())
+    }
+}
+
+/// The leaves that nobody else has committed meanwhile, and that the active root has signed.
+fn still_needed(view: &View, leaves: Vec<Leaf>, now: OffsetDateTime) -> Vec<Op> {
+    let Some(root) = view.active_root() else { return Vec::new() };
+    let is_needed = |leaf: &Leaf| {
+        leaf.root_id == root.id && view.leaf(&leaf.identity).is_none_or(|stored| !is_fit(&stored.value, root, now))
+    };
+    leaves.into_iter().filter(is_needed).map(Op::PutLeaf).collect()
+}
+
+/// Makes the root, unless somebody else does so first.
+async fn create_root(store: &Store, options: &Options) -> Result<Arc<Root>, CaError> {
+    let cluster_id = match &options.cluster_id {
+        Some(text) => Uuid::parse_str(text).map_err(|_| CaError::ClusterId(text.clone()))?,
+        None => Uuid::new_v4(),
+    };
+    let root = make_root(&cluster_id.to_string(), (options.clock)())?;
+    let if_first = move |view: &View| {
+        let ops = if view.active_root().is_none() { vec![Op::PutRoot(root)] } else { Vec::new() };
+        Ok(Write::from(ops))
+    };
+    store.write_with(if_first).await?;
+    store.view().active_root().cloned().ok_or(CaError::NoRoot)
+}
+
+/// Returns when the roots are others than those of commit `seen`; never, once the store is closed.
+async fn roots_changed(views: &mut tokio::sync::watch::Receiver<Arc<View>>, seen: &mut u64) {
+    loop {
+        if views.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        let at = views.borrow_and_update().changed_at(&Key::Roots);
+        if at != *seen {
+            *seen = at;
+            return;
+        }
+    }
+}
