@@ -6,9 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Partition, Problems, is_default};
 
-/// The name under which the only entry of this kind is stored; it is not part of the entry.
-pub(super) const NAME: &str = "mesh";
-
 /// Settings of the whole mesh of a partition.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -152,6 +149,9 @@ impl TlsDirection {
 }
 
 impl Mesh {
+    /// The name under which the only entry of this kind is stored; it is not part of the entry.
+    pub const NAME: &'static str = "mesh";
+
     pub(super) fn validate(&self, problems: &mut Problems) {
         let Some(tls) = &self.tls else { return };
         for (path, direction) in [("TLS.Incoming", &tls.incoming), ("TLS.Outgoing", &tls.outgoing)] {

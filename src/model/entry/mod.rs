@@ -144,7 +144,7 @@ impl ConfigEntry {
             ConfigEntry::ExportedServices(entry) => {
                 ServiceName::new(&entry.partition, &Namespace::default(), &entry.name)
             }
-            ConfigEntry::Mesh(entry) => ServiceName::new(&entry.partition, &Namespace::default(), mesh::NAME),
+            ConfigEntry::Mesh(entry) => ServiceName::new(&entry.partition, &Namespace::default(), Mesh::NAME),
         };
         EntryKey { kind: self.kind(), name }
     }

@@ -1,5 +1,5 @@
-use crate::resolve::{Reach, Route};
 use super::*;
+use crate::resolve::{Reach, Route};
 
 const MODES: [Option<GatewayMode>; 4] =
     [None, Some(GatewayMode::None), Some(GatewayMode::Local), Some(GatewayMode::Remote)];

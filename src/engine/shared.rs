@@ -1,0 +1,97 @@
+//! Assignments: the endpoints of clusters, shared by all proxies whose cluster has the same source.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::intern::Interner;
+use super::readers::Readers;
+use super::recording::Recording;
+use crate::envoy;
+use crate::envoy::snapshot::{Resource, ResourceType};
+use crate::ir::ClusterName;
+use crate::model::{Datacenter, InstanceId};
+use crate::resolve::{EndpointSource, Refusal, assignment};
+use crate::store::{Key, View};
+
+/// What identifies an assignment. Proxies in different places may know one cluster name with different sources.
+pub(super) type AssignmentKey = (ClusterName, EndpointSource);
+
+/// One assignment.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) resource: Arc<Resource>,
+    pub(super) refusal: Option<Refusal>,
+    users: BTreeSet<InstanceId>,
+}
+
+/// Every assignment that some proxy uses.
+#[derive(Debug, Default)]
+pub(super) struct Assignments {
+    table: BTreeMap<AssignmentKey, Shared>,
+    readers: Readers<AssignmentKey>,
+}
+
+impl Assignments {
+    /// The assignment with this key, which `user` uses from now on.
+    pub(super) fn join(
+        &mut self,
+        key: &AssignmentKey,
+        user: &InstanceId,
+        (view, hosted): (&View, &[Datacenter]),
+        interner: &mut Interner,
+    ) {
+        if !self.table.contains_key(key) {
+            let (resource, refusal) = self.compute(key, view, hosted, interner);
+            self.table.insert(key.clone(), Shared { resource, refusal, users: BTreeSet::new() });
+        }
+        if let Some(shared) = self.table.get_mut(key) {
+            shared.users.insert(user.clone());
+        }
+    }
+
+    /// `user` uses it no longer; the last one takes it away.
+    pub(super) fn leave(&mut self, key: &AssignmentKey, user: &InstanceId) {
+        let Some(shared) = self.table.get_mut(key) else { return };
+        shared.users.remove(user);
+        if shared.users.is_empty() {
+            self.table.remove(key);
+            self.readers.remove(key);
+        }
+    }
+
+    pub(super) fn get(&self, key: &AssignmentKey) -> Option<&Shared> {
+        self.table.get(key)
+    }
+
+    /// Computes again what read one of these keys; returns the users of those that changed.
+    pub(super) fn advance<'k>(
+        &mut self,
+        changed: impl Iterator<Item = &'k Key>,
+        (view, hosted): (&View, &[Datacenter]),
+        interner: &mut Interner,
+    ) -> BTreeSet<InstanceId> {
+        let mut affected = BTreeSet::new();
+        for key in self.readers.of(changed) {
+            let (resource, refusal) = self.compute(&key, view, hosted, interner);
+            let Some(shared) = self.table.get_mut(&key) else { continue };
+            if !Arc::ptr_eq(&shared.resource, &resource) || shared.refusal != refusal {
+                *shared = Shared { resource, refusal, users: std::mem::take(&mut shared.users) };
+                affected.extend(shared.users.iter().cloned());
+            }
+        }
+        affected
+    }
+
+    fn compute(
+        &mut self,
+        key: &AssignmentKey,
+        view: &View,
+        hosted: &[Datacenter],
+        interner: &mut Interner,
+    ) -> (Arc<Resource>, Option<Refusal>) {
+        let state = Recording::new(view, hosted);
+        let (assignment, refusal) = assignment(&state, &key.0, &key.1);
+        self.readers.set(key, state.into_read_set());
+        (interner.intern(ResourceType::Endpoint, envoy::assignment(&assignment)), refusal)
+    }
+}
