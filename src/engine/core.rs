@@ -104,7 +104,11 @@ impl Core {
         let view = self.view.clone();
         for instance in instances {
             let state = Recording::new(&view, &self.options.hosted);
-            let context = Context { state: &state, trust_domain: self.authority.trust_domain() };
+            let context = Context {
+                state: &state,
+                trust_domain: self.authority.trust_domain(),
+                default_intention: self.options.default_intention,
+            };
             let service = state.reader.service(instance).map(|row| row.value.clone());
             let parts = service.as_ref().and_then(|service| parts(context, instance, service));
             self.readers.set(instance, state.into_read_set());

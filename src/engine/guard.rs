@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::recording::Recording;
-use crate::model::{ConfigEntry, Datacenter, EntryKind, Problems, ServiceName, TrustDomain};
+use crate::model::{ConfigEntry, Datacenter, EntryKind, IntentionPolicy, Problems, ServiceName, TrustDomain};
 use crate::resolve::{ChainError, Context, Overrides, Sources, compile};
 use crate::store::{Guard, Op, View};
 
@@ -55,7 +55,8 @@ fn services_with_entries(view: &View) -> BTreeSet<ServiceName> {
 fn compiled(view: &View, service: &ServiceName) -> Result<(), ChainError> {
     let state = Recording::new(view, &[]);
     // Neither the names of places nor the caller's settings decide whether a chain makes sense.
-    let context = Context { state: &state, trust_domain: &TrustDomain::default() };
+    let context =
+        Context { state: &state, trust_domain: &TrustDomain::default(), default_intention: IntentionPolicy::default() };
     let overrides = Overrides { ladder: Sources::default().climb(), protocol: None, connect_timeout: None };
     compile(context, service, &Datacenter::from("dc"), &overrides).map(drop)
 }

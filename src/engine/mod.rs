@@ -38,7 +38,7 @@ use self::core::Core;
 use self::slot::Slot;
 use crate::ca::Authority;
 use crate::envoy::snapshot::{Feedback, NodeIdentity, Snapshot, SnapshotSource};
-use crate::model::{Datacenter, InstanceId, NodeName, Partition, Place, ServiceId};
+use crate::model::{Datacenter, InstanceId, IntentionPolicy, NodeName, Partition, Place, ServiceId};
 use crate::store::Store;
 
 /// What the process says about itself to those who do not say more.
@@ -50,6 +50,8 @@ pub struct Options {
     pub hosted: Vec<Datacenter>,
     /// The node that the agent's own registrations are on, for streams that name none.
     pub node: NodeName,
+    /// What happens to calls that no intention speaks about.
+    pub default_intention: IntentionPolicy,
 }
 
 /// The engine. Clones share everything.

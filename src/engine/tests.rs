@@ -31,6 +31,7 @@ async fn bench() -> Bench {
         datacenter: Datacenter::from("dc1"),
         hosted: vec![Datacenter::from("dc1"), Datacenter::from("dc2")],
         node: NodeName::from("agent"),
+        default_intention: IntentionPolicy::Allow,
     };
     let shutdown = CancellationToken::new();
     let engine = Engine::new(options);

@@ -11,7 +11,7 @@ use crate::ir::{
     ForwardClientCert, HttpConnectionManager, InboundHttp, Listener, ListenerName, LoadBalancing, Rbac, RbacAction,
     Resources, RouteAction, RouteSource, SocketAddress, Stat, UpstreamProtocol,
 };
-use crate::model::{ExposePath, OpaqueConfig, Place, Service};
+use crate::model::{ExposePath, IntentionPolicy, OpaqueConfig, Place, Service};
 
 /// Time to connect to the application where nobody says another.
 const LOCAL_CONNECT_TIMEOUT_MS: i64 = 5_000;
@@ -66,8 +66,13 @@ pub(super) fn any_address_if_empty(address: &str) -> Arc<str> {
 }
 
 fn public_listener(context: Context<'_>, proxy: &Service, options: &OpaqueConfig, protocol: Protocol) -> Listener {
-    // Nobody speaks about traffic, so all of it is allowed: a rule to deny that matches nothing.
-    let rbac = Rbac { action: RbacAction::Deny };
+    // Without any policy the opposite of the action holds for every caller.
+    let rbac = Rbac {
+        action: match context.default_intention {
+            IntentionPolicy::Allow => RbacAction::Deny,
+            IntentionPolicy::Deny => RbacAction::Allow,
+        },
+    };
     let limit = opaque::integer(options, "max_inbound_connections").and_then(|max| u64::try_from(max).ok());
     let limit = limit.filter(|max| *max > 0).map(|max| Filter::ConnectionLimit { max });
     let mut filters = Vec::new();

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::model::entry::{ExportedServices, Mesh, ProxyDefaults, ServiceDefaults, ServiceResolver};
-use crate::model::{Check, Datacenter, Node, Partition, Place, Service, ServiceKey, ServiceName, TrustDomain};
+use crate::model::{
+    Check, Datacenter, IntentionPolicy, Node, Partition, Place, Service, ServiceKey, ServiceName, TrustDomain,
+};
 
 /// An instance with the node it is on and the checks that judge it.
 #[derive(Debug, Clone)]
@@ -47,4 +49,6 @@ pub struct Context<'a> {
     pub state: &'a dyn State,
     /// The trust domain of every identity.
     pub trust_domain: &'a TrustDomain,
+    /// What happens to calls that no intention speaks about.
+    pub default_intention: IntentionPolicy,
 }
