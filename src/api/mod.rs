@@ -1,1 +1,91 @@
-//! (written next)
+//! Consul's HTTP contract, and the debug API under `/v1/meshgate/`.
+//!
+//! A call is read and checked once ([`call`], [`query`], [`scope`], [`body`]); its handler reads the store through a
+//! recorder or writes to it; [`error`] says what each failure looks like from outside. What other parts of the process
+//! contribute comes through the traits of [`seam`].
+//!
+//! There are no ACLs: tokens are accepted and ignored, and the ACL endpoints say that they are off. Bodies are limited to
+//! 512 KiB where Consul does so and to 4 MiB elsewhere.
+
+mod agent;
+mod blocking;
+mod body;
+mod call;
+mod catalog;
+mod config;
+mod connect;
+mod debug;
+mod error;
+mod filter;
+mod health;
+mod layer;
+mod off;
+mod options;
+mod query;
+mod route;
+mod scope;
+mod seam;
+mod serve;
+mod status;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use axum::Router;
+use tokio_util::sync::CancellationToken;
+
+pub use agent::{Registration, RegistrationError};
+pub use options::Options;
+pub use seam::{
+    AsRegistered, CentralConfig, Certificates, CheckReports, IssueError, Nack, ProxyState, ProxyStatus, TypeState,
+};
+pub use serve::serve;
+
+use crate::store::Store;
+use crate::telemetry::Readiness;
+
+/// Everything that the API works with.
+#[derive(Clone)]
+pub struct Api {
+    /// What it was told at start.
+    pub options: Options,
+    /// The state.
+    pub store: Store,
+    /// Whether the process is ready.
+    pub readiness: Readiness,
+    /// Who issues certificates.
+    pub certificates: Arc<dyn Certificates>,
+    /// Who knows the connected proxies.
+    pub proxies: Arc<dyn ProxyStatus>,
+    /// Who is told about reports on TTL checks.
+    pub reports: Arc<dyn CheckReports>,
+    /// Who merges config entries into proxies.
+    pub central: Arc<dyn CentralConfig>,
+    /// Ends the calls that wait for a change, when the process stops.
+    pub shutdown: CancellationToken,
+    /// Handlers that panicked; each one answered 500.
+    pub panics: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("options", &self.options).field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// The routes with everything around them.
+pub fn router(api: Api) -> Router {
+    let panics = api.panics.clone();
+    let routes = Router::new()
+        .merge(agent::routes())
+        .merge(catalog::routes())
+        .merge(health::routes())
+        .merge(config::routes())
+        .merge(connect::routes())
+        .merge(status::routes())
+        .merge(debug::routes())
+        .merge(off::routes());
+    layer::wrap(routes.with_state(Arc::new(api)), panics)
+}

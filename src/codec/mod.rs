@@ -3,7 +3,8 @@
 use serde::de::DeserializeOwned;
 
 use crate::model::{
-    CatalogDeregistration, CatalogRegistration, ConfigEntry, Problem, ProblemKind, Problems, ServiceDefinition,
+    CatalogDeregistration, CatalogRegistration, CheckUpdate, ConfigEntry, Problem, ProblemKind, Problems,
+    ServiceDefinition,
 };
 
 /// A text format.
@@ -38,6 +39,14 @@ fn strict<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problems> {
 /// # Errors
 /// What cannot be decoded, all of it.
 pub fn service_definition(body: &[u8]) -> Result<ServiceDefinition, Problems> {
+    strict(body)
+}
+
+/// The body of `PUT /v1/agent/check/update/:id` (decoder A).
+///
+/// # Errors
+/// What cannot be decoded, all of it.
+pub fn check_update(body: &[u8]) -> Result<CheckUpdate, Problems> {
     strict(body)
 }
 

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Check, CheckId, Datacenter, Locality, Namespace, NodeName, Partition, Service, ServiceId, is_default};
+use super::{
+    Check, CheckId, Datacenter, Locality, Namespace, NodeName, Partition, PeerName, Problems, Service, ServiceId,
+    is_default,
+};
 
 /// A node with, on it, a service and checks.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -45,9 +48,48 @@ pub struct CatalogRegistration {
     /// Leave a node that exists as it is.
     #[serde(skip_serializing_if = "is_default")]
     pub skip_node_update: bool,
+    /// Refused: what is imported from a peer is not registered by hand.
+    #[serde(skip_serializing_if = "is_default")]
+    pub peer_name: PeerName,
 }
 
-/// What is removed: a check, else a service, else the node with everything on it.
+impl CatalogRegistration {
+    /// Every broken rule that can be seen without the state (`http-api.md` 2.4).
+    pub fn validate(&self) -> Problems {
+        let mut problems = Problems::default();
+        if self.node.as_str().is_empty() {
+            problems.rule("Node", "Must provide node");
+        }
+        if self.address.is_empty() && !self.skip_node_update {
+            problems.rule("Address", "Must provide address if SkipNodeUpdate is not set");
+        }
+        if !self.id.is_empty() && uuid::Uuid::try_parse(&self.id).is_err() {
+            problems.rule("ID", format!("{:?} is not a UUID", self.id));
+        }
+        if !self.peer_name.is_default() {
+            problems.rule("PeerName", "what is imported from a peer cannot be registered by hand");
+        }
+        if let Some(service) = &self.service {
+            problems.extend_under("Service", service.validate());
+        }
+        for (path, check) in
+            self.check.iter().map(|check| ("Check", check)).chain(self.checks.iter().map(|c| ("Checks", c)))
+        {
+            if check.check_id.as_str().is_empty() && check.name.is_empty() {
+                problems.rule(path, "a check needs a CheckID or a Name");
+            }
+            if !check.node.as_str().is_empty() && check.node != self.node {
+                problems.rule(
+                    path,
+                    format!("the check is for node {:?}, the registration for {:?}", check.node, self.node),
+                );
+            }
+        }
+        problems
+    }
+}
+
+/// What is removed: a service with its checks, else a check, else the node with everything on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct CatalogDeregistration {
@@ -68,4 +110,33 @@ pub struct CatalogDeregistration {
     /// Partition of the node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<Partition>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_broken_rule_of_a_registration_is_told() {
+        let broken = CatalogRegistration {
+            id: "no-uuid".to_owned(),
+            peer_name: PeerName::from("west"),
+            service: Some(Service { id: ServiceId::from("db-1"), ..Service::default() }),
+            check: Some(Check { node: NodeName::from("other"), name: "up".to_owned(), ..Check::default() }),
+            checks: vec![Check::default()],
+            ..CatalogRegistration::default()
+        };
+
+        let paths: Vec<_> = broken.validate().0.into_iter().map(|problem| problem.path).collect();
+
+        assert_eq!(paths, ["Node", "Address", "ID", "PeerName", "Service.Name", "Check", "Checks"]);
+    }
+
+    #[test]
+    fn a_node_that_is_not_touched_needs_no_address() {
+        let registration =
+            CatalogRegistration { node: NodeName::from("n"), skip_node_update: true, ..CatalogRegistration::default() };
+
+        assert_eq!(registration.validate(), Problems::default());
+    }
 }

@@ -267,6 +267,16 @@ impl CheckDefinition {
     }
 }
 
+/// What somebody reports on a check that has a TTL (`http-api.md` 2.2).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct CheckUpdate {
+    /// The result.
+    pub status: CheckStatus,
+    /// What led to it.
+    pub output: String,
+}
+
 /// A check and its last result, as the catalog holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

@@ -24,7 +24,7 @@ mod spiffe;
 pub use address::{AddressForm, SocketEndpoint, instance_address};
 pub use catalog::{CatalogDeregistration, CatalogRegistration};
 pub use certificate::{Leaf, PrivateKey, Root};
-pub use check::{Check, CheckDefinition, CheckKind, CheckStatus};
+pub use check::{Check, CheckDefinition, CheckKind, CheckStatus, CheckUpdate};
 pub use duration::GoDuration;
 pub use entry::{ConfigEntry, EntryKey, EntryKind};
 pub use filter::{Filter, FilterError};

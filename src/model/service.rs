@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CheckDefinition, Namespace, Partition, Problems, Proxy, ServiceId, ServiceName, is_default};
+use super::{CheckDefinition, Namespace, Partition, PeerName, Problems, Proxy, ServiceId, ServiceName, is_default};
 
 /// What a service instance is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -159,6 +159,12 @@ pub struct Service {
     /// Its partition.
     #[serde(skip_serializing_if = "is_default")]
     pub partition: Partition,
+    /// The peer it was imported from; what is registered here has none.
+    #[serde(skip_serializing_if = "is_default")]
+    pub peer_name: PeerName,
+    /// Made from the `Connect.SidecarService` of another registration, with which it goes. Kept, never shown.
+    #[serde(skip_serializing_if = "is_default")]
+    pub locally_registered_as_sidecar: bool,
 }
 
 impl Service {
@@ -215,6 +221,9 @@ impl Service {
         }
         if matches!(self.address.as_str(), "0.0.0.0" | "::" | "[::]") {
             problems.rule("Address", "Invalid service address: it must be one that others can dial");
+        }
+        if !self.peer_name.is_default() {
+            problems.rule("PeerName", "what is imported from a peer cannot be registered by hand");
         }
         self.validate_addresses(&mut problems);
         self.validate_meta(&mut problems);
@@ -385,6 +394,8 @@ impl ServiceDefinition {
             locality: self.locality.clone(),
             namespace: self.namespace.clone(),
             partition: partition.clone(),
+            peer_name: PeerName::default(),
+            locally_registered_as_sidecar: false,
         };
         service.normalize();
         service

@@ -93,9 +93,10 @@ fn unindex<K: Ord + Clone, V: Ord + Clone>(table: &mut OrdMap<K, OrdSet<V>>, key
 }
 
 impl Draft {
-    /// A draft of the commit after `view`.
+    /// A draft of the commit after `view`. The first commit is 2: readers are told 1 for what was never written, and must
+    /// see the first write as news.
     pub(super) fn after(view: View) -> Self {
-        let at = view.index + 1;
+        let at = view.index.max(1) + 1;
         Self { view, rows: Vec::new(), at }
     }
 

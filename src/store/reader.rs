@@ -85,6 +85,11 @@ impl<'v> Reader<'v> {
         self.view.service_keys(place)
     }
 
+    /// The services of a place with the tags of their instances.
+    pub fn service_tags(&self, place: &Place) -> Vec<(&'v ServiceKey, BTreeSet<&'v str>)> {
+        self.service_keys(place).map(|key| (key, self.view.tags_of(key))).collect()
+    }
+
     /// The services of a place that mesh traffic can reach.
     pub fn mesh_service_keys(&self, place: &Place) -> impl Iterator<Item = &'v ServiceKey> {
         self.note(Key::MeshServiceNames(place.clone()));

@@ -1,5 +1,6 @@
 //! The state after one commit.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
@@ -142,6 +143,12 @@ impl View {
     /// The instances of a service under its own name, sorted by node and ID.
     pub fn instances_named(&self, service: &ServiceKey) -> Vec<Instance> {
         self.instances(self.by_name.get(service))
+    }
+
+    /// The tags of a service's instances, sorted.
+    pub fn tags_of(&self, service: &ServiceKey) -> BTreeSet<&str> {
+        let instances = self.by_name.get(service).into_iter().flatten().filter_map(|id| self.services.get(id));
+        instances.flat_map(|row| row.value.tags.iter().map(String::as_str)).collect()
     }
 
     /// The instances that accept mesh traffic for a service, sorted by node and ID.

@@ -68,6 +68,14 @@ impl EntryKind {
         }
     }
 
+    /// True for kinds whose entries belong to a namespace, not only to a partition.
+    pub const fn is_namespaced(self) -> bool {
+        match self {
+            EntryKind::ServiceDefaults | EntryKind::ServiceResolver => true,
+            EntryKind::ProxyDefaults | EntryKind::ExportedServices | EntryKind::Mesh => false,
+        }
+    }
+
     /// The kind with this name.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)

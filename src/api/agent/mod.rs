@@ -1,0 +1,35 @@
+//! The agent: what is registered with this process itself. Its node exists once in each hosted datacenter and partition.
+
+mod about;
+mod checks;
+mod maintenance;
+mod members;
+mod register;
+mod registration;
+mod services;
+
+use axum::Router;
+
+pub use registration::{Registration, RegistrationError};
+
+use super::call::Call;
+use super::route::Routes;
+use crate::store::NodeKey;
+
+/// The routes under `/v1/agent/`, certificates excepted.
+pub(super) fn routes() -> Routes {
+    Router::new()
+        .merge(about::routes())
+        .merge(members::routes())
+        .merge(services::routes())
+        .merge(register::routes())
+        .merge(maintenance::routes())
+        .merge(checks::routes())
+}
+
+impl Call {
+    /// The agent's node in the place that the call means.
+    fn agent_node(&self) -> NodeKey {
+        NodeKey::new(&self.scope.place, &self.api.options.node)
+    }
+}

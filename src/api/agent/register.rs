@@ -1,0 +1,50 @@
+//! `PUT /v1/agent/service/register` and `/deregister/:id`.
+
+use axum::Router;
+use axum::response::Response;
+
+use super::registration::{Registration, RegistrationError, deregistration};
+use crate::api::body::{Body, SMALL};
+use crate::api::call::Call;
+use crate::api::error::{ApiError, Decoder};
+use crate::api::route::{Routes, Tail, prefix, put};
+use crate::codec;
+use crate::model::{Namespace, ServiceDefinition, ServiceId};
+
+pub(super) fn routes() -> Routes {
+    Router::new()
+        .route("/v1/agent/service/register", put(register))
+        .merge(prefix("/v1/agent/service/deregister/", put(deregister)))
+}
+
+async fn register(call: Call, Body(body): Body<SMALL>) -> Result<Response, ApiError> {
+    let definition = codec::service_definition(&body)
+        .map_err(|problems| ApiError::Undecodable { decoder: Decoder::Strict, problems })?;
+    let replace = call.query.flag("replace-existing-checks")?;
+    let registration = call.registration(definition)?.replacing_checks(replace);
+    call.api.store.write_with(move |view| registration.into_write(view)).await?;
+    Ok(Response::default())
+}
+
+async fn deregister(call: Call, tail: Tail) -> Result<Response, ApiError> {
+    let id = ServiceId::from(tail.required("service ID")?);
+    let node = call.agent_node();
+    if call.api.store.view().service(&node.instance(&id)).is_none() {
+        return Err(ApiError::NoServiceToChange(id));
+    }
+    call.api.store.write_with(move |view| Ok(deregistration(view, &node, &id))).await?;
+    Ok(Response::default())
+}
+
+impl Call {
+    /// The registration in the place that call and body agree on.
+    fn registration(&self, mut definition: ServiceDefinition) -> Result<Registration, ApiError> {
+        let namespace = Some(&definition.namespace).filter(|namespace| **namespace != Namespace::default());
+        let scope = self.scope.clone().in_partition(definition.partition.as_ref())?.in_namespace(namespace)?;
+        definition.namespace = scope.namespace;
+        Registration::new(definition, scope.place, &self.api.options).map_err(|error| match error {
+            RegistrationError::Invalid(problems) => ApiError::InvalidRegistration(problems),
+            RegistrationError::Script(check) => ApiError::ScriptsDisabled(check),
+        })
+    }
+}

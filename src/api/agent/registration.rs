@@ -1,0 +1,219 @@
+//! What a registration with the agent does to the state.
+
+use std::collections::BTreeSet;
+
+use crate::api::Options;
+use crate::model::{
+    Check, CheckDefinition, CheckId, CheckKind, Node, Place, Problems, ServiceDefinition, ServiceId, expand_sidecar,
+};
+use crate::store::{CheckKey, NodeKey, Op, View, Write};
+
+/// Where a sidecar that is given with its application stands in the registration.
+const SIDECAR: &str = "Connect.SidecarService";
+
+/// A registration that breaks no rule, with its sidecar still to be expanded.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    options: Options,
+    place: Place,
+    definition: ServiceDefinition,
+    replace_checks: bool,
+}
+
+/// Why something cannot be registered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RegistrationError {
+    /// It breaks rules.
+    #[error("{0}")]
+    Invalid(Problems),
+    /// A check would run a script, which no agent does.
+    #[error("scripts are disabled: check {0:?} cannot run one")]
+    Script(CheckId),
+}
+
+impl Registration {
+    /// Checks everything that can be seen without the state.
+    ///
+    /// # Errors
+    /// Every broken rule, those of the sidecar included.
+    pub fn new(definition: ServiceDefinition, place: Place, options: &Options) -> Result<Self, RegistrationError> {
+        let mut problems = Problems::default();
+        validate(&definition, "", &place, &mut problems)?;
+        // The port does not matter here: which one is free is known only inside the write.
+        match expand_sidecar(&definition, Some(1), &BTreeSet::new(), options.sidecar_ports) {
+            Ok(None) => {}
+            Ok(Some(sidecar)) => validate(&sidecar, SIDECAR, &place, &mut problems)?,
+            Err(broken) => problems.0.extend(broken.0),
+        }
+        problems.into_result().map_err(RegistrationError::Invalid)?;
+        Ok(Self { options: options.clone(), place, definition, replace_checks: false })
+    }
+
+    /// The same, removing the checks of the instance that the registration does not name.
+    #[must_use]
+    pub fn replacing_checks(mut self, replace: bool) -> Self {
+        self.replace_checks = replace;
+        self
+    }
+
+    /// The operations, given the latest state. The port of a sidecar without one is chosen here, so this must run inside
+    /// [`Store::write_with`](crate::store::Store::write_with).
+    ///
+    /// # Errors
+    /// No port is left for the sidecar.
+    pub fn into_write(self, view: &View) -> Result<Write, Problems> {
+        let node = NodeKey::new(&self.place, &self.options.node);
+        let sidecar_id = sidecar_id(&self.definition);
+        let previous = view.service(&node.instance(&sidecar_id)).map(|row| row.value.port).filter(|port| *port != 0);
+        let used = self.used_ports(view, &sidecar_id);
+        let sidecar = expand_sidecar(&self.definition, previous, &used, self.options.sidecar_ports)?;
+        let mut ops = Vec::new();
+        if view.node(&node).is_none() {
+            ops.push(Op::PutNode(agent_node(&self.options, &self.place)));
+        }
+        self.put(view, &node, &self.definition, false, &mut ops);
+        if let Some(sidecar) = &sidecar {
+            self.put(view, &node, sidecar, true, &mut ops);
+        }
+        Ok(ops.into())
+    }
+
+    /// The ports that a sidecar cannot have. All places of the agent are on one machine, so they share its ports.
+    fn used_ports(&self, view: &View, sidecar: &ServiceId) -> BTreeSet<u16> {
+        let mut used = BTreeSet::from([self.definition.port]);
+        for datacenter in self.options.datacenters() {
+            for partition in view.partitions(&datacenter) {
+                let place = Place::new(&datacenter, &partition);
+                let is_itself = |id: &ServiceId| place == self.place && id == sidecar;
+                let node = NodeKey::new(&place, &self.options.node);
+                let others = view.services_on(&node);
+                used.extend(others.filter(|row| !is_itself(&row.value.id)).map(|row| row.value.port));
+            }
+        }
+        used
+    }
+
+    fn put(&self, view: &View, node: &NodeKey, definition: &ServiceDefinition, is_sidecar: bool, ops: &mut Vec<Op>) {
+        let mut service = definition.to_service(&self.place.partition);
+        service.locally_registered_as_sidecar = is_sidecar;
+        let checks: Vec<Check> = definition
+            .all_checks()
+            .into_iter()
+            .map(|check| Check {
+                service_name: service.name.clone(),
+                service_tags: service.tags.clone(),
+                ..check_row(node, check)
+            })
+            .collect();
+        let named: BTreeSet<CheckId> = checks.iter().map(|check| check.check_id.clone()).collect();
+        let id = node.instance(&service.id);
+        let others = view.checks_of(&id).filter(|row| !named.contains(&row.value.check_id)).map(|row| &*row.value);
+        let others: Vec<Op> = if self.replace_checks {
+            others.map(|check| Op::DeleteCheck(CheckKey::of(check))).collect()
+        } else {
+            let renamed = |check: &Check| Check {
+                service_name: service.name.clone(),
+                service_tags: service.tags.clone(),
+                ..check.clone()
+            };
+            others.map(|check| Op::PutCheck(renamed(check))).collect()
+        };
+        ops.push(Op::PutService(node.clone(), service));
+        ops.extend(others);
+        ops.extend(checks.into_iter().map(|check| Op::PutCheck(with_last_result(view, check))));
+    }
+}
+
+/// What removes an instance of the agent, with the sidecar that came with it.
+pub(super) fn deregistration(view: &View, node: &NodeKey, id: &ServiceId) -> Write {
+    let sidecar = node.instance(&sidecar_id_of(id.as_str()));
+    let came_along = view.service(&sidecar).is_some_and(|row| row.value.locally_registered_as_sidecar);
+    let instances = std::iter::once(node.instance(id)).chain(came_along.then_some(sidecar));
+    instances.map(Op::DeleteService).collect::<Vec<_>>().into()
+}
+
+/// The rules of one registration, each check's included.
+fn validate(
+    definition: &ServiceDefinition,
+    path: &str,
+    place: &Place,
+    problems: &mut Problems,
+) -> Result<(), RegistrationError> {
+    problems.extend_under(path, definition.to_service(&place.partition).validate());
+    let single = definition.check.is_some();
+    for (position, check) in definition.all_checks().iter().enumerate() {
+        if matches!(check.kind(), Some(CheckKind::Script | CheckKind::Docker)) {
+            return Err(RegistrationError::Script(check.check_id.clone()));
+        }
+        let at = match (single, position) {
+            (true, 0) => "Check".to_owned(),
+            (true, _) => format!("Checks[{}]", position - 1),
+            (false, _) => format!("Checks[{position}]"),
+        };
+        let mut broken = Problems::default();
+        broken.extend_under(&at, check.validate());
+        problems.extend_under(path, broken);
+    }
+    Ok(())
+}
+
+fn sidecar_id(parent: &ServiceDefinition) -> ServiceId {
+    sidecar_id_of(if parent.id.as_str().is_empty() { &parent.name } else { parent.id.as_str() })
+}
+
+fn sidecar_id_of(parent: &str) -> ServiceId {
+    ServiceId::from(format!("{parent}-sidecar-proxy"))
+}
+
+/// The row of a check that nobody has run yet. What the row says itself is not repeated in its definition.
+pub(super) fn check_row(node: &NodeKey, check: CheckDefinition) -> Check {
+    Check {
+        node: node.node.clone(),
+        check_id: check.check_id.clone(),
+        name: check.name.clone(),
+        status: check.status.unwrap_or_default(),
+        notes: check.notes.clone(),
+        service_id: check.service_id.clone(),
+        kind: check.kind().map_or("", CheckKind::as_str).to_owned(),
+        datacenter: node.place.datacenter.clone(),
+        partition: node.place.partition.clone(),
+        definition: CheckDefinition {
+            check_id: CheckId::default(),
+            name: String::new(),
+            notes: String::new(),
+            service_id: ServiceId::default(),
+            status: None,
+            ..check
+        },
+        ..Check::default()
+    }
+}
+
+/// Registering again does not forget what is known about the health of the instance.
+fn with_last_result(view: &View, check: Check) -> Check {
+    match view.check(&CheckKey::of(&check)) {
+        Some(old) if old.value.service_id == check.service_id => {
+            Check { status: old.value.status, output: old.value.output.clone(), ..check }
+        }
+        _ => check,
+    }
+}
+
+/// The agent's node in a place.
+fn agent_node(options: &Options, place: &Place) -> Node {
+    let networks = match options.advertise.parse::<std::net::IpAddr>() {
+        Ok(ip) if ip.is_ipv4() => &["lan", "lan_ipv4", "wan", "wan_ipv4"][..],
+        Ok(_) => &["lan", "lan_ipv6", "wan", "wan_ipv6"][..],
+        Err(_) => &["lan", "wan"][..],
+    };
+    Node {
+        id: options.node_id.clone(),
+        node: options.node.clone(),
+        address: options.advertise.clone(),
+        datacenter: place.datacenter.clone(),
+        partition: place.partition.clone(),
+        tagged_addresses: networks.iter().map(|name| ((*name).to_owned(), options.advertise.clone())).collect(),
+        meta: options.node_meta.clone(),
+        locality: None,
+    }
+}

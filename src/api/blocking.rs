@@ -1,0 +1,132 @@
+//! Blocking queries: an answer now, or once something that it was made of changes (`http-api.md` 1.6).
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use axum::response::Response;
+use http::{HeaderName, HeaderValue};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::Api;
+use super::call::Call;
+use super::error::ApiError;
+use super::filter::{Filter, Filtered};
+use super::query::Consistency;
+use crate::store::{Index, Reader};
+
+/// Reads until the result is news, the time is up, or the process stops. Without a wait, the first result is the answer.
+///
+/// The result is made anew only when a commit changed a key that it was made of, so that a call that waits costs next to
+/// nothing while others write. When it was no news, the last result is the answer; it is still the current one.
+pub(super) async fn poll<T>(
+    api: &Api,
+    wait: Option<Duration>,
+    read: impl Fn(&Reader<'_>) -> Result<T, ApiError>,
+    is_news: impl Fn(&T, Index) -> bool,
+) -> Result<(T, Index), ApiError> {
+    let mut views = api.store.watch();
+    let deadline = wait.map(|wait| Instant::now() + jittered(wait));
+    loop {
+        let view = views.borrow_and_update().clone();
+        let reader = Reader::new(&view);
+        let value = read(&reader)?;
+        let index = reader.index();
+        let keys = reader.into_read_set();
+        let Some(deadline) = deadline.filter(|_| !is_news(&value, index)) else { return Ok((value, index)) };
+        let changed = views.wait_for(|view| keys.iter().any(|key| view.changed_at(key) > index));
+        let goes_on = tokio::select! {
+            changed = changed => changed.is_ok(),
+            () = tokio::time::sleep_until(deadline) => false,
+            () = api.shutdown.cancelled() => false,
+        };
+        if !goes_on {
+            return Ok((value, index));
+        }
+    }
+}
+
+/// Up to a sixteenth more than `wait`, so that clients that started together do not come back together.
+fn jittered(wait: Duration) -> Duration {
+    // A fresh `RandomState` hashes with random keys, which is random enough to spread load.
+    let share = RandomState::new().hash_one(()) as f64 / u64::MAX as f64;
+    wait + wait.mul_f64(share / 16.0)
+}
+
+impl Call {
+    /// What `read` makes of the state, at once or as the call's `index` and `wait` ask.
+    pub(super) async fn current<T>(
+        &self,
+        read: impl Fn(&Reader<'_>) -> Result<T, ApiError>,
+    ) -> Result<(T, Meta), ApiError> {
+        let (seen, wait, consistency) = (self.query.index()?, self.query.wait()?, self.query.consistency()?);
+        let wait = seen.map(|_| wait);
+        let (value, index) = poll(&self.api, wait, read, |_, index| seen.is_none_or(|seen| index > seen)).await?;
+        Ok((value, Meta { index, consistency }))
+    }
+
+    /// Answers with what `read` makes of the state, at once or as the call's `index` and `wait` ask.
+    pub(super) async fn read<T: Serialize>(
+        &self,
+        filtered: Filtered,
+        read: impl Fn(&Reader<'_>) -> Result<T, ApiError>,
+    ) -> Result<Response, ApiError> {
+        // A bad expression is told at once, not after the wait.
+        self.filter(filtered)?;
+        let (value, meta) = self.current(read).await?;
+        Ok(meta.on(self.answer(filtered, &value)?))
+    }
+
+    /// Answers with a value that is no part of the state.
+    pub(super) fn answer(&self, filtered: Filtered, value: &impl Serialize) -> Result<Response, ApiError> {
+        let Some(filter) = self.filter(filtered)? else { return Ok(self.json(value)) };
+        let mut value = serde_json::to_value(value).expect("answers have string keys");
+        filtered.retain(&mut value, &filter);
+        Ok(self.json(&value))
+    }
+
+    /// The filter that the call asks for, where one is taken.
+    pub(super) fn filter(&self, filtered: Filtered) -> Result<Option<Filter>, ApiError> {
+        match self.query.value("filter") {
+            Some(expression) if filtered != Filtered::Nothing => Ok(Some(Filter::parse(expression)?)),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// What the answer to a read of the state says about itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Meta {
+    index: Index,
+    consistency: Consistency,
+}
+
+impl Meta {
+    /// Adds the headers that every read of the state has.
+    pub(super) fn on(self, mut response: Response) -> Response {
+        let headers = [
+            ("x-consul-index", HeaderValue::from(self.index)),
+            ("x-consul-knownleader", HeaderValue::from_static("true")),
+            ("x-consul-lastcontact", HeaderValue::from_static("0")),
+            ("x-consul-effective-consistency", HeaderValue::from_static(self.consistency.as_str())),
+            ("x-consul-query-backend", HeaderValue::from_static("blocking-query")),
+        ];
+        for (name, value) in headers {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_is_at_most_a_sixteenth() {
+        for _ in 0..100 {
+            let wait = jittered(Duration::from_millis(1600));
+            assert!((1600..=1700).contains(&wait.as_millis()), "{wait:?}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The catalog: nodes, services and checks of every node, whoever registered them.
+
+mod lists;
+mod node;
+mod register;
+mod service;
+
+use axum::Router;
+
+pub(super) use service::has_node_meta;
+
+use super::route::Routes;
+
+/// The routes under `/v1/catalog/`.
+pub(super) fn routes() -> Routes {
+    Router::new().merge(lists::routes()).merge(node::routes()).merge(register::routes()).merge(service::routes())
+}

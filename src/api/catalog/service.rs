@@ -1,0 +1,97 @@
+//! `GET /v1/catalog/service/:s`, `/connect/:s` and `/gateway-services/:g`.
+
+use axum::Router;
+use axum::response::Response;
+
+use crate::api::call::Call;
+use crate::api::error::ApiError;
+use crate::api::filter::Filtered;
+use crate::api::query::Query;
+use crate::api::route::{Routes, Tail, get, prefix};
+use crate::api::wire::CatalogService;
+use crate::model::{Node, Proxy, Service};
+use crate::store::{Instance, Reader};
+
+pub(super) fn routes() -> Routes {
+    Router::new()
+        .merge(prefix("/v1/catalog/service/", get(named)))
+        .merge(prefix("/v1/catalog/connect/", get(connect)))
+        .merge(prefix("/v1/catalog/gateway-services/", get(gateway_services)))
+}
+
+async fn named(call: Call, tail: Tail) -> Result<Response, ApiError> {
+    let key = call.scope.service(&tail.required("service name")?);
+    call.rows(|reader| reader.instances_named(&key)).await
+}
+
+async fn connect(call: Call, tail: Tail) -> Result<Response, ApiError> {
+    let key = call.scope.service(&tail.required("service name")?);
+    call.rows(|reader| reader.endpoints(&key)).await
+}
+
+/// Services are bound to terminating and ingress gateways by config entries of kinds that are not kept, so no gateway has
+/// any. Mesh gateways do not appear in Consul either.
+async fn gateway_services(call: Call, tail: Tail) -> Result<Response, ApiError> {
+    let key = call.scope.service(&tail.required("gateway name")?);
+    let none = |reader: &Reader<'_>| {
+        // Read, so that the answer has the gateway's index.
+        reader.instances_named(&key);
+        Ok([(); 0])
+    };
+    call.read(Filtered::Nothing, none).await
+}
+
+/// True if the node has every fact that the call asks for as `node-meta=key:value`.
+pub(in crate::api) fn has_node_meta(query: &Query, node: &Node) -> bool {
+    query.all("node-meta").all(|wanted| {
+        let (key, value) = wanted.split_once(':').unwrap_or((wanted, ""));
+        node.meta.get(key).is_some_and(|found| found == value)
+    })
+}
+
+/// True if the instance has every tag that the call asks for. Case does not matter, as in Consul.
+fn has_tags(query: &Query, service: &Service) -> bool {
+    query.all("tag").all(|wanted| service.tags.iter().any(|tag| tag.eq_ignore_ascii_case(wanted)))
+}
+
+impl Call {
+    async fn rows(&self, instances: impl Fn(&Reader<'_>) -> Vec<Instance>) -> Result<Response, ApiError> {
+        let merge = self.query.has("merge-central-config");
+        let rows = |reader: &Reader<'_>| {
+            let shown = instances(reader).into_iter().filter(|instance| self.wants(instance));
+            let row = |instance: Instance| {
+                let proxy = self.merged(reader, &instance.service.value, merge);
+                CatalogService::new(instance, proxy)
+            };
+            Ok(shown.map(row).collect::<Vec<_>>())
+        };
+        self.read(Filtered::Rows, rows).await
+    }
+
+    /// True if the instance meets the `tag` and `node-meta` parameters.
+    pub(in crate::api) fn wants(&self, instance: &Instance) -> bool {
+        has_tags(&self.query, &instance.service.value) && has_node_meta(&self.query, &instance.node.value)
+    }
+
+    /// What config entries and registration make together, for a proxy, if the call asks for it.
+    pub(in crate::api) fn merged(&self, reader: &Reader<'_>, service: &Service, merge: bool) -> Option<Proxy> {
+        (merge && service.is_proxy()).then(|| self.api.central.merged(reader, &self.scope.place, service))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_meta_and_tags_must_all_match() {
+        let node = Node { meta: [("env".to_owned(), "prod".to_owned())].into(), ..Node::default() };
+        let service = Service { tags: vec!["V1".to_owned(), "eu".to_owned()], ..Service::default() };
+        let query = |raw| Query::parse(raw).expect(raw);
+
+        assert!(has_node_meta(&query("node-meta=env:prod"), &node));
+        assert!(!has_node_meta(&query("node-meta=env:prod&node-meta=rack:1"), &node));
+        assert!(has_tags(&query("tag=v1&tag=eu"), &service));
+        assert!(!has_tags(&query("tag=v1&tag=us"), &service));
+    }
+}

@@ -1,0 +1,211 @@
+//! Every way in which a call can fail, and the one table from failure to status and text.
+//!
+//! Consul's split (`http-api.md` 1.2): what the HTTP layer cannot read and what breaks a rule on the agent is 400, what the
+//! server side refuses is 500. Texts that clients match are kept byte for byte; section 1.2 of the reference lists them.
+
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+
+use super::IssueError;
+use super::filter::FilterError;
+use crate::model::{CheckId, Datacenter, EntryKind, Problem, Problems, ServiceId};
+use crate::store::StoreError;
+
+/// Which decoder refused a body; Consul's texts differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decoder {
+    /// Registrations and reports.
+    Strict,
+    /// Config entries.
+    Entry,
+}
+
+/// Why a call has no result.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    #[error("the query string cannot be read: {0:?} is not percent-encoded text")]
+    UnreadableQuery(String),
+    #[error("the path holds characters that cannot be printed")]
+    UnprintablePath,
+    #[error("the name in the path is not percent-encoded UTF-8")]
+    UnreadablePath,
+    #[error("Invalid index")]
+    InvalidIndex,
+    #[error("Invalid wait time")]
+    InvalidWait,
+    #[error("Invalid value {value:?} for {name}: {expected}")]
+    InvalidParameter { name: &'static str, value: String, expected: &'static str },
+    #[error("{0} and {1} cannot be given together")]
+    ExclusiveParameters(&'static str, &'static str),
+    #[error("peer-name and sameness-group are mutually exclusive")]
+    PeerAndSamenessGroup,
+    #[error("{name} is {query:?} in the query and {body:?} in the body: give one, or the same")]
+    TenancyConflict { name: &'static str, query: String, body: String },
+    #[error("Missing {0}")]
+    Missing(&'static str),
+    #[error("No path to datacenter: {0:?} is not hosted here")]
+    UnknownDatacenter(Datacenter),
+    #[error("exported-services of another datacenter can only be written there: leave dc out or name the primary, {0}")]
+    NotPrimary(Datacenter),
+    #[error("Request body too large, max size: {0} bytes")]
+    BodyTooLarge(usize),
+    #[error("the request body did not arrive in time")]
+    BodyTimeout,
+    #[error("the request body cannot be read")]
+    BodyBroken(#[source] axum::Error),
+    #[error("{}{problems}", match decoder { Decoder::Strict => "Request decode failed: ", Decoder::Entry => "Request decoding failed: " })]
+    Undecodable { decoder: Decoder, problems: Problems },
+    #[error("{}", agent_text(.0))]
+    InvalidRegistration(Problems),
+    #[error("{0}")]
+    Refused(Problems),
+    #[error("Scripts are disabled on this agent: check {0:?} cannot run one")]
+    ScriptsDisabled(CheckId),
+    #[error("Unknown service ID {0:?}: make sure that the ID is passed, not the name")]
+    NoServiceToChange(ServiceId),
+    #[error("unknown service ID: {0}")]
+    UnknownService(ServiceId),
+    #[error("Unknown check ID {0:?}: make sure that the ID is passed, not the name")]
+    UnknownCheck(CheckId),
+    #[error("CheckID {0:?} does not have associated TTL")]
+    NoTtl(CheckId),
+    #[error("Config entry not found for {0:?} / {1:?}")]
+    EntryNotFound(EntryKind, String),
+    #[error("invalid config entry kind: {0}")]
+    UnknownKind(String),
+    #[error("a config entry is named by a kind and a name")]
+    UnnamedEntry,
+    #[error("filtering is only supported for service-defaults, not for {0}")]
+    FilterNotSupported(EntryKind),
+    #[error("invalid cas {0:?}: expected the ModifyIndex of the entry")]
+    InvalidCas(String),
+    #[error("Failed to create boolean expression evaluator: {0}")]
+    Filter(#[from] FilterError),
+    #[error("ACL support disabled")]
+    AclDisabled,
+    #[error("peering is disabled")]
+    PeeringDisabled,
+    #[error("{0}")]
+    Certificate(#[from] IssueError),
+    #[error("the certificate was not issued in time: try again")]
+    CertificateTimeout,
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+impl ApiError {
+    fn status(&self) -> StatusCode {
+        use ApiError as E;
+        match self {
+            E::InvalidIndex
+            | E::InvalidWait
+            | E::UnprintablePath
+            | E::UnreadablePath
+            | E::InvalidParameter { .. }
+            | E::ExclusiveParameters(..)
+            | E::PeerAndSamenessGroup
+            | E::TenancyConflict { .. }
+            | E::Missing(_)
+            | E::BodyBroken(_)
+            | E::Undecodable { .. }
+            | E::InvalidRegistration(_)
+            | E::Certificate(IssueError::Identity(_)) => StatusCode::BAD_REQUEST,
+            E::AclDisabled => StatusCode::UNAUTHORIZED,
+            E::NoServiceToChange(_)
+            | E::UnknownService(_)
+            | E::UnknownCheck(_)
+            | E::EntryNotFound(..)
+            | E::UnnamedEntry => StatusCode::NOT_FOUND,
+            E::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            E::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            E::Certificate(IssueError::Unavailable(_)) | E::CertificateTimeout | E::Store(StoreError::Closed) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            E::UnreadableQuery(_)
+            | E::UnknownDatacenter(_)
+            | E::NotPrimary(_)
+            | E::Refused(_)
+            | E::ScriptsDisabled(_)
+            | E::NoTtl(_)
+            | E::UnknownKind(_)
+            | E::FilterNotSupported(_)
+            | E::InvalidCas(_)
+            | E::Filter(_)
+            | E::PeeringDisabled
+            | E::Certificate(IssueError::Failed(_))
+            | E::Store(
+                StoreError::Rejected(_)
+                | StoreError::Backend(_)
+                | StoreError::Open { .. }
+                | StoreError::Format { .. }
+                | StoreError::Row { .. },
+            ) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Failures of the process itself are an operator's business; everything else is the caller's.
+    fn log(&self) {
+        match self {
+            ApiError::Store(StoreError::Rejected(_)) => tracing::debug!(error = %self, "refused"),
+            ApiError::Store(cause) => tracing::error!(error = %self, cause = ?cause, "the store failed"),
+            ApiError::Certificate(cause @ (IssueError::Failed(_) | IssueError::Unavailable(_))) => {
+                tracing::error!(error = %self, cause = ?cause, "no certificate");
+            }
+            ApiError::CertificateTimeout => tracing::error!(error = %self, "no certificate"),
+            other => tracing::debug!(error = %other, "refused"),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        self.log();
+        text(self.status(), self.to_string())
+    }
+}
+
+/// An answer in plain text, as every error is.
+pub(super) fn text(status: StatusCode, message: impl Into<axum::body::Body>) -> Response {
+    let mut response = Response::new(message.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// The text for a registration that breaks rules. Rules whose message clients know by its first words stand at the start
+/// of the answer when they are alone; all others follow a headline.
+fn agent_text(problems: &Problems) -> String {
+    match problems.0.as_slice() {
+        [Problem { message, path, .. }] if message.starts_with("Missing ") || message.starts_with("Invalid ") => {
+            if path.contains(['.', '[']) { format!("{message} (at {path})") } else { message.clone() }
+        }
+        _ => format!("Validation failed: {problems}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_first_words_stand_first() {
+        for (problem, expected) in [
+            (Problem::rule("Name", "Missing service name"), "Missing service name"),
+            (Problem::rule("Meta.a b", "Invalid Service Meta: bad key"), "Invalid Service Meta: bad key (at Meta.a b)"),
+            (Problem::rule("Port", "Port must be set"), "Validation failed: Port: Port must be set"),
+        ] {
+            assert_eq!(agent_text(&problem.into()), expected);
+        }
+    }
+
+    #[test]
+    fn a_failure_of_the_disk_says_no_more_than_it_must() {
+        let error = ApiError::Store(StoreError::Backend("/secret/path: disk full".into()));
+
+        assert_eq!(
+            (error.status().as_u16(), error.to_string().as_str()),
+            (500, "the data directory cannot be written; nothing was changed")
+        );
+    }
+}

@@ -1,0 +1,67 @@
+//! What the API is told at start.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use crate::model::{Datacenter, NodeName, SidecarPorts, SocketEndpoint};
+
+/// What the API says about the process, and where it puts what is registered with it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The primary datacenter; the one that is meant when a request names none.
+    pub datacenter: Datacenter,
+    /// The other datacenters that this process hosts. Naming the primary here again changes nothing.
+    pub hosted: Vec<Datacenter>,
+    /// Name of the agent's node, which exists once in each hosted datacenter and partition.
+    pub node: NodeName,
+    /// UUID of that node; empty if it has none.
+    pub node_id: String,
+    /// Free-form facts about that node.
+    pub node_meta: BTreeMap<String, String>,
+    /// Its address: what instances without one of their own are reached at. An IP address or a host name.
+    pub advertise: String,
+    /// Where this API listens.
+    pub http_addr: SocketAddr,
+    /// The port of the ADS server, if it is open.
+    pub grpc_port: Option<u16>,
+    /// Ports for sidecars that name none.
+    pub sidecar_ports: SidecarPorts,
+    /// Indent every JSON answer, as development mode does.
+    pub pretty: bool,
+}
+
+impl Default for Options {
+    /// Datacenter `dc1` on this machine, with Consul's ports.
+    fn default() -> Self {
+        Self {
+            datacenter: Datacenter::from("dc1"),
+            hosted: Vec::new(),
+            node: NodeName::from("localhost"),
+            node_id: String::new(),
+            node_meta: BTreeMap::new(),
+            advertise: Ipv4Addr::LOCALHOST.to_string(),
+            http_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 8500)),
+            grpc_port: Some(8502),
+            sidecar_ports: SidecarPorts::default(),
+            pretty: false,
+        }
+    }
+}
+
+impl Options {
+    /// Every hosted datacenter, the primary first.
+    pub fn datacenters(&self) -> Vec<Datacenter> {
+        let others = self.hosted.iter().filter(|other| **other != self.datacenter);
+        std::iter::once(&self.datacenter).chain(others).cloned().collect()
+    }
+
+    /// True if this process holds the catalog of `datacenter`.
+    pub fn hosts(&self, datacenter: &Datacenter) -> bool {
+        *datacenter == self.datacenter || self.hosted.contains(datacenter)
+    }
+
+    /// Where others reach this process, as `host:port`.
+    pub(super) fn server_address(&self) -> String {
+        SocketEndpoint::new(&self.advertise, self.http_addr.port()).to_string()
+    }
+}

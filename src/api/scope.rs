@@ -1,0 +1,156 @@
+//! Where a call reads and writes: `dc`, `partition` and `ns`.
+
+use http::HeaderMap;
+
+use super::Options;
+use super::error::ApiError;
+use super::query::Query;
+use crate::model::{Datacenter, Namespace, NodeName, Partition, Place, ServiceKey, ServiceName};
+use crate::store::NodeKey;
+
+/// The namespace that stands for all of them in reads.
+const EVERY_NAMESPACE: &str = "*";
+
+/// The datacenter, partition and namespace that a call means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Scope {
+    /// Datacenter and partition.
+    pub(super) place: Place,
+    /// Namespace.
+    pub(super) namespace: Namespace,
+    /// What the call itself said, to compare with what its body says.
+    said: Said,
+}
+
+/// Tenancy as a call said it; `None` where it did not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Said {
+    partition: Option<Partition>,
+    namespace: Option<Namespace>,
+}
+
+impl Scope {
+    /// The scope of a call. `datacenter` is the older name of `dc` and wins; parameters win over headers.
+    pub(super) fn of(query: &Query, headers: &HeaderMap, options: &Options) -> Result<Self, ApiError> {
+        let datacenter = query.value("datacenter").or(query.value("dc"));
+        let datacenter = datacenter.map_or_else(|| options.datacenter.clone(), Datacenter::from);
+        let said = |parameter, header| {
+            let header = || headers.get(header).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
+            query.value(parameter).or_else(header)
+        };
+        let said = Said {
+            partition: said("partition", "x-consul-partition").map(Partition::from),
+            namespace: said("ns", "x-consul-namespace").map(Namespace::from),
+        };
+        let partition = said.partition.clone().unwrap_or_default();
+        let namespace = said.namespace.clone().unwrap_or_default();
+        Self { place: Place { datacenter, partition }, namespace, said }.hosted(options)
+    }
+
+    /// The scope, if its datacenter is here.
+    fn hosted(self, options: &Options) -> Result<Self, ApiError> {
+        if options.hosts(&self.place.datacenter) {
+            Ok(self)
+        } else {
+            Err(ApiError::UnknownDatacenter(self.place.datacenter))
+        }
+    }
+
+    /// The scope in the datacenter that a body names.
+    pub(super) fn in_datacenter(mut self, body: &Datacenter, options: &Options) -> Result<Self, ApiError> {
+        if !body.is_default() {
+            self.place.datacenter = body.clone();
+        }
+        self.hosted(options)
+    }
+
+    /// The scope in the partition that a body names, which must not contradict the call.
+    pub(super) fn in_partition(mut self, body: Option<&Partition>) -> Result<Self, ApiError> {
+        if let Some(body) = body {
+            agree("partition", self.said.partition.as_ref().map(Partition::as_str), body.as_str())?;
+            self.place.partition = body.clone();
+            self.said.partition = Some(body.clone());
+        }
+        Ok(self)
+    }
+
+    /// The scope in the namespace that a body names, which must not contradict the call.
+    pub(super) fn in_namespace(mut self, body: Option<&Namespace>) -> Result<Self, ApiError> {
+        if let Some(body) = body {
+            agree("ns", self.said.namespace.as_ref().map(Namespace::as_str), body.as_str())?;
+            self.namespace = body.clone();
+            self.said.namespace = Some(body.clone());
+        }
+        Ok(self)
+    }
+
+    /// A service of this scope.
+    pub(super) fn service(&self, name: &str) -> ServiceKey {
+        ServiceKey {
+            datacenter: self.place.datacenter.clone(),
+            service: ServiceName::new(&self.place.partition, &self.namespace, name),
+        }
+    }
+
+    /// A node of this scope.
+    pub(super) fn node(&self, name: &str) -> NodeKey {
+        NodeKey::new(&self.place, &NodeName::from(name))
+    }
+
+    /// True if a read of this scope shows what is in `namespace`.
+    pub(super) fn shows(&self, namespace: &Namespace) -> bool {
+        self.namespace.as_str() == EVERY_NAMESPACE || self.namespace == *namespace
+    }
+}
+
+/// What call and body both say must be the same.
+fn agree(name: &'static str, call: Option<&str>, body: &str) -> Result<(), ApiError> {
+    match call {
+        Some(call) if call != body => {
+            Err(ApiError::TenancyConflict { name, query: call.to_owned(), body: body.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(raw: &str) -> Result<Scope, ApiError> {
+        let options = Options { hosted: vec![Datacenter::from("dc2")], ..Options::default() };
+        let headers = HeaderMap::from_iter([(
+            http::HeaderName::from_static("x-consul-namespace"),
+            http::HeaderValue::from_static("from-header"),
+        )]);
+        Scope::of(&Query::parse(raw).expect(raw), &headers, &options)
+    }
+
+    #[test]
+    fn parameters_win_over_headers_and_the_older_name_of_dc_wins() {
+        let named = |raw| {
+            let Scope { place, namespace, .. } = scope(raw).expect(raw);
+            format!("{place} {namespace}")
+        };
+
+        assert_eq!(named(""), "dc1/default from-header");
+        assert_eq!(named("ns=a&partition=b&dc=dc2"), "dc2/b a");
+        assert_eq!(named("dc=nowhere&datacenter=dc2"), "dc2/default from-header");
+    }
+
+    #[test]
+    fn a_datacenter_that_is_not_here_is_refused() {
+        let error = scope("dc=nowhere").expect_err("unknown");
+
+        assert!(error.to_string().starts_with("No path to datacenter"), "{error}");
+    }
+
+    #[test]
+    fn a_body_cannot_contradict_the_call() {
+        let with = |raw, body: &str| scope(raw).and_then(|scope| scope.in_partition(Some(&Partition::from(body))));
+
+        assert_eq!(with("", "a").expect("agrees").place.partition.as_str(), "a");
+        assert_eq!(with("partition=a", "a").expect("agrees").place.partition.as_str(), "a");
+        assert!(matches!(with("partition=a", "b"), Err(ApiError::TenancyConflict { .. })));
+    }
+}

@@ -1,0 +1,110 @@
+//! What the API needs from other parts of the process. `app` fulfils these traits with `ca`, `ads`, `health` and `engine`.
+
+use futures::future::BoxFuture;
+use serde::Serialize;
+
+use crate::model::{Datacenter, Leaf, NodeName, Partition, Place, Proxy, Service, ServiceId, SpiffeId};
+use crate::store::{CheckKey, Reader, Stored};
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// No certificate can say this name.
+    #[error("{0}")]
+    Identity(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It may work later, for example once the process is ready.
+    #[error("certificates cannot be issued at the moment")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It went wrong.
+    #[error("the certificate could not be issued")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Issues leaf certificates.
+pub trait Certificates: Send + Sync + 'static {
+    /// The leaf of an identity, as the store holds it; issued first if there is none.
+    ///
+    /// # Errors
+    /// It cannot be issued. The API stops waiting after half a minute.
+    fn leaf(&self, identity: SpiffeId) -> BoxFuture<'_, Result<Stored<Leaf>, IssueError>>;
+}
+
+/// Learns of every report on a TTL check, also of those that change nothing, because each one starts the time anew.
+pub trait CheckReports: Send + Sync + 'static {
+    /// Somebody has just reported on this check; the row is written already.
+    fn reported(&self, key: CheckKey);
+}
+
+/// Knows which proxies are connected and what they accepted.
+pub trait ProxyStatus: Send + Sync + 'static {
+    /// The proxies with a stream, sorted.
+    fn proxies(&self) -> Vec<ProxyState>;
+}
+
+/// One proxy with its streams, as `GET /v1/meshgate/proxies` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ProxyState {
+    /// Datacenter of the proxy.
+    pub datacenter: Datacenter,
+    /// Its partition.
+    pub partition: Partition,
+    /// The node it is registered on.
+    pub node: NodeName,
+    /// Its service ID.
+    #[serde(rename = "ID")]
+    pub id: ServiceId,
+    /// Open streams.
+    pub streams: usize,
+    /// Envoy's version as it says it; empty if it does not.
+    pub envoy_version: String,
+    /// What became of the responses of each type.
+    pub types: Vec<TypeState>,
+}
+
+/// What a proxy holds of one resource type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TypeState {
+    /// The short name, such as `CDS`.
+    #[serde(rename = "Type")]
+    pub kind: String,
+    /// True if the proxy accepted the last response that it answered.
+    pub acked: bool,
+    /// Accepted responses.
+    pub acks: u64,
+    /// Refused responses.
+    pub nacks: u64,
+    /// The last refusal, kept after a later acceptance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_nack: Option<Nack>,
+}
+
+/// A refused response.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Nack {
+    /// The resources that the response carried.
+    pub resources: Vec<String>,
+    /// The proxy's reason.
+    pub message: String,
+    /// When it came, in RFC 3339.
+    pub time: String,
+}
+
+/// Merges the config entries that apply to a proxy into what it registered (`http-api.md` 3.9).
+pub trait CentralConfig: Send + Sync + 'static {
+    /// The proxy block that the registration and the entries make together. What is read goes through `reader`, so that
+    /// whoever waits for a change is woken by one of the entries.
+    fn merged(&self, reader: &Reader<'_>, place: &Place, service: &Service) -> Proxy;
+}
+
+/// Merges nothing: a proxy is what it registered.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AsRegistered;
+
+impl CentralConfig for AsRegistered {
+    fn merged(&self, _: &Reader<'_>, _: &Place, service: &Service) -> Proxy {
+        service.proxy.clone()
+    }
+}

@@ -1,0 +1,83 @@
+//! The listener: HTTP/1.1 and HTTP/2 without TLS on one port, bounded against slow clients, drained at the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Time in which a client must send the head of a request; a connection without one is closed after it.
+const HEADER_TIME: Duration = Duration::from_secs(30);
+/// Most connections at a time. More wait in the listener's backlog.
+const CONNECTIONS: usize = 8192;
+/// Most calls at a time on one HTTP/2 connection.
+const CALLS_PER_CONNECTION: u32 = 1024;
+/// HTTP/2 clients that do not answer a ping are gone.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Pause after a failed `accept`, which mostly means that there are no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `router` until `shutdown`, then lets the calls that run finish until `deadline` has passed, and cuts off the
+/// rest. The calls that wait for a change end by the token of [`Api`](super::Api), which should be the same or a parent.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, deadline: Duration) {
+    let builder = builder();
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    while let Some(stream) = shutdown.run_until_cancelled(accept(&listener)).await {
+        let Some(Ok(place)) = shutdown.run_until_cancelled(places.clone().acquire_owned()).await else { break };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = graceful.watch(connection);
+        connections.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = %error, "connection ended");
+            }
+            drop(place);
+        });
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    if tokio::time::timeout(deadline, graceful.shutdown()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "cut off what did not end in time");
+    }
+    connections.shutdown().await;
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(CALLS_PER_CONNECTION)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_INTERVAL);
+    builder
+}
+
+/// The next connection; failures are told and waited out.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are small and whole; waiting for more to send with them only costs time.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(error = %error, "nodelay cannot be set");
+                }
+                return stream;
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "no connection can be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
