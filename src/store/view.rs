@@ -67,6 +67,15 @@ impl View {
         })
     }
 
+    /// The checks that differ between `older` and this state, without looking at those that do not.
+    pub fn checks_changed_since<'v>(&'v self, older: &'v View) -> impl Iterator<Item = &'v CheckKey> {
+        older.checks.diff(&self.checks).map(|item| match item {
+            imbl::ordmap::DiffItem::Add(key, _)
+            | imbl::ordmap::DiffItem::Remove(key, _)
+            | imbl::ordmap::DiffItem::Update { new: (key, _), .. } => key,
+        })
+    }
+
     /// A node.
     pub fn node(&self, key: &NodeKey) -> Option<&Stored<Node>> {
         self.nodes.get(key)

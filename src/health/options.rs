@@ -1,0 +1,34 @@
+//! What the runner is started with.
+
+use std::collections::BTreeSet;
+
+use crate::model::{Datacenter, NodeName};
+use crate::store::{CheckKey, NodeKey};
+
+/// Settings of the runner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The agent's node: checks on it are run, those on other nodes are run by somebody else.
+    pub node: NodeName,
+    /// The datacenters that this process hosts. Others may have a node of the same name.
+    pub datacenters: BTreeSet<Datacenter>,
+    /// Most checks that run at one moment; the others wait. Each holds a socket.
+    pub concurrency: usize,
+}
+
+impl Options {
+    /// The checks of a node in these datacenters, at most 256 at one moment.
+    pub fn new(node: NodeName, datacenters: impl IntoIterator<Item = Datacenter>) -> Self {
+        Self { node, datacenters: datacenters.into_iter().collect(), concurrency: 256 }
+    }
+
+    /// True if this process runs the checks of a node.
+    pub(super) fn is_own(&self, node: &NodeKey) -> bool {
+        node.node == self.node && self.datacenters.contains(&node.place.datacenter)
+    }
+
+    /// True if this process runs a check.
+    pub(super) fn runs(&self, check: &CheckKey) -> bool {
+        self.is_own(&check.node)
+    }
+}
