@@ -54,6 +54,10 @@ pub struct ProxyState {
     /// Its service ID.
     #[serde(rename = "ID")]
     pub id: ServiceId,
+    /// It is in the catalog, so that it gets configuration.
+    pub registered: bool,
+    /// What keeps parts of it at an older state or empty.
+    pub problems: Vec<String>,
     /// Open streams.
     pub streams: usize,
     /// Envoy's version as it says it; empty if it does not.
@@ -69,6 +73,8 @@ pub struct TypeState {
     /// The short name, such as `CDS`.
     #[serde(rename = "Type")]
     pub kind: String,
+    /// Resources that the proxy should have.
+    pub resources: usize,
     /// True if the proxy accepted the last response that it answered.
     pub acked: bool,
     /// Accepted responses.

@@ -32,7 +32,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use guard::guard;
-pub use slot::{Nack, ProxyReport, StreamReport};
+pub use slot::{NackReport, ProxyReport, TypeReport};
 
 use self::core::Core;
 use self::slot::Slot;

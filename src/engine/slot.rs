@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
-use serde::Serialize;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 
@@ -23,58 +22,54 @@ pub(super) struct Slot {
 
 #[derive(Debug, Default)]
 struct Told {
-    streams: BTreeMap<u64, StreamReport>,
-    problems: Vec<String>,
     is_registered: bool,
+    problems: Vec<String>,
+    /// Envoy's version, by the number of the stream.
+    streams: BTreeMap<u64, String>,
+    types: BTreeMap<ResourceType, TypeReport>,
 }
 
 /// What is known about a proxy with a stream.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ProxyReport {
     /// The proxy.
-    #[serde(serialize_with = "as_text")]
     pub instance: InstanceId,
     /// It is in the catalog, so that it gets configuration.
     pub is_registered: bool,
-    /// How many resources it should have, by type.
-    pub resources: BTreeMap<String, usize>,
     /// What keeps parts of it at an older state or empty.
     pub problems: Vec<String>,
-    /// Its streams, by number.
-    pub streams: BTreeMap<u64, StreamReport>,
+    /// Open streams.
+    pub streams: usize,
+    /// Envoy's version as the newest stream says it; empty if it does not.
+    pub envoy_version: String,
+    /// What became of the responses of each type.
+    pub types: BTreeMap<ResourceType, TypeReport>,
 }
 
-/// What one stream told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct StreamReport {
-    /// Envoy's version as it says it; empty if it does not.
-    pub user_agent_version: String,
-    /// When it opened, in seconds since 1970.
-    pub connected_since: u64,
-    /// When it last took a response, by type, in milliseconds since 1970.
-    pub acked: BTreeMap<String, u64>,
-    /// The last refusal of each type that was not followed by an ACK.
-    pub nacked: BTreeMap<String, Nack>,
+/// What became of the responses of one type.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TypeReport {
+    /// Resources that the proxy should have.
+    pub resources: usize,
+    /// The last response that the proxy answered was accepted.
+    pub is_acked: bool,
+    /// Accepted responses.
+    pub acks: u64,
+    /// Refused responses.
+    pub nacks: u64,
+    /// The last refusal.
+    pub last_nack: Option<NackReport>,
 }
 
 /// A refused response.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Nack {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NackReport {
     /// Envoy's reason.
     pub message: String,
     /// Names of the resources in the response.
     pub resources: Vec<String>,
-    /// When, in milliseconds since 1970.
-    pub at: u64,
-}
-
-fn as_text<S: serde::Serializer>(value: &InstanceId, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
-fn millis_since_1970() -> u64 {
-    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+    /// When it came.
+    pub at: OffsetDateTime,
 }
 
 impl Slot {
@@ -115,28 +110,21 @@ impl Slot {
 
     pub(super) fn note(&self, stream: u64, feedback: Feedback) {
         let mut told = self.told();
-        let now = millis_since_1970();
         match feedback {
             Feedback::Connected { user_agent_version } => {
-                let report = StreamReport {
-                    user_agent_version,
-                    connected_since: now / 1_000,
-                    acked: BTreeMap::new(),
-                    nacked: BTreeMap::new(),
-                };
-                told.streams.insert(stream, report);
+                told.streams.insert(stream, user_agent_version);
             }
             Feedback::Acked { kind } => {
-                if let Some(report) = told.streams.get_mut(&stream) {
-                    report.acked.insert(kind.to_string(), now);
-                    report.nacked.remove(kind.short_name());
-                }
+                let report = told.types.entry(kind).or_default();
+                report.is_acked = true;
+                report.acks += 1;
             }
             Feedback::Nacked { kind, resources, message } => {
                 let resources = resources.into_iter().map(|(name, _)| name.to_string()).collect();
-                if let Some(report) = told.streams.get_mut(&stream) {
-                    report.nacked.insert(kind.to_string(), Nack { message, resources, at: now });
-                }
+                let report = told.types.entry(kind).or_default();
+                report.is_acked = false;
+                report.nacks += 1;
+                report.last_nack = Some(NackReport { message, resources, at: OffsetDateTime::now_utc() });
             }
             Feedback::Disconnected => {
                 told.streams.remove(&stream);
@@ -146,17 +134,19 @@ impl Slot {
 
     pub(super) fn report(&self) -> ProxyReport {
         let snapshot = self.current.borrow().clone();
-        let count = |kind: ResourceType| {
-            let count = snapshot.as_ref().map_or(0, |snapshot| snapshot.get(kind).len());
-            (kind.to_string(), count)
-        };
         let told = self.told();
+        let of_type = |kind: ResourceType| {
+            let mut report = told.types.get(&kind).cloned().unwrap_or_default();
+            report.resources = snapshot.as_ref().map_or(0, |snapshot| snapshot.get(kind).len());
+            (kind, report)
+        };
         ProxyReport {
             instance: self.instance.clone(),
             is_registered: told.is_registered,
-            resources: ResourceType::ALL.into_iter().map(count).collect(),
             problems: told.problems.clone(),
-            streams: told.streams.clone(),
+            streams: told.streams.len(),
+            envoy_version: told.streams.values().next_back().cloned().unwrap_or_default(),
+            types: ResourceType::ALL.into_iter().map(of_type).collect(),
         }
     }
 }

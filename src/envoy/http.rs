@@ -119,7 +119,7 @@ fn routes(manager: &ir::HttpConnectionManager) -> RouteSpecifier {
             route_config_name: names::upstream(name),
             config_source: Some(wire::ads(*fetch_timeout)),
         }),
-        ir::RouteSource::Inline(action) => {
+        ir::RouteSource::Inline { upstream, action } => {
             // The application must not believe what the caller says about its own certificate.
             let removed = manager
                 .inbound
@@ -128,7 +128,7 @@ fn routes(manager: &ir::HttpConnectionManager) -> RouteSpecifier {
                 .then(|| CLIENT_CERT_HEADER.to_owned());
             let filter = names::filter(&manager.stat);
             RouteSpecifier::RouteConfig(RouteConfiguration {
-                name: filter.clone(),
+                name: upstream.as_ref().map_or_else(|| filter.clone(), names::upstream),
                 virtual_hosts: vec![route::virtual_host(&filter, action, removed)],
                 ..RouteConfiguration::default()
             })

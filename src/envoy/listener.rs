@@ -54,7 +54,7 @@ fn clusters(listener: &ir::Listener) -> BTreeSet<Arc<str>> {
     let named = filters.filter_map(|filter| match filter {
         ir::Filter::TcpProxy { cluster, .. } => cluster.as_ref(),
         ir::Filter::Http(manager) => match &manager.routes {
-            ir::RouteSource::Inline(action) => Some(&action.cluster),
+            ir::RouteSource::Inline { action, .. } => Some(&action.cluster),
             ir::RouteSource::Rds { .. } => None,
         },
         ir::Filter::Rbac(_) | ir::Filter::ConnectionLimit { .. } | ir::Filter::SniCluster => None,

@@ -34,7 +34,12 @@ pub enum Codec {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteSource {
     /// Every request goes to one cluster.
-    Inline(Box<RouteAction>),
+    Inline {
+        /// The upstream that the routes are for; unset on the inbound side.
+        upstream: Option<UpstreamId>,
+        /// Where they lead.
+        action: Box<RouteAction>,
+    },
     /// A route configuration over the ADS stream.
     Rds {
         /// Its name.

@@ -133,12 +133,15 @@ fn inbound_http(
     HttpConnectionManager {
         stat: Stat::Public,
         codec: codec(protocol),
-        routes: RouteSource::Inline(Box::new(RouteAction {
-            cluster: ClusterName::LocalApp,
-            timeout: millis(options, "local_request_timeout_ms"),
-            idle_timeout: millis(options, "local_idle_timeout_ms"),
-            hash: Vec::new(),
-        })),
+        routes: RouteSource::Inline {
+            upstream: None,
+            action: Box::new(RouteAction {
+                cluster: ClusterName::LocalApp,
+                timeout: millis(options, "local_request_timeout_ms"),
+                idle_timeout: millis(options, "local_idle_timeout_ms"),
+                hash: Vec::new(),
+            }),
+        },
         inbound: Some(InboundHttp {
             rbac,
             forward_client_cert: if sanitizes { ForwardClientCert::Sanitize } else { ForwardClientCert::Append },
@@ -209,12 +212,10 @@ fn expose_path(resources: &mut Resources, proxy: &Service, options: &OpaqueConfi
     let manager = HttpConnectionManager {
         stat: Stat::ExposedPath(path.path.as_str().into(), path.listener_port),
         codec: codec(protocol),
-        routes: RouteSource::Inline(Box::new(RouteAction {
-            cluster,
-            timeout: None,
-            idle_timeout: None,
-            hash: Vec::new(),
-        })),
+        routes: RouteSource::Inline {
+            upstream: None,
+            action: Box::new(RouteAction { cluster, timeout: None, idle_timeout: None, hash: Vec::new() }),
+        },
         inbound: None,
         max_request_headers_kb: max_request_headers_kb(options),
     };

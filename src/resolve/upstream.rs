@@ -126,7 +126,7 @@ impl Builder<'_> {
                 let routes = if self.uses_rds() {
                     RouteSource::Rds { name: self.id.clone(), fetch_timeout: self.fetch_timeout() }
                 } else {
-                    RouteSource::Inline(Box::new(action))
+                    RouteSource::Inline { upstream: Some(self.id.clone()), action: Box::new(action) }
                 };
                 Filter::Http(Box::new(HttpConnectionManager {
                     stat,
