@@ -14,7 +14,7 @@ use super::slot::Slot;
 use crate::ca::Authority;
 use crate::model::{InstanceId, Service, ServiceKind, SpiffeId};
 use crate::resolve::{self, Context, Parts};
-use crate::store::{Key, View};
+use crate::store::{Key, Reader, View};
 
 /// The state. One thread owns it.
 pub(super) struct Core {
@@ -103,15 +103,16 @@ impl Core {
     fn recompute(&mut self, instances: &BTreeSet<InstanceId>) {
         let view = self.view.clone();
         for instance in instances {
-            let state = Recording::new(&view, &self.options.hosted);
+            let reader = Reader::new(&view);
+            let state = Recording::new(&reader, &self.options.hosted);
             let context = Context {
                 state: &state,
                 trust_domain: self.authority.trust_domain(),
                 default_intention: self.options.default_intention,
             };
-            let service = state.reader.service(instance).map(|row| row.value.clone());
+            let service = reader.service(instance).map(|row| row.value.clone());
             let parts = service.as_ref().and_then(|service| parts(context, instance, service));
-            self.readers.set(instance, state.into_read_set());
+            self.readers.set(instance, reader.into_read_set());
             let Some(proxy) = self.proxies.get_mut(instance) else { continue };
             proxy.is_registered = parts.is_some();
             match (service, parts) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::recording::Recording;
 use crate::model::{ConfigEntry, Datacenter, EntryKind, IntentionPolicy, Problems, ServiceName, TrustDomain};
 use crate::resolve::{ChainError, Context, Overrides, Sources, compile};
-use crate::store::{Guard, Op, View};
+use crate::store::{Guard, Op, Reader, View};
 
 /// A guard for the store: refuses entries with which a discovery chain that could be compiled no longer can.
 pub fn guard() -> Guard {
@@ -53,7 +53,8 @@ fn services_with_entries(view: &View) -> BTreeSet<ServiceName> {
 }
 
 fn compiled(view: &View, service: &ServiceName) -> Result<(), ChainError> {
-    let state = Recording::new(view, &[]);
+    let reader = Reader::new(view);
+    let state = Recording::new(&reader, &[]);
     // Neither the names of places nor the caller's settings decide whether a chain makes sense.
     let context =
         Context { state: &state, trust_domain: &TrustDomain::default(), default_intention: IntentionPolicy::default() };

@@ -35,11 +35,13 @@ pub use guard::guard;
 pub use slot::{NackReport, ProxyReport, TypeReport};
 
 use self::core::Core;
+use self::recording::Recording;
 use self::slot::Slot;
 use crate::ca::Authority;
 use crate::envoy::snapshot::{Feedback, NodeIdentity, Snapshot, SnapshotSource};
-use crate::model::{Datacenter, InstanceId, IntentionPolicy, NodeName, Partition, Place, ServiceId};
-use crate::store::Store;
+use crate::model::{Datacenter, InstanceId, IntentionPolicy, NodeName, Partition, Place, Proxy, Service, ServiceId};
+use crate::resolve;
+use crate::store::{Reader, Store};
 
 /// What the process says about itself to those who do not say more.
 #[derive(Debug, Clone)]
@@ -52,6 +54,11 @@ pub struct Options {
     pub node: NodeName,
     /// What happens to calls that no intention speaks about.
     pub default_intention: IntentionPolicy,
+}
+
+/// A proxy's registration with what central configuration adds to it; what is read goes through `reader`.
+pub fn merged_proxy(reader: &Reader<'_>, service: &Service) -> Proxy {
+    resolve::merged_proxy(&Recording::new(reader, &[]), service)
 }
 
 /// The engine. Clones share everything.

@@ -7,22 +7,18 @@ use crate::model::{
     ConfigEntry, Datacenter, EntryKey, EntryKind, Namespace, Partition, Place, ServiceKey, ServiceName,
 };
 use crate::resolve::{Instance, State};
-use crate::store::{self, Key, Reader, View};
+use crate::store::{self, Reader};
 
-/// A view that resolving can ask.
-pub(super) struct Recording<'v> {
-    pub(super) reader: Reader<'v>,
-    hosted: &'v [Datacenter],
+/// A reader that resolving can ask.
+pub(super) struct Recording<'r, 'v> {
+    reader: &'r Reader<'v>,
+    /// Datacenters that exist without a row.
+    hosted: &'r [Datacenter],
 }
 
-impl<'v> Recording<'v> {
-    pub(super) fn new(view: &'v View, hosted: &'v [Datacenter]) -> Self {
-        Self { reader: Reader::new(view), hosted }
-    }
-
-    /// What was asked.
-    pub(super) fn into_read_set(self) -> BTreeSet<Key> {
-        self.reader.into_read_set()
+impl<'r, 'v> Recording<'r, 'v> {
+    pub(super) fn new(reader: &'r Reader<'v>, hosted: &'r [Datacenter]) -> Self {
+        Self { reader, hosted }
     }
 
     fn entry(&self, kind: EntryKind, name: ServiceName) -> Option<&'v ConfigEntry> {
@@ -49,7 +45,7 @@ fn instance(instance: store::Instance) -> Instance {
     }
 }
 
-impl State for Recording<'_> {
+impl State for Recording<'_, '_> {
     fn proxy_defaults(&self, partition: &Partition) -> Option<&ProxyDefaults> {
         as_kind!(self.of_partition(EntryKind::ProxyDefaults, partition, ProxyDefaults::NAME), ProxyDefaults)
     }

@@ -11,7 +11,7 @@ use crate::envoy::snapshot::{Resource, ResourceType};
 use crate::ir::ClusterName;
 use crate::model::{Datacenter, InstanceId};
 use crate::resolve::{EndpointSource, Refusal, assignment};
-use crate::store::{Key, View};
+use crate::store::{Key, Reader, View};
 
 /// What identifies an assignment. Proxies in different places may know one cluster name with different sources.
 pub(super) type AssignmentKey = (ClusterName, EndpointSource);
@@ -89,9 +89,9 @@ impl Assignments {
         hosted: &[Datacenter],
         interner: &mut Interner,
     ) -> (Arc<Resource>, Option<Refusal>) {
-        let state = Recording::new(view, hosted);
-        let (assignment, refusal) = assignment(&state, &key.0, &key.1);
-        self.readers.set(key, state.into_read_set());
+        let reader = Reader::new(view);
+        let (assignment, refusal) = assignment(&Recording::new(&reader, hosted), &key.0, &key.1);
+        self.readers.set(key, reader.into_read_set());
         (interner.intern(ResourceType::Endpoint, envoy::assignment(&assignment)), refusal)
     }
 }

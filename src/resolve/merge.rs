@@ -10,7 +10,10 @@ use super::precedence::{Ladder, Rung, Sources};
 use super::state::State;
 use crate::ir;
 use crate::model::entry::{PassiveHealthCheck, ServiceDefaults, UpstreamConfig, UpstreamLimits};
-use crate::model::{DestinationType, GatewayMode, GoDuration, OpaqueConfig, Partition, Service, ServiceName, Upstream};
+use crate::model::{
+    DestinationType, Expose, GatewayMode, GoDuration, MeshGateway, OpaqueConfig, Partition, Proxy, ProxyMode, Service,
+    ServiceName, Upstream,
+};
 
 /// The service whose service-defaults apply to a proxy: a sidecar's destination, a gateway's own name.
 pub(super) fn central_name(proxy: &Service) -> ServiceName {
@@ -200,4 +203,49 @@ fn opaque_check(config: &OpaqueConfig) -> PassiveHealthCheck {
         max_ejection_percent: number("max_ejection_percent"),
         base_ejection_time: duration("base_ejection_time"),
     }
+}
+
+/// A proxy's registration with everything that central configuration adds to it, as reads show it.
+pub fn merged_proxy(state: &dyn State, proxy: &Service) -> Proxy {
+    let mut merged = proxy.proxy.clone();
+    merged.config = options(state, proxy);
+    let defaults = state.proxy_defaults(&proxy.partition);
+    let service = state.service_defaults(&central_name(proxy));
+    let mode = |rung: Option<GatewayMode>| MeshGateway { mode: rung };
+    if merged.mesh_gateway.mode.is_none() {
+        let central = service.and_then(|entry| entry.mesh_gateway.mode);
+        merged.mesh_gateway = mode(central.or_else(|| defaults.and_then(|entry| entry.mesh_gateway.mode)));
+    }
+    if merged.mode == ProxyMode::Unset {
+        let central = [service.map(|entry| entry.mode), defaults.map(|entry| entry.mode)];
+        merged.mode = central.into_iter().flatten().find(|mode| *mode != ProxyMode::Unset).unwrap_or_default();
+    }
+    if merged.expose == Expose::default() {
+        merged.expose = central_expose(state, proxy).cloned().unwrap_or_default();
+    }
+    if merged.access_logs.is_none() {
+        merged.access_logs = defaults.and_then(|entry| entry.access_logs.clone());
+    }
+    for upstream in &mut merged.upstreams {
+        let target = target_of(proxy, upstream);
+        let settings = self::upstream(state, proxy, upstream, &target);
+        upstream.mesh_gateway = mode(settings.ladder.mode());
+    }
+    merged
+}
+
+/// The exposed paths that apply where the registration has none.
+pub(super) fn central_expose<'s>(state: &'s dyn State, proxy: &Service) -> Option<&'s Expose> {
+    let of_service = state.service_defaults(&central_name(proxy)).map(|entry| &entry.expose);
+    let of_all = state.proxy_defaults(&proxy.partition).map(|entry| &entry.expose);
+    of_service.filter(|expose| **expose != Expose::default()).or(of_all)
+}
+
+/// The service that an upstream names; what it leaves out is the proxy's own.
+pub(super) fn target_of(proxy: &Service, upstream: &Upstream) -> ServiceName {
+    ServiceName::new(
+        upstream.destination_partition.as_ref().unwrap_or(&proxy.partition),
+        upstream.destination_namespace.as_ref().unwrap_or(&proxy.namespace),
+        &upstream.destination_name,
+    )
 }

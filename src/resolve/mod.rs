@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 pub use chain::{Chain, ChainError, Overrides, Protocol, ResolverNode, Target, compile};
 pub use endpoints::{EndpointSource, Refusal, Subset, Via, assignment};
 pub use gateway::mesh_gateway;
+pub use merge::merged_proxy;
 pub use precedence::{Decision, LADDER, Ladder, Origin, Rung, Sources, TargetSources};
 pub use reach::{Reach, Route};
 pub use sidecar::sidecar;

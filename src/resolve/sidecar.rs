@@ -35,20 +35,13 @@ fn inbound(context: Context<'_>, proxy: &Service, options: &OpaqueConfig) -> Par
         routes: Vec::new(),
     };
     let expose = match proxy.proxy.expose.paths.as_slice() {
-        [] => central_paths(context, proxy),
+        [] => merge::central_expose(context.state, proxy).map_or(&[][..], |expose| &expose.paths),
         own => own,
     };
     for path in expose {
         expose_path(&mut resources, proxy, options, path);
     }
     Part { resources, ..Part::default() }
-}
-
-fn central_paths<'a>(context: Context<'a>, proxy: &Service) -> &'a [ExposePath] {
-    let of_service = context.state.service_defaults(&merge::central_name(proxy)).map(|entry| &entry.expose);
-    let of_all = context.state.proxy_defaults(&proxy.partition).map(|entry| &entry.expose);
-    let is_set = |expose: &&crate::model::Expose| expose.checks || !expose.paths.is_empty();
-    of_service.filter(is_set).or(of_all).map_or(&[], |expose| &expose.paths)
 }
 
 /// Where a sidecar accepts mesh traffic.

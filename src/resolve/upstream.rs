@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::chain::{self, Chain, Overrides, Protocol, ResolverNode, Target};
 use super::endpoints::{EndpointSource, Via, endpoint};
-use super::merge::{self, UpstreamSettings};
+use super::merge::{self, UpstreamSettings, target_of};
 use super::reach::{Reach, Route};
 use super::state::Context;
 use super::{Part, PartError, sidecar, tls};
@@ -15,18 +15,7 @@ use crate::ir::{
     RouteSource, SocketAddress, Stat, TlsParameters, UpstreamId, UpstreamProtocol, UpstreamTls,
 };
 use crate::model::entry::{HashPolicy, LoadBalancer};
-use crate::model::{
-    AddressForm, DestinationType, GoDuration, OpaqueConfig, Place, Service, ServiceName, SpiffeId, Upstream,
-};
-
-/// The service that an upstream names; what it leaves out is the proxy's own.
-fn target_of(proxy: &Service, upstream: &Upstream) -> ServiceName {
-    ServiceName::new(
-        upstream.destination_partition.as_ref().unwrap_or(&proxy.partition),
-        upstream.destination_namespace.as_ref().unwrap_or(&proxy.namespace),
-        &upstream.destination_name,
-    )
-}
+use crate::model::{AddressForm, DestinationType, GoDuration, OpaqueConfig, Place, Service, SpiffeId, Upstream};
 
 /// What an upstream is called.
 pub(super) fn id(proxy: &Service, upstream: &Upstream) -> UpstreamId {

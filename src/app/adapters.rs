@@ -1,0 +1,88 @@
+//! What `api` asks of the other parts, answered by them.
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use time::format_description::well_known::Rfc3339;
+
+use crate::api::{
+    CentralConfig, Certificates, CheckReports, IssueError, Nack, ProxyState, ProxyStatus, TypeState,
+};
+use crate::ca::{Authority, CaError};
+use crate::engine::{self, Engine, NackReport, ProxyReport, TypeReport};
+use crate::envoy::snapshot::ResourceType;
+use crate::health::Runner;
+use crate::model::{Leaf, Place, Proxy, Service, SpiffeId};
+use crate::store::{CheckKey, Reader, Stored};
+
+/// The certificate authority.
+pub(super) struct Issuer(pub(super) Authority);
+
+impl Certificates for Issuer {
+    fn leaf(&self, identity: SpiffeId) -> BoxFuture<'_, Result<Stored<Leaf>, IssueError>> {
+        async move { self.0.leaf(&identity).await.map_err(issue_error) }.boxed()
+    }
+}
+
+fn issue_error(error: CaError) -> IssueError {
+    let source = Box::new(error);
+    match *source {
+        CaError::Identity { .. } => IssueError::Identity(source),
+        _ => IssueError::Failed(source),
+    }
+}
+
+/// The health checks.
+pub(super) struct Reports(pub(super) Runner);
+
+impl CheckReports for Reports {
+    fn reported(&self, key: CheckKey) {
+        self.0.reported(&key);
+    }
+}
+
+/// What the engine knows about connected proxies.
+pub(super) struct Proxies(pub(super) Engine);
+
+impl ProxyStatus for Proxies {
+    fn proxies(&self) -> Vec<ProxyState> {
+        self.0.proxies().into_iter().map(proxy_state).collect()
+    }
+}
+
+fn proxy_state(report: ProxyReport) -> ProxyState {
+    ProxyState {
+        datacenter: report.instance.place.datacenter,
+        partition: report.instance.place.partition,
+        node: report.instance.node,
+        id: report.instance.id,
+        registered: report.is_registered,
+        problems: report.problems,
+        streams: report.streams,
+        envoy_version: report.envoy_version,
+        types: report.types.into_iter().map(type_state).collect(),
+    }
+}
+
+fn type_state((kind, report): (ResourceType, TypeReport)) -> TypeState {
+    TypeState {
+        kind: kind.to_string(),
+        resources: report.resources,
+        acked: report.is_acked,
+        acks: report.acks,
+        nacks: report.nacks,
+        last_nack: report.last_nack.map(|NackReport { message, resources, at }| Nack {
+            resources,
+            message,
+            time: at.format(&Rfc3339).unwrap_or_default(),
+        }),
+    }
+}
+
+/// Central configuration, merged by the code that configures Envoy.
+pub(super) struct Central;
+
+impl CentralConfig for Central {
+    fn merged(&self, reader: &Reader<'_>, _: &Place, service: &Service) -> Proxy {
+        engine::merged_proxy(reader, service)
+    }
+}
