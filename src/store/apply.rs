@@ -196,7 +196,8 @@ impl Draft {
         }
         self.rows.push((row_key(tag::SERVICE, &id), Some(row_value(Some(node), &row))));
         self.index_service(&id, &row.value);
-        if old.is_none_or(|old| old.value.tags != row.value.tags) {
+        let is_same = |old: &Service| old.tags == row.value.tags && old.full_name() == row.value.full_name();
+        if !old.is_some_and(|old| is_same(&old.value)) {
             self.touch(Key::ServiceNames(id.place.clone()));
         }
     }

@@ -60,9 +60,11 @@ pub type Guard = Arc<dyn Fn(&View, &View, &[Op]) -> Result<(), Problems> + Send 
 /// Operations that depend on the state: called with the latest view, inside the critical section.
 type Decide = Box<dyn FnOnce(&View) -> Result<Write, Problems> + Send>;
 
+type Reply = oneshot::Sender<Result<Outcome, StoreError>>;
+
 struct Request {
     decide: Decide,
-    reply: oneshot::Sender<Result<Outcome, StoreError>>,
+    reply: Reply,
 }
 
 /// The handle that everybody shares.
@@ -180,12 +182,9 @@ impl Writer {
         batch.index = view.index();
         if let Err(error) = self.backend.persist(&batch) {
             let shared = Arc::new(error);
-            // Those that only read the drafts would be told about a state that never was.
-            let failed = answers.into_iter().map(|(reply, result)| {
-                let lost = || StoreError::Backend(Box::new(SharedError(shared.clone())));
-                (reply, result.and_then(|_| Err(lost())))
-            });
-            return answer(failed.collect());
+            // Also to those that changed nothing or were refused: they may have seen drafts of a state that never was.
+            let lost = || StoreError::Backend(Box::new(SharedError(shared.clone())));
+            return answer(answers.into_iter().map(|(reply, _)| (reply, Err(lost()))).collect());
         }
         let view = Arc::new(view);
         self.current.store(view.clone());
@@ -228,7 +227,7 @@ fn holds(view: &View, condition: &Condition) -> bool {
 }
 
 /// A writer that stopped waiting is none of our business.
-fn answer(answers: Vec<(oneshot::Sender<Result<Outcome, StoreError>>, Result<Outcome, StoreError>)>) {
+fn answer(answers: Vec<(Reply, Result<Outcome, StoreError>)>) {
     for (reply, result) in answers {
         let _ = reply.send(result);
     }

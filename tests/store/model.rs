@@ -1,0 +1,156 @@
+//! A store without indexes and without cleverness: tables only, every answer computed from all rows.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use meshgate::model::{
+    Check, ConfigEntry, Datacenter, EntryKey, InstanceId, Leaf, Node, Partition, Place, Root, Service, ServiceId,
+    ServiceKey, ServiceKind, ServiceName, SpiffeId,
+};
+use meshgate::store::{CheckKey, Index, NodeKey, Op};
+
+/// A value with the commits that made it and last changed it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Row<T> {
+    pub(crate) value: T,
+    pub(crate) create: Index,
+    pub(crate) modify: Index,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tables {
+    pub(crate) index: Index,
+    pub(crate) nodes: BTreeMap<NodeKey, Row<Node>>,
+    pub(crate) services: BTreeMap<InstanceId, Row<Service>>,
+    pub(crate) checks: BTreeMap<CheckKey, Row<Check>>,
+    pub(crate) entries: BTreeMap<EntryKey, Row<ConfigEntry>>,
+    pub(crate) roots: BTreeMap<String, Row<Root>>,
+    pub(crate) leaves: BTreeMap<SpiffeId, Row<Leaf>>,
+}
+
+fn put<K: Ord, T: PartialEq>(table: &mut BTreeMap<K, Row<T>>, key: K, value: T, at: Index) -> bool {
+    let create = match table.get(&key) {
+        Some(old) if old.value == value => return false,
+        Some(old) => old.create,
+        None => at,
+    };
+    table.insert(key, Row { value, create, modify: at });
+    true
+}
+
+impl Tables {
+    /// Applies one commit. It raises the index if it changes anything, be it back and forth.
+    pub(crate) fn commit(&mut self, ops: &[Op]) {
+        let at = self.index + 1;
+        let mut is_changed = false;
+        for op in ops {
+            is_changed |= self.apply(op.clone(), at);
+        }
+        if is_changed {
+            self.index = at;
+        }
+    }
+
+    fn apply(&mut self, op: Op, at: Index) -> bool {
+        match op {
+            Op::PutNode(node) => {
+                let key = NodeKey::new(&node.place(), &node.node);
+                put(&mut self.nodes, key, node, at)
+            }
+            Op::DeleteNode(key) => {
+                let before = self.rows();
+                self.services.retain(|id, _| NodeKey::new(&id.place, &id.node) != key);
+                self.checks.retain(|check, _| check.node != key);
+                self.nodes.remove(&key);
+                self.rows() != before
+            }
+            Op::PutService(node, service) => put(&mut self.services, node.instance(&service.id), service, at),
+            Op::DeleteService(id) => {
+                let before = self.rows();
+                self.checks.retain(|key, row| key.node.instance(&row.value.service_id) != id);
+                self.services.remove(&id);
+                self.rows() != before
+            }
+            Op::PutCheck(check) => put(&mut self.checks, CheckKey::of(&check), check, at),
+            Op::DeleteCheck(key) => self.checks.remove(&key).is_some(),
+            Op::PutEntry(entry) => put(&mut self.entries, entry.key(), entry, at),
+            Op::DeleteEntry(key) => self.entries.remove(&key).is_some(),
+            Op::PutRoot(root) => put(&mut self.roots, root.id.clone(), root, at),
+            Op::PutLeaf(leaf) => put(&mut self.leaves, leaf.identity.clone(), leaf, at),
+            Op::DeleteLeaf(identity) => self.leaves.remove(&identity).is_some(),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.nodes.len() + self.services.len() + self.checks.len()
+    }
+
+    /// Instances that `wanted` selects, as `instance` shows them, sorted by node and ID.
+    pub(crate) fn instances(&self, wanted: impl Fn(&Place, &Service) -> bool) -> Vec<String> {
+        let selected = self.services.iter().filter(|(id, row)| wanted(&id.place, &row.value));
+        selected.filter_map(|(id, _)| self.instance(id)).collect()
+    }
+
+    /// An instance with its node, the node's checks and its own; nothing without its node.
+    pub(crate) fn instance(&self, id: &InstanceId) -> Option<String> {
+        let node = NodeKey::new(&id.place, &id.node);
+        let mut checks = self.checks_of(&node.instance(&ServiceId::default()));
+        if !id.id.as_str().is_empty() {
+            checks.extend(self.checks_of(id));
+        }
+        Some(text(&(shown(self.services.get(id)?), shown(self.nodes.get(&node)?), checks)))
+    }
+
+    pub(crate) fn checks_of(&self, id: &InstanceId) -> Vec<String> {
+        let judged = self.checks.iter().filter(|(key, row)| key.node.instance(&row.value.service_id) == *id);
+        judged.map(|(_, row)| shown(row)).collect()
+    }
+
+    /// The services that `name` finds in the rows of a place, sorted, each once.
+    pub(crate) fn keys(&self, place: &Place, name: impl Fn(&Service) -> Option<ServiceName>) -> Vec<ServiceKey> {
+        let here = self.services.iter().filter(|(id, _)| id.place == *place);
+        let key = |service| ServiceKey { datacenter: place.datacenter.clone(), service };
+        let mut found: Vec<_> = here.filter_map(|(_, row)| name(&row.value)).map(key).collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    pub(crate) fn datacenters(&self) -> Vec<Datacenter> {
+        let mut found: Vec<_> = self.nodes.keys().map(|key| key.place.datacenter.clone()).collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    pub(crate) fn partitions(&self, datacenter: &Datacenter) -> Vec<Partition> {
+        let here = self.nodes.keys().filter(|key| key.place.datacenter == *datacenter);
+        let mut found: Vec<_> = here.map(|key| key.place.partition.clone()).chain([Partition::default()]).collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+}
+
+/// The service that connections to an instance reach, as the contract says it.
+pub(crate) fn destination(service: &Service) -> Option<ServiceName> {
+    let name = match service.kind {
+        ServiceKind::ConnectProxy => &service.proxy.destination_service_name,
+        ServiceKind::Typical if service.connect.native => &service.name,
+        ServiceKind::Typical
+        | ServiceKind::MeshGateway
+        | ServiceKind::TerminatingGateway
+        | ServiceKind::IngressGateway
+        | ServiceKind::ApiGateway => return None,
+    };
+    Some(ServiceName::new(&service.partition, &service.namespace, name))
+}
+
+pub(crate) fn text(value: &impl Debug) -> String {
+    format!("{value:?}")
+}
+
+/// A row in the words that the questions use.
+pub(crate) fn shown<T: Debug>(row: &Row<T>) -> String {
+    text(&(&row.value, row.create, row.modify))
+}

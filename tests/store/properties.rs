@@ -1,0 +1,253 @@
+//! Random commits: the store answers as plain tables would, before and after it is reopened, and names what it changed.
+
+use std::collections::BTreeSet;
+
+use meshgate::model::entry::{ServiceDefaults, ServiceResolver};
+use meshgate::model::{
+    Check, CheckStatus, ConfigEntry, EntryKey, EntryKind, Leaf, Node, Place, PrivateKey, Root, Service, ServiceId,
+    ServiceKind, ServiceName, TrustDomain,
+};
+use meshgate::store::{Key, Op, Outcome, View};
+use proptest::collection::vec;
+use proptest::prelude::{Strategy, any};
+use proptest::sample::select;
+use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
+use time::OffsetDateTime;
+
+use super::model::Tables;
+use super::questions::{self, ask, expected};
+use super::{embedded, in_memory};
+
+fn node() -> impl Strategy<Value = Op> {
+    (select(questions::nodes()), 0..3u8).prop_map(|(key, address)| {
+        Op::PutNode(Node {
+            node: key.node.clone(),
+            datacenter: key.place.datacenter.clone(),
+            partition: key.place.partition.clone(),
+            address: format!("10.0.0.{address}"),
+            ..Node::default()
+        })
+    })
+}
+
+fn service() -> impl Strategy<Value = Op> {
+    let kinds = vec![ServiceKind::Typical, ServiceKind::ConnectProxy, ServiceKind::MeshGateway];
+    let names = || select(questions::SERVICES.to_vec());
+    let parts = (select(questions::instances()), names(), names(), select(kinds), any::<bool>(), 0..2u8);
+    parts.prop_map(|(id, name, destination, kind, native, tag)| {
+        let node = meshgate::store::NodeKey::new(&id.place, &id.node);
+        let mut service = Service {
+            kind,
+            id: id.id,
+            name: name.to_owned(),
+            tags: vec![format!("v{tag}")],
+            partition: id.place.partition,
+            ..Service::default()
+        };
+        service.connect.native = native && kind == ServiceKind::Typical;
+        if kind == ServiceKind::ConnectProxy {
+            service.proxy.destination_service_name = destination.to_owned();
+        }
+        Op::PutService(node, service)
+    })
+}
+
+fn check() -> impl Strategy<Value = Op> {
+    let judged = select(["", "api", "db", "web"].to_vec());
+    let statuses = vec![CheckStatus::Passing, CheckStatus::Critical];
+    (select(questions::checks()), judged, select(statuses)).prop_map(|(key, service, status)| {
+        Op::PutCheck(Check {
+            node: key.node.node,
+            datacenter: key.node.place.datacenter,
+            partition: key.node.place.partition,
+            check_id: key.check,
+            service_id: ServiceId::from(service),
+            status,
+            ..Check::default()
+        })
+    })
+}
+
+fn entry() -> impl Strategy<Value = Op> {
+    (select(questions::names()), any::<bool>(), select(["http", "tcp"].to_vec())).prop_map(
+        |(name, is_defaults, text)| {
+            let (partition, text) = (name.partition, text.to_owned());
+            let name = name.name.to_string();
+            Op::PutEntry(if is_defaults {
+                ConfigEntry::ServiceDefaults(ServiceDefaults { name, partition, protocol: text, ..Default::default() })
+            } else {
+                ConfigEntry::ServiceResolver(ServiceResolver {
+                    name,
+                    partition,
+                    default_subset: text,
+                    ..Default::default()
+                })
+            })
+        },
+    )
+}
+
+fn entry_key() -> impl Strategy<Value = EntryKey> {
+    let kinds = vec![EntryKind::ServiceDefaults, EntryKind::ServiceResolver];
+    (select(questions::names()), select(kinds)).prop_map(|(name, kind)| EntryKey { kind, name })
+}
+
+fn root() -> impl Strategy<Value = Op> {
+    (select(["aa", "bb"].to_vec()), any::<bool>()).prop_map(|(id, active)| {
+        Op::PutRoot(Root {
+            id: id.to_owned(),
+            name: "root".to_owned(),
+            serial_number: 7,
+            signing_key_id: "cc".to_owned(),
+            cluster_id: "one".to_owned(),
+            trust_domain: TrustDomain::from("one.consul"),
+            not_before: OffsetDateTime::UNIX_EPOCH,
+            not_after: OffsetDateTime::UNIX_EPOCH,
+            cert_pem: "certificate".to_owned(),
+            key_pem: PrivateKey::from("key".to_owned()),
+            active,
+        })
+    })
+}
+
+fn leaf() -> impl Strategy<Value = Op> {
+    (select(questions::identities()), 0..3u8).prop_map(|(identity, serial)| {
+        Op::PutLeaf(Leaf {
+            uri: identity.uri(&TrustDomain::from("one.consul")),
+            identity,
+            serial: format!("0{serial}"),
+            root_id: "aa".to_owned(),
+            not_before: OffsetDateTime::UNIX_EPOCH,
+            not_after: OffsetDateTime::UNIX_EPOCH,
+            cert_pem: "certificate".to_owned(),
+            key_pem: PrivateKey::from("key".to_owned()),
+        })
+    })
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        3 => node(),
+        6 => service(),
+        4 => check(),
+        2 => entry(),
+        1 => root(),
+        1 => leaf(),
+        1 => select(questions::nodes()).prop_map(Op::DeleteNode),
+        2 => select(questions::instances()).prop_map(Op::DeleteService),
+        2 => select(questions::checks()).prop_map(Op::DeleteCheck),
+        1 => entry_key().prop_map(Op::DeleteEntry),
+        1 => select(questions::identities()).prop_map(Op::DeleteLeaf),
+    ]
+}
+
+fn commits() -> impl Strategy<Value = Vec<Vec<Op>>> {
+    vec(vec(op(), 1..6), 1..12)
+}
+
+/// The first question that the view answers otherwise than the tables.
+fn difference(view: &View, tables: &Tables) -> Option<String> {
+    let wrong = |question: &questions::Question| {
+        let (got, wanted) = (ask(view, question).text, expected(tables, question));
+        (got != wanted).then(|| format!("{question:?}\n  store:  {got}\n  tables: {wanted}"))
+    };
+    let by_reader = questions::all().iter().find_map(wrong);
+    by_reader.or_else(|| {
+        let judged = questions::instances().into_iter().find(|id| {
+            let checks: Vec<_> = view
+                .checks_of(id)
+                .map(|row| format!("{:?}", (&row.value, row.create_index, row.modify_index)))
+                .collect();
+            checks != tables.checks_of(id)
+        });
+        judged.map(|id| format!("checks of {id}"))
+    })
+}
+
+/// The services of a place with the tags of their instances: what `Key::ServiceNames` stands for.
+fn tags(view: &View, place: &Place) -> BTreeSet<(ServiceName, Vec<String>)> {
+    let here: Vec<_> = questions::nodes().into_iter().filter(|node| node.place == *place).collect();
+    let services = here.iter().flat_map(|node| view.services_on(node));
+    services.map(|row| (row.value.full_name(), row.value.tags.clone())).collect()
+}
+
+/// Runs a future of the store, whose writer is a thread of its own.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+proptest! {
+    #[test]
+    fn answers_are_those_of_plain_tables(commits in commits()) {
+        block_on(async {
+            let store = in_memory();
+            let mut tables = Tables::default();
+            for ops in commits {
+                let before = tables.index;
+                tables.commit(&ops);
+                let outcome = store.write(ops).await.unwrap();
+                let wanted = if tables.index == before { Outcome::Unchanged(before) } else { Outcome::Committed(tables.index) };
+                prop_assert_eq!(outcome, wanted);
+                prop_assert_eq!(store.view().index(), tables.index);
+                prop_assert_eq!(difference(&store.view(), &tables), None);
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn whoever_read_what_a_commit_changed_is_told(commits in commits()) {
+        block_on(async {
+            let store = in_memory();
+            for ops in commits {
+                let old = store.view();
+                store.write(ops).await.unwrap();
+                let new = store.view();
+                let changed: BTreeSet<&Key> = new.changed_since(&old).collect();
+                for question in questions::all() {
+                    let (before, after) = (ask(&old, &question), ask(&new, &question));
+                    if before.text != after.text {
+                        prop_assert!(before.read.iter().any(|key| changed.contains(key)), "nobody told {question:?}");
+                        prop_assert_eq!(after.index, new.index(), "{:?}", question);
+                    }
+                }
+                for place in questions::places() {
+                    let is_told = changed.contains(&Key::ServiceNames(place.clone()));
+                    prop_assert!(is_told || tags(&old, &place) == tags(&new, &place), "tags of {place}");
+                }
+                let checks: Vec<_> = new.checks_changed_since(&old).cloned().collect();
+                let differs = |key: &meshgate::store::CheckKey| old.check(key) != new.check(key);
+                prop_assert_eq!(checks, questions::checks().into_iter().filter(differs).collect::<Vec<_>>());
+            }
+            Ok(())
+        })?;
+    }
+}
+
+proptest! {
+    // Each case syncs to the disk a dozen times.
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_reopened_store_gives_the_same_answers(commits in commits(), again in commits()) {
+        block_on(async {
+            let directory = tempfile::tempdir().unwrap();
+            let mut tables = Tables::default();
+            for commits in [commits, again] {
+                let (store, writer) = embedded(directory.path());
+                prop_assert_eq!(store.view().index(), tables.index);
+                prop_assert_eq!(difference(&store.view(), &tables), None);
+                for ops in commits {
+                    tables.commit(&ops);
+                    store.write(ops).await.unwrap();
+                }
+                drop(store);
+                writer.join().unwrap();
+            }
+            let (store, _) = embedded(directory.path());
+            prop_assert_eq!(store.view().index(), tables.index);
+            prop_assert_eq!(difference(&store.view(), &tables), None);
+            Ok(())
+        })?;
+    }
+}
