@@ -39,6 +39,9 @@ struct Shared {
     /// Identities that somebody waits for. They leave it when their leaf is committed, so that nobody who stops waiting
     /// takes them along.
     wanted: Mutex<BTreeSet<SpiffeId>>,
+    /// Identities that were requested since the process started. Their leaves are renewed even when nobody is registered
+    /// with them any more: a proxy that is still connected keeps what it has.
+    asked: Mutex<BTreeSet<SpiffeId>>,
     /// Held while leaves are made: whoever gets it makes all that are wanted.
     issuing: tokio::sync::Mutex<()>,
     wake: Notify,
@@ -68,6 +71,7 @@ impl Authority {
             options,
             trust_domain,
             wanted: Mutex::default(),
+            asked: Mutex::default(),
             issuing: tokio::sync::Mutex::default(),
             wake: Notify::new(),
         };
@@ -110,6 +114,7 @@ impl Authority {
     pub fn request(&self, identities: impl IntoIterator<Item = SpiffeId>) {
         let mut is_wanted = false;
         for identity in identities {
+            self.shared.asked().insert(identity.clone());
             if self.shared.stored(&identity, is_fit).is_some() {
                 continue;
             }
@@ -148,8 +153,12 @@ impl Authority {
 
 impl Shared {
     fn wanted(&self) -> MutexGuard<'_, BTreeSet<SpiffeId>> {
-        // The set is whole after every single call, so a panic elsewhere cannot have broken it.
+        // The sets are whole after every single call, so a panic elsewhere cannot have broken them.
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asked(&self) -> MutexGuard<'_, BTreeSet<SpiffeId>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> OffsetDateTime {
@@ -166,7 +175,7 @@ impl Shared {
     /// Issues all that is wanted; before that, if asked to, looks for leaves that are due.
     async fn maintain(&self, look_for_due: bool) -> Result<(), CaError> {
         if look_for_due {
-            let found = due(&self.store.view(), self.now());
+            let found = due(&self.store.view(), self.now(), &self.asked());
             self.wanted().extend(found.renew);
             if !found.drop.is_empty() {
                 self.drop_expired(found.drop).await?;

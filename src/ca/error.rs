@@ -25,7 +25,7 @@ pub enum CaError {
     #[error("leaf certificates cannot be valid for {0:?}: at least five minutes are needed")]
     LeafTtl(std::time::Duration),
     /// A name that a certificate cannot hold.
-    #[error("no certificate can be issued for {uri:?}: its names must be ASCII")]
+    #[error("no certificate can be issued for {uri:?}: names have letters, digits and -._~!$&'()*+,;=:@ only")]
     Identity {
         /// The identity as a URI.
         uri: String,

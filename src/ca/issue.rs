@@ -126,9 +126,16 @@ fn uri_san(uri: String) -> Result<SanType, CaError> {
     }
 }
 
-/// Refuses an identity that no certificate can hold.
+/// Refuses an identity whose URI could be taken for another one: with a slash in a name, or with characters that a URI
+/// must escape (RFC 3986, 3.3).
 pub(super) fn check_identity(identity: &SpiffeId, trust_domain: &TrustDomain) -> Result<(), CaError> {
-    uri_san(identity.uri(trust_domain)).map(drop)
+    let uri = identity.uri(trust_domain);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/".contains(c);
+    let is_same = |(domain, parsed): (TrustDomain, SpiffeId)| domain == *trust_domain && parsed.uri(&domain) == uri;
+    if uri.chars().all(is_plain) && SpiffeId::parse(&uri).is_some_and(is_same) {
+        return Ok(());
+    }
+    Err(CaError::Identity { uri })
 }
 
 /// 16 bytes of which 120 bits are random; positive and without leading zeros, so that every tool prints the same.

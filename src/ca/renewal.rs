@@ -1,5 +1,7 @@
 //! When a leaf is replaced.
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
@@ -41,15 +43,16 @@ pub(super) fn renew_at(leaf: &Leaf) -> OffsetDateTime {
     issued + (leaf.not_after - issued) * (RENEW_FROM + jitter) / 1000
 }
 
-/// Looks through all leaves. Those of identities that nobody in the catalog has are left to expire.
-pub(super) fn due(view: &View, now: OffsetDateTime) -> Due {
+/// Looks through all leaves. Those of identities that nobody has asked for and nobody in the catalog has are left to
+/// expire.
+pub(super) fn due(view: &View, now: OffsetDateTime, asked: &BTreeSet<SpiffeId>) -> Due {
     let mut due = Due::default();
     let Some(root) = view.active_root() else { return due };
     for leaf in view.leaves().map(|row| &row.value) {
         if is_fit(leaf, root, now) {
             continue;
         }
-        if is_needed(view, &leaf.identity) {
+        if asked.contains(&leaf.identity) || is_needed(view, &leaf.identity) {
             due.renew.push(leaf.identity.clone());
         } else if now >= leaf.not_after {
             due.drop.push(leaf.identity.clone());

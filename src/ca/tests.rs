@@ -343,6 +343,36 @@ async fn an_identity_that_no_certificate_can_hold_spoils_nothing() {
 }
 
 #[tokio::test]
+async fn an_identity_that_looks_like_another_one_is_refused() {
+    let authority = Authority::open(memory(), Hand::new().options()).await.unwrap();
+    let gateway = |partition| SpiffeId::MeshGateway(Place::new(&Datacenter::from("dc1"), &Partition::from(partition)));
+
+    for identity in [identity(""), identity("a/b"), identity("a%2fb"), identity("a b"), identity("a?b"), gateway("a/b")]
+    {
+        let error = authority.leaf(&identity).await.unwrap_err();
+        assert!(matches!(error, CaError::Identity { .. }), "{identity:?}: {error}");
+    }
+    authority.leaf(&identity("a-b_c.d")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leaf_that_was_requested_is_renewed_though_nobody_is_registered() {
+    let hand = Hand::new();
+    let store = memory();
+    let authority = Authority::open(store.clone(), hand.options()).await.unwrap();
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(authority.clone().run(shutdown.clone()));
+    authority.request([web()]);
+    eventually(&store, |view| view.leaf(&web()).is_some()).await;
+    let first = store.view().leaf(&web()).unwrap().clone();
+
+    hand.advance(Duration::hours(60));
+    eventually(&store, |view| view.leaf(&web()).is_some_and(|leaf| *leaf != first)).await;
+    shutdown.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_leaf_is_served_until_three_quarters_of_its_lifetime_at_most() {
     let hand = Hand::new();
     let authority = Authority::open(memory(), hand.options()).await.unwrap();
