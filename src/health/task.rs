@@ -9,24 +9,33 @@ use tokio::time::Instant;
 use super::probe::{Probe, Probes};
 use super::report::{Finding, Subject};
 use super::threshold::Streak;
-use crate::model::GoDuration;
+use crate::model::{CheckStatus, GoDuration};
 use crate::store::{CheckKey, Store, StoreError};
 
 /// Shorter intervals are raised to this.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Runs a probe at once, then at its interval.
+/// Runs a probe at once, then at its interval. Until it passes for the first time it runs after 1, 2, 4... seconds, as
+/// long as that is sooner.
 pub(super) async fn probe_at_interval(store: Store, subject: Subject, probe: Probe, probes: Probes) {
     let interval = subject.definition.interval.map_or(SHORTEST_INTERVAL, GoDuration::to_std).max(SHORTEST_INTERVAL);
     let start = Instant::now();
     // Checks that were registered together run apart from their second run on.
     let offset = interval.mul_f64(fraction(&subject.key));
     let mut streak = Streak::default();
-    for run in 0u32.. {
-        if run > 0 {
-            tokio::time::sleep_until(next_run(start + offset, interval)).await;
-        }
+    let mut patience = SHORTEST_INTERVAL;
+    let mut next = start;
+    loop {
+        tokio::time::sleep_until(next).await;
         let Finding { status, output } = probes.run(&probe, &subject.definition).await;
+        next = next_run(start + offset, interval);
+        // What has not passed yet is mostly about to start: a sidecar is registered before its Envoy runs.
+        if status == CheckStatus::Passing {
+            patience = interval;
+        } else if patience < interval {
+            next = next.min(Instant::now() + patience);
+            patience *= 2;
+        }
         let Some(status) = streak.add(status, &subject.definition) else { continue };
         log(&subject.key, subject.report(&store, Finding { status, output }, || true).await);
     }

@@ -196,6 +196,23 @@ async fn tcp_follows_the_listener() {
 }
 
 #[tokio::test]
+async fn a_target_that_is_about_to_start_is_asked_again_soon() {
+    let bench = Bench::start().await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(LOCAL.parse().unwrap()).unwrap();
+    let mut check = tcp("port", socket.local_addr().unwrap());
+    check.definition.interval = Some(GoDuration::from_secs(3600));
+    bench.put(&check).await;
+    let key = CheckKey::of(&check);
+    bench.until("refusal", |view| view.check(&key).is_some_and(|row| !row.value.output.is_empty())).await;
+
+    let _listener = socket.listen(16).unwrap();
+
+    bench.until_status(&check, Passing).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn a_check_that_fails_from_the_start_says_why_once() {
     let bench = Bench::start().await;
     let closed = TcpListener::bind(LOCAL).await.unwrap().local_addr().unwrap();
