@@ -139,7 +139,8 @@ impl ApiError {
                 | StoreError::Backend(_)
                 | StoreError::Open { .. }
                 | StoreError::Format { .. }
-                | StoreError::Row { .. },
+                | StoreError::Row { .. }
+                | StoreError::Panicked,
             ) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

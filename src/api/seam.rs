@@ -31,7 +31,8 @@ pub trait Certificates: Send + Sync + 'static {
 
 /// Learns of every report on a TTL check, also of those that change nothing, because each one starts the time anew.
 pub trait CheckReports: Send + Sync + 'static {
-    /// Somebody has just reported on this check; the row is written already.
+    /// Somebody reports on this check. Called before the row is written, so that an expiry at the same moment comes
+    /// either too late or before the write, which then overwrites it.
     fn reported(&self, key: CheckKey);
 }
 

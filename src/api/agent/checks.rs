@@ -75,8 +75,8 @@ impl Call {
             let check = view.check(&written).map(|row| with_report(&row.value, update));
             Ok(Write::from(check.map(Op::PutCheck).into_iter().collect::<Vec<_>>()))
         };
-        self.api.store.write_with(reported).await?;
         self.api.reports.reported(key);
+        self.api.store.write_with(reported).await?;
         Ok(Response::default())
     }
 }
