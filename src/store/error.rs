@@ -41,6 +41,9 @@ pub enum StoreError {
         #[source]
         source: serde_json::Error,
     },
+    /// A rule that looked at the write panicked; nothing was changed.
+    #[error("the write could not be judged because of a bug; nothing was changed")]
+    Panicked,
     /// The writer has ended, because the process stops.
     #[error("the store is closed")]
     Closed,

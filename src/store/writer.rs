@@ -1,6 +1,7 @@
 //! The one writer: conditions, drafts, the guard, and one sync for all who wait.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -167,7 +168,9 @@ impl Writer {
         let mut batch = Batch::default();
         let mut answers = Vec::with_capacity(group.len());
         for request in group {
-            let result = self.draft(&view, request.decide).map(|(outcome, next)| {
+            // The draft dies with the panic, and what it was made from never changes.
+            let drafted = catch_unwind(AssertUnwindSafe(|| self.draft(&view, request.decide)));
+            let result = drafted.unwrap_or(Err(StoreError::Panicked)).map(|(outcome, next)| {
                 if let Some((next, rows)) = next {
                     view = next;
                     batch.changes.extend(rows);

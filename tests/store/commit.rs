@@ -9,7 +9,7 @@ use futures::future::{BoxFuture, join_all};
 use meshgate::model::{Node, NodeName, Problem};
 use meshgate::store::{Backend, Batch, Embedded, Loaded, Op, Outcome, Store, StoreError, Write};
 
-use super::{anything, embedded, open};
+use super::{embedded, in_memory, open};
 
 fn node(name: impl ToString) -> Op {
     Op::PutNode(Node { node: NodeName::from(name.to_string()), ..Node::default() })
@@ -65,7 +65,7 @@ async fn many_writers_get_an_index_each() {
 
     let committed = |outcome| if let Ok(Outcome::Committed(index)) = outcome { Some(index) } else { None };
     let indexes: BTreeSet<_> = outcomes.into_iter().filter_map(committed).collect();
-    assert_eq!(indexes, (1..=1000).collect());
+    assert_eq!(indexes, (2..=1001).collect());
     drop(store);
     writer.join().unwrap();
     assert_eq!(Embedded::open(directory.path()).unwrap().load().unwrap().rows.len(), 1000);
@@ -83,12 +83,12 @@ async fn writers_that_wait_share_one_sync() {
     }
 
     keeper.verdicts.send(true).unwrap();
-    assert_eq!(first.await.unwrap(), Outcome::Committed(1));
+    assert_eq!(first.await.unwrap(), Outcome::Committed(2));
     let batch = keeper.arrived.recv().unwrap();
     keeper.verdicts.send(true).unwrap();
 
-    assert_eq!((batch.index, batch.changes.len()), (101, 100));
-    for (n, write) in (2..).zip(waiting) {
+    assert_eq!((batch.index, batch.changes.len()), (102, 100));
+    for (n, write) in (3..).zip(waiting) {
         assert_eq!(write.await.unwrap(), Outcome::Committed(n));
     }
 }
@@ -104,7 +104,7 @@ async fn nothing_is_visible_before_it_is_durable() {
     assert_eq!((store.view().index(), names(&store)), (0, vec![]));
     keeper.verdicts.send(true).unwrap();
     write.await.unwrap();
-    assert_eq!((store.view().index(), names(&store)), (1, vec!["a".to_owned()]));
+    assert_eq!((store.view().index(), names(&store)), (2, vec!["a".to_owned()]));
 }
 
 #[tokio::test]
@@ -134,13 +134,13 @@ async fn a_failed_sync_is_told_to_all_and_leaves_nothing() {
         let error = result.unwrap_err();
         assert!(matches!(error, StoreError::Backend(_)), "{error:?}");
     }
-    assert_eq!((store.view().index(), names(&store)), (1, vec!["kept".to_owned()]));
-    assert_eq!(changes.borrow().index(), 1);
+    assert_eq!((store.view().index(), names(&store)), (2, vec!["kept".to_owned()]));
+    assert_eq!(changes.borrow().index(), 2);
 
     let after = start(&store, node("after"));
-    assert_eq!(keeper.arrived.recv().unwrap().index, 2);
+    assert_eq!(keeper.arrived.recv().unwrap().index, 3);
     keeper.verdicts.send(true).unwrap();
-    assert_eq!(after.await.unwrap(), Outcome::Committed(2));
+    assert_eq!(after.await.unwrap(), Outcome::Committed(3));
 }
 
 #[tokio::test]
@@ -154,20 +154,32 @@ async fn a_refused_write_changes_nothing_and_spoils_no_other() {
     let (a, bad, b) =
         tokio::join!(store.write(node("a")), store.write(vec![node("c"), node("bad")]), store.write(node("b")));
 
-    assert_eq!((a.unwrap(), b.unwrap()), (Outcome::Committed(1), Outcome::Committed(2)));
+    assert_eq!((a.unwrap(), b.unwrap()), (Outcome::Committed(2), Outcome::Committed(3)));
     assert_eq!(bad.unwrap_err().to_string(), "Node: bad");
     assert_eq!(names(&store), ["a", "b"]);
 }
 
 #[tokio::test]
+async fn a_rule_that_panics_costs_one_write() {
+    let store = in_memory();
+
+    let broken = store.write_with(|view| panic!("a bug at index {}", view.index()));
+    let (broken, fine) = tokio::join!(broken, store.write(node("a")));
+
+    assert!(matches!(broken, Err(StoreError::Panicked)), "{broken:?}");
+    assert_eq!(fine.unwrap(), Outcome::Committed(2));
+    assert_eq!(names(&store), ["a"]);
+}
+
+#[tokio::test]
 async fn a_view_that_somebody_holds_never_changes() {
-    let (store, _) = Store::open(Box::new(meshgate::store::Memory), anything()).unwrap();
+    let store = in_memory();
     store.write(node("a")).await.unwrap();
     let held = store.view();
 
     store.write(node("b")).await.unwrap();
 
-    assert_eq!((held.index(), held.nodes(&Node::default().place()).count()), (1, 1));
+    assert_eq!((held.index(), held.nodes(&Node::default().place()).count()), (2, 1));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! A store without indexes and without cleverness: tables only, every answer computed from all rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use meshgate::model::{
@@ -39,9 +39,9 @@ fn put<K: Ord, T: PartialEq>(table: &mut BTreeMap<K, Row<T>>, key: K, value: T, 
 }
 
 impl Tables {
-    /// Applies one commit. It raises the index if it changes anything, be it back and forth.
+    /// Applies one commit. It raises the index if it changes anything, be it back and forth; the first one makes it 2.
     pub(crate) fn commit(&mut self, ops: &[Op]) {
-        let at = self.index + 1;
+        let at = self.index.max(1) + 1;
         let mut is_changed = false;
         for op in ops {
             is_changed |= self.apply(op.clone(), at);
@@ -113,6 +113,16 @@ impl Tables {
         let mut found: Vec<_> = here.filter_map(|(_, row)| name(&row.value)).map(key).collect();
         found.sort();
         found.dedup();
+        found
+    }
+
+    /// The services of a place, each with the tags of its instances.
+    pub(crate) fn tags(&self, place: &Place) -> BTreeMap<ServiceKey, BTreeSet<String>> {
+        let mut found: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for (_, row) in self.services.iter().filter(|(id, _)| id.place == *place) {
+            let key = ServiceKey { datacenter: place.datacenter.clone(), service: row.value.full_name() };
+            found.entry(key).or_default().extend(row.value.tags.clone());
+        }
         found
     }
 

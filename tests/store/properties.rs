@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use meshgate::model::entry::{ServiceDefaults, ServiceResolver};
 use meshgate::model::{
-    Check, CheckStatus, ConfigEntry, EntryKey, EntryKind, Leaf, Node, Place, PrivateKey, Root, Service, ServiceId,
-    ServiceKind, ServiceName, TrustDomain,
+    Check, CheckStatus, ConfigEntry, EntryKey, EntryKind, Leaf, Node, PrivateKey, Root, Service, ServiceId,
+    ServiceKind, TrustDomain,
 };
 use meshgate::store::{Key, Op, Outcome, View};
 use proptest::collection::vec;
@@ -164,13 +164,6 @@ fn difference(view: &View, tables: &Tables) -> Option<String> {
     })
 }
 
-/// The services of a place with the tags of their instances: what `Key::ServiceNames` stands for.
-fn tags(view: &View, place: &Place) -> BTreeSet<(ServiceName, Vec<String>)> {
-    let here: Vec<_> = questions::nodes().into_iter().filter(|node| node.place == *place).collect();
-    let services = here.iter().flat_map(|node| view.services_on(node));
-    services.map(|row| (row.value.full_name(), row.value.tags.clone())).collect()
-}
-
 /// Runs a future of the store, whose writer is a thread of its own.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
@@ -210,10 +203,6 @@ proptest! {
                         prop_assert!(before.read.iter().any(|key| changed.contains(key)), "nobody told {question:?}");
                         prop_assert_eq!(after.index, new.index(), "{:?}", question);
                     }
-                }
-                for place in questions::places() {
-                    let is_told = changed.contains(&Key::ServiceNames(place.clone()));
-                    prop_assert!(is_told || tags(&old, &place) == tags(&new, &place), "tags of {place}");
                 }
                 let checks: Vec<_> = new.checks_changed_since(&old).cloned().collect();
                 let differs = |key: &meshgate::store::CheckKey| old.check(key) != new.check(key);

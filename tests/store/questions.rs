@@ -1,6 +1,6 @@
 //! Everything that can be asked about a small world, put to a reader, a view and the plain tables.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use meshgate::model::{
     CheckId, Datacenter, EntryKey, EntryKind, InstanceId, NodeName, Partition, Place, ServiceId, ServiceKey,
@@ -27,6 +27,7 @@ pub(crate) enum Question {
     ChecksOn(NodeKey),
     Service(InstanceId),
     ServiceKeys(Place),
+    ServiceTags(Place),
     MeshServiceKeys(Place),
     InstancesNamed(ServiceKey),
     Endpoints(ServiceKey),
@@ -87,6 +88,7 @@ pub(crate) fn all() -> Vec<Question> {
         all.extend([
             Question::Nodes(place.clone()),
             Question::ServiceKeys(place.clone()),
+            Question::ServiceTags(place.clone()),
             Question::MeshServiceKeys(place.clone()),
             Question::MeshGateways(place),
         ]);
@@ -126,6 +128,7 @@ pub(crate) fn ask(view: &View, question: &Question) -> Answer {
         Question::ChecksOn(key) => rows(reader.checks_on(&key)),
         Question::Service(id) => rows(reader.service(&id)),
         Question::ServiceKeys(place) => text(&reader.service_keys(&place).collect::<Vec<_>>()),
+        Question::ServiceTags(place) => text(&reader.service_tags(&place).into_iter().collect::<BTreeMap<_, _>>()),
         Question::MeshServiceKeys(place) => text(&reader.mesh_service_keys(&place).collect::<Vec<_>>()),
         Question::InstancesNamed(service) => text(&several(reader.instances_named(&service))),
         Question::Endpoints(service) => text(&several(reader.endpoints(&service))),
@@ -162,6 +165,7 @@ pub(crate) fn expected(tables: &Tables, question: &Question) -> String {
         }
         Question::Service(id) => text(&tables.services.get(&id).map(shown).into_iter().collect::<Vec<_>>()),
         Question::ServiceKeys(place) => text(&tables.keys(&place, |service| Some(service.full_name()))),
+        Question::ServiceTags(place) => text(&tables.tags(&place)),
         Question::MeshServiceKeys(place) => text(&tables.keys(&place, destination)),
         Question::InstancesNamed(key) => {
             let place = here(&key.place());
