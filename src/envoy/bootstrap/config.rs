@@ -205,7 +205,8 @@ mod tests {
 
     #[test]
     fn objects_stand_side_by_side_or_in_a_list() {
-        for text in [r#"{"name":"a"}, {"name":"b"}"#, r#"[{"name":"a"},{"name":"b"}]"#, r#"{"name":"a"},{"name":"b"},"#] {
+        for text in [r#"{"name":"a"}, {"name":"b"}"#, r#"[{"name":"a"},{"name":"b"}]"#, r#"{"name":"a"},{"name":"b"},"#]
+        {
             let read = read(&json!({"envoy_extra_static_clusters_json": text})).unwrap();
             assert_eq!(read.config.extra_clusters, [json!({"name": "a"}), json!({"name": "b"})], "{text}");
         }

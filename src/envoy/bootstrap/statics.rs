@@ -45,11 +45,13 @@ pub(super) fn listeners(input: &Bootstrap) -> Value {
         listeners.push(prometheus(input, address));
     }
     if let Some(address) = input.config.stats_bind {
-        let route = json!({"match": {"prefix": "/stats"}, "route": {"cluster": ADMIN_CLUSTER, "prefix_rewrite": "/stats"}});
+        let route =
+            json!({"match": {"prefix": "/stats"}, "route": {"cluster": ADMIN_CLUSTER, "prefix_rewrite": "/stats"}});
         listeners.push(http_listener("envoy_metrics_listener", "envoy_metrics", address, &route));
     }
     if let Some(address) = input.ready {
-        let route = json!({"match": {"path": "/ready"}, "route": {"cluster": ADMIN_CLUSTER, "prefix_rewrite": "/ready"}});
+        let route =
+            json!({"match": {"path": "/ready"}, "route": {"cluster": ADMIN_CLUSTER, "prefix_rewrite": "/ready"}});
         listeners.push(http_listener("envoy_ready_listener", "envoy_ready", address, &route));
     }
     listeners.extend(input.config.extra_listeners.iter().cloned());
