@@ -2,6 +2,7 @@
 
 pub mod ads;
 pub mod api;
+pub mod app;
 pub mod ca;
 pub mod cli;
 pub mod codec;
@@ -12,5 +13,6 @@ pub mod health;
 pub mod ir;
 pub mod model;
 pub mod resolve;
+pub mod settings;
 pub mod store;
 pub mod telemetry;

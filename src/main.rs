@@ -1,2 +1,7 @@
 //! The `meshgate` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    meshgate::cli::main(std::env::args_os())
+}

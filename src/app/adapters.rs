@@ -4,9 +4,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use time::format_description::well_known::Rfc3339;
 
-use crate::api::{
-    CentralConfig, Certificates, CheckReports, IssueError, Nack, ProxyState, ProxyStatus, TypeState,
-};
+use crate::api::{CentralConfig, Certificates, CheckReports, IssueError, Nack, ProxyState, ProxyStatus, TypeState};
 use crate::ca::{Authority, CaError};
 use crate::engine::{self, Engine, NackReport, ProxyReport, TypeReport};
 use crate::envoy::snapshot::ResourceType;

@@ -14,8 +14,7 @@ pub(super) async fn write(store: &Store, settings: &Settings, options: &Options)
     for entry in &settings.entries {
         let key = entry.key();
         let what = format!("the entry {key}");
-        let write =
-            Write { conditions: vec![Condition::EntryAt(key, 0)], ops: vec![Op::PutEntry(entry.clone())] };
+        let write = Write { conditions: vec![Condition::EntryAt(key, 0)], ops: vec![Op::PutEntry(entry.clone())] };
         store.write(write).await.map_err(|error| refused(what, error))?;
     }
     for definition in &settings.services {

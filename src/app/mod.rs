@@ -158,7 +158,8 @@ impl App {
         };
         let deadline = self.settings.shutdown_deadline;
         self.servers.spawn(api::serve(http, api::router(api), self.serving.clone(), deadline));
-        let ads = ads::serve(grpc, Arc::new(engine), ads::Options::default(), self.readiness.clone(), self.serving.clone());
+        let ads =
+            ads::serve(grpc, Arc::new(engine), ads::Options::default(), self.readiness.clone(), self.serving.clone());
         self.servers.spawn(async move {
             if let Err(error) = ads.await {
                 tracing::error!(error = %error, "xDS is not served any more");

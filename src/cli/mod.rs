@@ -1,1 +1,133 @@
-//! (written next)
+//! The command line: Consul's verbs with Consul's flags, and our own.
+
+mod agent;
+mod arguments;
+mod catalog;
+mod client;
+mod config;
+mod connect;
+pub mod envoy;
+mod error;
+mod files;
+mod output;
+mod services;
+mod validate;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub(crate) use error::{CliError, Verb};
+
+const AFTER_HELP: &str = "\
+Long options work with one dash as well (-sidecar-for web), and switches take a value (-register=false).
+Results go to standard output, everything else to standard error.
+
+Start here:
+  meshgate agent -dev                                 a control plane in memory, on 127.0.0.1
+  meshgate services register web.hcl                  register what runs on this machine
+  meshgate config write mesh.hcl                      write a config entry
+  meshgate envoy install                              fetch an Envoy, if there is none on PATH
+  meshgate connect envoy -sidecar-for web             start the sidecar of web";
+
+/// An open control plane for Envoy mesh gateways and sidecars that speaks Consul's API.
+#[derive(Debug, Parser)]
+#[command(name = "meshgate", version, after_help = AFTER_HELP, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the control plane: HTTP API, xDS server, health checks
+    Agent(Box<agent::AgentOptions>),
+    /// Register and deregister services on the agent
+    #[command(subcommand)]
+    Services(services::ServicesCommand),
+    /// Write, read, list and delete config entries
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// List datacenters, nodes and services
+    #[command(subcommand)]
+    Catalog(catalog::CatalogCommand),
+    /// Start proxies of the mesh
+    #[command(subcommand)]
+    Connect(connect::ConnectCommand),
+    /// Fetch the Envoy binary
+    #[command(subcommand)]
+    Envoy(envoy::EnvoyCommand),
+    /// Check files of settings, registrations and config entries without starting anything
+    Validate(validate::ValidateOptions),
+    /// Print the version
+    Version(VersionOptions),
+}
+
+/// Options of `meshgate version`.
+#[derive(Debug, clap::Args)]
+struct VersionOptions {
+    /// How the version is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: output::OutputFormat,
+}
+
+/// Runs the command that the arguments name (the first one being the program itself).
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = arguments::with_double_dashes(arguments);
+    let verb = Verb::named(arguments.get(1).and_then(|argument| argument.to_str()));
+    let command = arguments::with_switch_values(Cli::command());
+    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to tell when the terminal is gone.
+            let _ = error.print();
+            return if error.use_stderr() { verb.usage_code() } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&error);
+            verb.code(&error)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Agent(options) => agent::run(&options),
+        Command::Services(command) => block_on(services::run(command)),
+        Command::Config(command) => block_on(config::run(command)),
+        Command::Catalog(command) => block_on(catalog::run(command)),
+        Command::Connect(command) => connect::run(command),
+        Command::Envoy(command) => envoy::run(command),
+        Command::Validate(options) => validate::run(&options),
+        Command::Version(options) => print_version(options.format),
+    }
+}
+
+/// Runs a client command, which needs no more than one thread.
+fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(CliError::io("the runtime cannot be started"))?.block_on(work)
+}
+
+fn print_version(format: output::OutputFormat) -> Result<(), CliError> {
+    let version = env!("CARGO_PKG_VERSION");
+    match format {
+        output::OutputFormat::Pretty => output::line(&format!("meshgate {version}")),
+        output::OutputFormat::Json => output::json(&serde_json::json!({"Version": version})),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        arguments::with_switch_values(Cli::command()).debug_assert();
+    }
+}

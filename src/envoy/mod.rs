@@ -1,5 +1,6 @@
 //! `ir` to Envoy's protobuf: one file per resource, the names that two sides must agree on, finished snapshots.
 
+pub mod bootstrap;
 pub mod canonical;
 mod cluster;
 mod descriptors;

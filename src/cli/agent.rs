@@ -1,0 +1,277 @@
+//! `meshgate agent`: the control plane itself.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::{CliError, output};
+use crate::settings::{FileFormat, Inputs, Settings};
+
+/// Options of `meshgate agent`. Each is a key of the files under another name.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every key of the files can be given as a variable, such as MESHGATE_PORTS_HTTP for ports.http. Flags win over variables,
+variables over files, and a later file over an earlier one. A file may hold services and config entries as well.
+Try `meshgate agent -dev -print-settings`.")]
+pub(super) struct AgentOptions {
+    /// Keep the state in memory, and nothing on disk
+    #[arg(long)]
+    dev: bool,
+    /// File of settings, services or config entries (.hcl, .json, .yaml); may be given several times
+    #[arg(long, value_name = "FILE", env = "MESHGATE_CONFIG_FILE")]
+    config_file: Vec<PathBuf>,
+    /// Directory of such files, read in the order of their names; may be given several times
+    #[arg(long, value_name = "DIR", env = "MESHGATE_CONFIG_DIR")]
+    config_dir: Vec<PathBuf>,
+    /// Format of files whose name does not tell it
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    config_format: Option<FileFormat>,
+    /// Settings in HCL; may be given several times
+    #[arg(long, value_name = "HCL")]
+    hcl: Vec<String>,
+    /// Print the settings that result, as JSON without secrets, and exit
+    #[arg(long)]
+    print_settings: bool,
+    /// Directory that the state is kept in; required without -dev
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Name of the datacenter [default: dc1]
+    #[arg(long, value_name = "NAME")]
+    datacenter: Option<String>,
+    /// Another datacenter that this process hosts; may be given several times
+    #[arg(long, value_name = "NAME")]
+    hosted_datacenter: Vec<String>,
+    /// Name of the node that local services are registered on [default: the name of this host]
+    #[arg(long, alias = "node-name", value_name = "NAME")]
+    node: Option<String>,
+    /// UUID of that node
+    #[arg(long, value_name = "UUID")]
+    node_id: Option<String>,
+    /// Fact about that node (key=value); may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    node_meta: Vec<String>,
+    /// Address that the HTTP API and xDS listen on [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    client: Option<String>,
+    /// Address that the HTTP API listens on, if it is another
+    #[arg(long, value_name = "IP")]
+    http_address: Option<String>,
+    /// Address that xDS listens on, if it is another
+    #[arg(long, value_name = "IP")]
+    grpc_address: Option<String>,
+    /// Port of the HTTP API [default: 8500]
+    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
+    http_port: Option<String>,
+    /// Port of xDS [default: 8502]
+    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
+    grpc_port: Option<String>,
+    /// Address of this host, announced unless -advertise says another
+    #[arg(long, value_name = "IP")]
+    bind: Option<String>,
+    /// Address of the node, for services without one of their own
+    #[arg(long, value_name = "IP")]
+    advertise: Option<String>,
+    /// Address of the node as other datacenters see it
+    #[arg(long, value_name = "IP")]
+    advertise_wan: Option<String>,
+    /// Lowest port for sidecars that name none [default: 21000]
+    #[arg(long, value_name = "PORT")]
+    sidecar_min_port: Option<String>,
+    /// Highest port for sidecars that name none [default: 21255]
+    #[arg(long, value_name = "PORT")]
+    sidecar_max_port: Option<String>,
+    /// What happens to calls that no intention speaks about: allow or deny [default: allow]
+    #[arg(long, value_name = "POLICY")]
+    default_intention_policy: Option<String>,
+    /// Log level: trace, debug, info, warn, error [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// Log one JSON object per line
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    log_json: Option<String>,
+    /// How long a stop may take [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    shutdown_deadline: Option<String>,
+    #[command(flatten)]
+    ignored: IgnoredOptions,
+}
+
+/// Options of Consul's agent that have no meaning here, so that its command lines work as they are.
+#[derive(Debug, Args)]
+struct IgnoredOptions {
+    #[arg(long, hide = true)]
+    server: bool,
+    #[arg(long, hide = true)]
+    bootstrap: bool,
+    #[arg(long, hide = true)]
+    bootstrap_expect: Option<String>,
+    #[arg(long, hide = true)]
+    ui: bool,
+    #[arg(long, hide = true)]
+    retry_join: Vec<String>,
+    #[arg(long, hide = true)]
+    retry_join_wan: Vec<String>,
+    #[arg(long, hide = true)]
+    primary_gateway: Vec<String>,
+    #[arg(long, hide = true, allow_negative_numbers = true)]
+    https_port: Option<String>,
+    #[arg(long, hide = true, allow_negative_numbers = true)]
+    grpc_tls_port: Option<String>,
+    #[arg(long, hide = true, allow_negative_numbers = true)]
+    dns_port: Option<String>,
+    #[arg(long, hide = true, allow_negative_numbers = true)]
+    serf_lan_port: Option<String>,
+    #[arg(long, hide = true, allow_negative_numbers = true)]
+    serf_wan_port: Option<String>,
+    #[arg(long, hide = true)]
+    server_port: Option<String>,
+    #[arg(long, hide = true)]
+    domain: Option<String>,
+    #[arg(long, hide = true)]
+    encrypt: Option<String>,
+    #[arg(long, hide = true)]
+    disable_host_node_id: bool,
+    #[arg(long, hide = true)]
+    enable_script_checks: bool,
+    #[arg(long, hide = true)]
+    enable_local_script_checks: bool,
+}
+
+/// Runs the control plane until it is told to stop.
+///
+/// # Errors
+/// Settings that are wrong, or a control plane that cannot start or had to stop.
+pub(super) fn run(options: &AgentOptions) -> Result<(), CliError> {
+    let settings = Settings::load(&options.inputs())?;
+    let ignored = options.ignored.given();
+    if options.print_settings {
+        let ignored = ignored.iter().map(|flag| format!("-{flag}: has no effect in meshgate"));
+        settings.warnings.iter().cloned().chain(ignored).for_each(|text| output::warning(&text));
+        return output::json(&settings.to_redacted_json());
+    }
+    settings.log.start().map_err(|error| CliError::Usage(error.to_string()))?;
+    for flag in ignored {
+        tracing::warn!("-{flag}: has no effect in meshgate");
+    }
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(CliError::io("the runtime cannot be started"))?;
+    let ran = runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        watch_signals(&shutdown)?;
+        crate::app::run(settings, shutdown).await.map_err(CliError::from)
+    });
+    // Whatever blocks still, such as reading standard input, must not keep the process.
+    runtime.shutdown_background();
+    ran
+}
+
+/// The first signal asks for an orderly stop, the second one ends the process at once.
+#[cfg(unix)]
+fn watch_signals(shutdown: &CancellationToken) -> Result<(), CliError> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let refused = || CliError::io("signals cannot be received");
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(refused())?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(refused())?;
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = interrupt.recv() => ("SIGINT", 130),
+                _ = terminate.recv() => ("SIGTERM", 143),
+            }
+        };
+        let (name, _) = next().await;
+        tracing::info!(signal = name, "stopping; a second signal ends the process at once");
+        shutdown.cancel();
+        let (name, code) = next().await;
+        tracing::error!(signal = name, "ended at once");
+        std::process::exit(code);
+    });
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn watch_signals(shutdown: &CancellationToken) -> Result<(), CliError> {
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        // Without a way to be told there is nothing to wait for.
+        if tokio::signal::ctrl_c().await.is_ok() {
+            shutdown.cancel();
+        }
+    });
+    Ok(())
+}
+
+impl AgentOptions {
+    fn inputs(&self) -> Inputs {
+        Inputs {
+            flags: self.flags(),
+            files: self.config_file.iter().chain(&self.config_dir).cloned().collect(),
+            file_format: self.config_format,
+            snippets: self.hcl.clone(),
+            dev: self.dev,
+            ..Inputs::of_process()
+        }
+    }
+
+    /// The options that are keys.
+    fn flags(&self) -> Vec<(&'static str, String)> {
+        let once = [
+            ("datacenter", &self.datacenter),
+            ("node_name", &self.node),
+            ("node_id", &self.node_id),
+            ("data_dir", &self.data_dir),
+            ("bind_addr", &self.bind),
+            ("client_addr", &self.client),
+            ("addresses.http", &self.http_address),
+            ("addresses.grpc", &self.grpc_address),
+            ("advertise_addr", &self.advertise),
+            ("advertise_addr_wan", &self.advertise_wan),
+            ("ports.http", &self.http_port),
+            ("ports.grpc", &self.grpc_port),
+            ("ports.sidecar_min_port", &self.sidecar_min_port),
+            ("ports.sidecar_max_port", &self.sidecar_max_port),
+            ("default_intention_policy", &self.default_intention_policy),
+            ("log_level", &self.log_level),
+            ("log_json", &self.log_json),
+            ("shutdown_deadline", &self.shutdown_deadline),
+        ];
+        let repeated = [("hosted_datacenters", &self.hosted_datacenter), ("node_meta", &self.node_meta)];
+        let once = once.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)));
+        let repeated =
+            repeated.into_iter().flat_map(|(key, values)| values.iter().map(move |value| (key, value.clone())));
+        once.chain(repeated).collect()
+    }
+}
+
+impl IgnoredOptions {
+    /// The flags that were given.
+    fn given(&self) -> Vec<&'static str> {
+        let flags = [
+            ("server", self.server),
+            ("bootstrap", self.bootstrap),
+            ("bootstrap-expect", self.bootstrap_expect.is_some()),
+            ("ui", self.ui),
+            ("retry-join", !self.retry_join.is_empty()),
+            ("retry-join-wan", !self.retry_join_wan.is_empty()),
+            ("primary-gateway", !self.primary_gateway.is_empty()),
+            ("https-port", self.https_port.is_some()),
+            ("grpc-tls-port", self.grpc_tls_port.is_some()),
+            ("dns-port", self.dns_port.is_some()),
+            ("serf-lan-port", self.serf_lan_port.is_some()),
+            ("serf-wan-port", self.serf_wan_port.is_some()),
+            ("server-port", self.server_port.is_some()),
+            ("domain", self.domain.is_some()),
+            ("encrypt", self.encrypt.is_some()),
+            ("disable-host-node-id", self.disable_host_node_id),
+            ("enable-script-checks", self.enable_script_checks),
+            ("enable-local-script-checks", self.enable_local_script_checks),
+        ];
+        flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect()
+    }
+}

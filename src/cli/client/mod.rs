@@ -1,0 +1,228 @@
+//! A small client of Consul's HTTP API.
+
+mod address;
+mod options;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::{Method, Url};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub(crate) use address::ApiAddress;
+pub(crate) use options::{ClientOptions, DatacenterOption, read_ca};
+
+/// Commands wait for an answer, not for ever.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why an answer was not had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// The address of the API cannot be understood.
+    #[error(
+        "{0:?} is no address of an HTTP API: use host:port, http://host:port, https://host:port or unix:///path \
+         (-http-addr or CONSUL_HTTP_ADDR)"
+    )]
+    Address(String),
+    /// A file that an option names cannot be used.
+    #[error("{path}: {message}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
+    /// Options of TLS that cannot be used.
+    #[error("the TLS options cannot be used")]
+    Tls(#[source] reqwest::Error),
+    /// Nobody answered.
+    #[error("no answer from {address}: is `meshgate agent` running there? (-http-addr or CONSUL_HTTP_ADDR)")]
+    Connect {
+        /// Where the API was expected.
+        address: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The API refused.
+    #[error("Unexpected response code: {code} ({body})")]
+    Status {
+        /// HTTP status.
+        code: u16,
+        /// What it said.
+        body: String,
+    },
+    /// The answer is not what the API answers.
+    #[error("{address} gave an answer that cannot be understood")]
+    Answer {
+        /// Where the API was expected.
+        address: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+}
+
+impl ClientError {
+    /// True if what was asked for is not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Status { code: 404, .. })
+    }
+
+    /// True if the token does not suffice.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Self::Status { code: 403, .. })
+    }
+}
+
+/// A client with its address, token and tenancy.
+#[derive(Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    address: ApiAddress,
+    token: String,
+    basic_auth: Option<(String, String)>,
+    query: Vec<(&'static str, String)>,
+}
+
+impl Client {
+    /// A client as the options say, for a datacenter (the agent's own when empty).
+    ///
+    /// # Errors
+    /// The address, a file or the TLS options cannot be used.
+    pub(crate) fn new(options: &ClientOptions, datacenter: &str) -> Result<Self, ClientError> {
+        let address = options.address()?;
+        let mut http = options.tls(reqwest::Client::builder().timeout(TIMEOUT).no_proxy())?;
+        if let Some(path) = address.socket() {
+            http = http.unix_socket(path.to_owned());
+        }
+        let mut query = Vec::new();
+        let parameters = [("dc", datacenter), ("partition", &*options.partition), ("ns", &*options.namespace)];
+        query.extend(
+            parameters.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (*name, (*value).to_owned())),
+        );
+        if options.stale {
+            query.push(("stale", String::new()));
+        }
+        Ok(Self {
+            http: http.build().map_err(ClientError::Tls)?,
+            address,
+            token: options.token()?,
+            basic_auth: options.basic_auth(),
+            query,
+        })
+    }
+
+    /// Host that the API is on, for finding what else listens there.
+    pub(crate) fn host(&self) -> Option<&str> {
+        self.address.host()
+    }
+
+    /// The token that requests carry; empty for none.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Reads.
+    ///
+    /// # Errors
+    /// No answer, a refusal, or an answer of another shape.
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<T, ClientError> {
+        let answer = self.send(Method::GET, path, query, None).await?;
+        answer.json().await.map_err(|source| self.answer_error(source))
+    }
+
+    /// Writes; the answer's text is returned.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub(crate) async fn put(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<String, ClientError> {
+        let answer = self.send(Method::PUT, path, query, body).await?;
+        answer.text().await.map_err(|source| self.answer_error(source))
+    }
+
+    /// Deletes; the answer's text is returned.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub(crate) async fn delete(&self, path: &[&str], query: &[(&str, &str)]) -> Result<String, ClientError> {
+        let answer = self.send(Method::DELETE, path, query, None).await?;
+        answer.text().await.map_err(|source| self.answer_error(source))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<reqwest::Response, ClientError> {
+        let mut request = self.http.request(method, self.url(path, query));
+        if !self.token.is_empty() {
+            request = request.header("X-Consul-Token", &self.token);
+        }
+        if let Some((user, password)) = &self.basic_auth {
+            request = request.basic_auth(user, Some(password));
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.map_err(|source| ClientError::Connect {
+            address: self.address.to_string(),
+            source: source.without_url(),
+        })?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let body = answer.text().await.map_err(|source| self.answer_error(source))?;
+        Err(ClientError::Status { code: status.as_u16(), body: body.trim().to_owned() })
+    }
+
+    fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
+        let mut url = self.address.base();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push("v1").extend(path);
+        }
+        let ours = self.query.iter().map(|(name, value)| (*name, value.as_str()));
+        let mut pairs = ours.chain(query.iter().copied()).peekable();
+        if pairs.peek().is_some() {
+            url.query_pairs_mut().extend_pairs(pairs);
+        }
+        url
+    }
+
+    fn answer_error(&self, source: reqwest::Error) -> ClientError {
+        ClientError::Answer { address: self.address.to_string(), source: source.without_url() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_and_tenancy_travels_along() {
+        let mut options = ClientOptions::default();
+        options.http_addr = "http://10.0.0.1:8500/proxy".to_owned();
+        options.partition = "blue".to_owned();
+        let client = Client::new(&options, "dc2").unwrap();
+
+        let url = client.url(&["config", "service-defaults", "a/b c"], &[("cas", "7")]);
+
+        assert_eq!(
+            url.as_str(),
+            "http://10.0.0.1:8500/proxy/v1/config/service-defaults/a%2Fb%20c?dc=dc2&partition=blue&cas=7"
+        );
+    }
+}

@@ -1,0 +1,177 @@
+//! `meshgate config`: config entries of the mesh.
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::client::{Client, ClientOptions, DatacenterOption};
+use super::files::SourceText;
+use super::{CliError, output};
+use crate::model::EntryKind;
+
+/// Commands on config entries.
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Write the config entry of a file
+    Write(WriteOptions),
+    /// Print one config entry as JSON
+    Read(ReadOptions),
+    /// Print the names of the config entries of a kind
+    List(ListOptions),
+    /// Delete one config entry
+    Delete(DeleteOptions),
+}
+
+/// A condition on what is stored.
+#[derive(Debug, Args)]
+struct CasOptions {
+    /// Only if the entry was last changed at -modify-index
+    #[arg(long)]
+    cas: bool,
+    /// Index of the entry that may be replaced; 0 if there must be none
+    #[arg(long, value_name = "INDEX")]
+    modify_index: Option<u64>,
+}
+
+/// Options of `config write`.
+#[derive(Debug, Args)]
+pub(super) struct WriteOptions {
+    /// File with one config entry, in HCL, JSON or YAML; - is standard input
+    #[arg(value_name = "FILE")]
+    file: String,
+    #[command(flatten)]
+    cas: CasOptions,
+    #[command(flatten)]
+    datacenter: DatacenterOption,
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+/// Options of `config read`.
+#[derive(Debug, Args)]
+pub(super) struct ReadOptions {
+    /// Kind of the entry
+    #[arg(long)]
+    kind: String,
+    /// Name of the entry (global for proxy-defaults, mesh for mesh)
+    #[arg(long)]
+    name: String,
+    #[command(flatten)]
+    datacenter: DatacenterOption,
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+/// Options of `config list`.
+#[derive(Debug, Args)]
+pub(super) struct ListOptions {
+    /// Kind of the entries
+    #[arg(long)]
+    kind: String,
+    /// Only entries that this expression selects
+    #[arg(long)]
+    filter: Option<String>,
+    #[command(flatten)]
+    datacenter: DatacenterOption,
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+/// Options of `config delete`.
+#[derive(Debug, Args)]
+pub(super) struct DeleteOptions {
+    /// Kind of the entry
+    #[arg(long, required_unless_present = "filename", requires = "name")]
+    kind: Option<String>,
+    /// Name of the entry
+    #[arg(long, requires = "kind")]
+    name: Option<String>,
+    /// File with the config entry, in place of -kind and -name
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "name"])]
+    filename: Option<String>,
+    #[command(flatten)]
+    cas: CasOptions,
+    #[command(flatten)]
+    datacenter: DatacenterOption,
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+/// Runs a `config` command.
+///
+/// # Errors
+/// Input that is wrong, or a control plane that does not answer or refuses.
+pub(super) async fn run(command: ConfigCommand) -> Result<(), CliError> {
+    match command {
+        ConfigCommand::Write(options) => write(&options).await,
+        ConfigCommand::Read(options) => read(&options).await,
+        ConfigCommand::List(options) => list(&options).await,
+        ConfigCommand::Delete(options) => delete(&options).await,
+    }
+}
+
+async fn write(options: &WriteOptions) -> Result<(), CliError> {
+    let entry = SourceText::read(&options.file)?.entry().map_err(|problems| CliError::input(&problems))?;
+    let condition = options.cas.condition()?;
+    let body = serde_json::to_value(&entry).map_err(|error| CliError::Input(error.to_string()))?;
+    let key = entry.key();
+    let shown = format!("{}/{}", key.kind, key.name.name);
+    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let query: Vec<_> = condition.iter().map(|index| ("cas", index.as_str())).collect();
+    if client.put(&["config"], &query, Some(&body)).await?.trim() == "false" {
+        return Err(CliError::Input(format!("Config entry not updated: {shown}")));
+    }
+    output::line(&format!("Config entry written: {shown}"))
+}
+
+async fn read(options: &ReadOptions) -> Result<(), CliError> {
+    let kind = known_kind(&options.kind)?;
+    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let entry: Value = client.get(&["config", kind.as_str(), &options.name], &[]).await?;
+    output::json(&entry)
+}
+
+async fn list(options: &ListOptions) -> Result<(), CliError> {
+    let kind = known_kind(&options.kind)?;
+    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let query: Vec<_> = options.filter.iter().map(|filter| ("filter", filter.as_str())).collect();
+    let entries: Vec<Value> = client.get(&["config", kind.as_str()], &query).await?;
+    // An entry of kind mesh has its name by its kind alone.
+    let names = entries.iter().map(|entry| entry["Name"].as_str().unwrap_or(kind.as_str()));
+    names.into_iter().try_for_each(output::line)
+}
+
+async fn delete(options: &DeleteOptions) -> Result<(), CliError> {
+    let (kind, name) = match (&options.kind, &options.name, &options.filename) {
+        (Some(kind), Some(name), _) => (known_kind(kind)?, name.clone()),
+        (_, _, Some(file)) => {
+            let entry = SourceText::read(file)?.entry().map_err(|problems| CliError::input(&problems))?;
+            (entry.kind(), entry.key().name.name.to_string())
+        }
+        (_, _, None) => return Err(CliError::Usage("-kind and -name, or -filename, are required".to_owned())),
+    };
+    let condition = options.cas.condition()?;
+    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let query: Vec<_> = condition.iter().map(|index| ("cas", index.as_str())).collect();
+    if client.delete(&["config", kind.as_str(), &name], &query).await?.trim() == "false" {
+        return Err(CliError::Input(format!("Config entry not deleted: {kind}/{name}")));
+    }
+    output::line(&format!("Config entry deleted: {kind}/{name}"))
+}
+
+impl CasOptions {
+    /// The index that the entry must have, if there is a condition.
+    fn condition(&self) -> Result<Option<String>, CliError> {
+        match (self.cas, self.modify_index) {
+            (true, index) => Ok(Some(index.unwrap_or(0).to_string())),
+            (false, None) => Ok(None),
+            (false, Some(_)) => Err(CliError::Usage("-modify-index needs -cas".to_owned())),
+        }
+    }
+}
+
+fn known_kind(text: &str) -> Result<EntryKind, CliError> {
+    EntryKind::parse(text).ok_or_else(|| {
+        let known = EntryKind::ALL.map(EntryKind::as_str).join(", ");
+        CliError::Usage(format!("-kind {text:?} is no kind of config entry: use one of {known}"))
+    })
+}

@@ -1,0 +1,102 @@
+//! What ends a command early, and the exit code it ends with.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use super::client::ClientError;
+use super::envoy::EnvoyError;
+use crate::app::AppError;
+use crate::settings::SettingsError;
+
+/// A command that did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// Options that contradict each other, or miss one.
+    #[error("{0}")]
+    Usage(String),
+    /// The control plane did not answer, or refused.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Files or values that are wrong; every problem is listed.
+    #[error("{0}")]
+    Input(String),
+    /// Settings that are wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Envoy cannot be found, fetched or started.
+    #[error(transparent)]
+    Envoy(#[from] EnvoyError),
+    /// The agent stopped with an error.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// The operating system refused something.
+    #[error("{0}")]
+    Io(#[source] IoError),
+}
+
+/// Something that could not be done to a file or stream.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+pub(crate) struct IoError {
+    what: String,
+    source: std::io::Error,
+}
+
+impl CliError {
+    /// An error of the operating system, with what was being done.
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io(IoError { what, source })
+    }
+
+    /// Several problems, one line each, as one error.
+    pub(crate) fn input<T: fmt::Display>(problems: &[T]) -> Self {
+        Self::Input(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// Whose conventions a command follows for its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    /// Consul's: 1 for whatever went wrong.
+    Consuls,
+    /// Our own: 1 a problem, 3 usage, 4 cannot connect, 5 denied.
+    Ours,
+}
+
+impl Verb {
+    /// Whose verb is named by the first argument that is none of the program's own options.
+    pub(crate) fn named(name: Option<&str>) -> Self {
+        match name {
+            Some("envoy") | None => Self::Ours,
+            Some(_) => Self::Consuls,
+        }
+    }
+
+    /// The code for arguments that cannot be understood.
+    pub(crate) fn usage_code(self) -> ExitCode {
+        match self {
+            Self::Consuls => ExitCode::from(1),
+            Self::Ours => ExitCode::from(3),
+        }
+    }
+
+    /// The code for an error.
+    pub(crate) fn code(self, error: &CliError) -> ExitCode {
+        match (self, error) {
+            (Self::Consuls, _) => ExitCode::from(1),
+            (Self::Ours, CliError::Usage(_)) => ExitCode::from(3),
+            (Self::Ours, CliError::Client(ClientError::Connect { .. })) => ExitCode::from(4),
+            (Self::Ours, CliError::Client(ClientError::Status { code: 403, .. })) => ExitCode::from(5),
+            (
+                Self::Ours,
+                CliError::Client(_)
+                | CliError::Input(_)
+                | CliError::Settings(_)
+                | CliError::Envoy(_)
+                | CliError::App(_)
+                | CliError::Io(_),
+            ) => ExitCode::from(1),
+        }
+    }
+}

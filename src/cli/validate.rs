@@ -1,0 +1,43 @@
+//! `meshgate validate`: files of settings, registrations and config entries, checked without starting anything.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{CliError, output};
+use crate::settings::{FileFormat, Inputs, check_files};
+
+/// Options of `meshgate validate`.
+#[derive(Debug, Args)]
+pub(super) struct ValidateOptions {
+    /// Files and directories, as -config-file and -config-dir of the agent take them
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Format of files whose name does not tell it
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    config_format: Option<FileFormat>,
+    /// Say nothing when everything is right
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Checks the files.
+///
+/// # Errors
+/// Everything that is wrong.
+pub(super) fn run(options: &ValidateOptions) -> Result<(), CliError> {
+    let inputs = Inputs {
+        files: options.paths.clone(),
+        file_format: options.config_format,
+        // The host's own name and variables must not decide whether a file is right.
+        host_name: Some("host".to_owned()),
+        ..Inputs::default()
+    };
+    let warnings =
+        check_files(&inputs).map_err(|error| CliError::Input(format!("Config validation failed: {error}")))?;
+    if options.quiet {
+        return Ok(());
+    }
+    warnings.iter().for_each(|text| output::warning(text));
+    output::line("Configuration is valid!")
+}

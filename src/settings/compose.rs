@@ -1,0 +1,146 @@
+//! From what was said to settings: defaults, and the rules that several keys obey together.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::draft::{Draft, how_to_give};
+use super::error::{SettingsError, Source};
+use super::files::one_map;
+use super::inputs::Inputs;
+use super::{Settings, keys, parse};
+use crate::model::{Datacenter, NodeName, SidecarPorts};
+use crate::telemetry::LogOptions;
+
+const HTTP_PORT: u16 = 8500;
+const GRPC_PORT: u16 = 8502;
+/// Long enough for a slow client, short enough for a person who waits.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The settings that the draft says.
+pub(super) fn compose(mut draft: Draft, inputs: &Inputs) -> Result<Settings, SettingsError> {
+    let datacenter = draft.read("datacenter", parse::datacenter).unwrap_or_else(|| Datacenter::from("dc1"));
+    let (http, grpc) = listeners(&mut draft);
+    let advertise = advertise(&mut draft, inputs);
+    let data_dir = draft.read("data_dir", parse::path);
+    let defaults = LogOptions::default();
+    let settings = Settings {
+        hosted_datacenters: hosted(&mut draft, &datacenter),
+        datacenter,
+        node_name: node_name(&mut draft, inputs),
+        node_id: draft.read("node_id", parse::uuid),
+        node_meta: node_meta(&mut draft),
+        dev: inputs.dev,
+        http,
+        grpc,
+        advertise,
+        advertise_wan: draft.read("advertise_addr_wan", parse::advertised_ip),
+        sidecar_ports: sidecar_ports(&mut draft),
+        default_intention_policy: draft.read("default_intention_policy", parse::intention_policy).unwrap_or_default(),
+        log: LogOptions {
+            level: draft.read("log_level", parse::log_level).unwrap_or(defaults.level),
+            json: draft.read("log_json", parse::switch).unwrap_or(defaults.json),
+        },
+        shutdown_deadline: draft.read("shutdown_deadline", parse::duration).unwrap_or(SHUTDOWN_DEADLINE),
+        data_dir: if inputs.dev { None } else { data_dir },
+        services: std::mem::take(&mut draft.services),
+        entries: std::mem::take(&mut draft.entries),
+        warnings: Vec::new(),
+    };
+    check_data_dir(&mut draft, inputs);
+    if draft.problems.is_empty() {
+        Ok(Settings { warnings: draft.warnings, ..settings })
+    } else {
+        Err(SettingsError(draft.problems))
+    }
+}
+
+fn hosted(draft: &mut Draft, own: &Datacenter) -> Vec<Datacenter> {
+    let mut hosted: Vec<Datacenter> = Vec::new();
+    for name in draft.read_all("hosted_datacenters", parse::datacenter) {
+        if name != *own && !hosted.contains(&name) {
+            hosted.push(name);
+        }
+    }
+    hosted
+}
+
+fn node_name(draft: &mut Draft, inputs: &Inputs) -> NodeName {
+    let wrong_before = draft.problems.len();
+    let given = draft.read("node_name", parse::node_name);
+    if let Some(name) = given.or_else(|| inputs.host_name.clone()) {
+        return NodeName::from(name);
+    }
+    if draft.problems.len() == wrong_before {
+        missing(draft, "node_name", "this host has no name");
+    }
+    NodeName::default()
+}
+
+fn node_meta(draft: &mut Draft) -> BTreeMap<String, String> {
+    let overlays = draft.read_all("node_meta", |value| match (value, one_map(value)) {
+        (Value::String(pairs), _) => pairs
+            .split(',')
+            .map(|pair| match pair.split_once('=') {
+                Some((key, value)) => Ok((key.trim().to_owned(), value.trim().to_owned())),
+                None => Err(format!("{pair:?} is not of the form key=value")),
+            })
+            .collect::<Result<Vec<_>, _>>(),
+        (_, Some(map)) => map.iter().map(|(key, value)| Ok((key.clone(), parse::text(value)?))).collect(),
+        (_, None) => Err("expected one block of keys and texts".to_owned()),
+    });
+    overlays.into_iter().flatten().collect()
+}
+
+fn listeners(draft: &mut Draft) -> (SocketAddr, SocketAddr) {
+    let client = draft.read("client_addr", parse::ip).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let http_ip = draft.read("addresses.http", parse::ip).unwrap_or(client);
+    let grpc_ip = draft.read("addresses.grpc", parse::ip).unwrap_or(client);
+    let http = SocketAddr::new(http_ip, draft.read("ports.http", parse::listen_port).unwrap_or(HTTP_PORT));
+    let grpc = SocketAddr::new(grpc_ip, draft.read("ports.grpc", parse::listen_port).unwrap_or(GRPC_PORT));
+    if http == grpc && http.port() != 0 {
+        let (said, other) =
+            if draft.is_given("ports.grpc") { ("ports.grpc", "ports.http") } else { ("ports.http", "ports.grpc") };
+        let source = draft.source_of(said);
+        draft.problem(source, format!("{http} is also what {other} says: each needs a port of its own"));
+    }
+    (http, grpc)
+}
+
+/// The address that is announced: what was said, else the one that is bound, else the host's.
+fn advertise(draft: &mut Draft, inputs: &Inputs) -> IpAddr {
+    let bind = draft.read("bind_addr", parse::ip).filter(|ip| !ip.is_unspecified());
+    let said = draft.read("advertise_addr", parse::advertised_ip);
+    let found = if inputs.dev { None } else { inputs.host_address };
+    said.or(bind).or(found).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+fn sidecar_ports(draft: &mut Draft) -> SidecarPorts {
+    let defaults = SidecarPorts::default();
+    let min = draft.read("ports.sidecar_min_port", parse::range_port).unwrap_or(defaults.min);
+    let max = draft.read("ports.sidecar_max_port", parse::range_port).unwrap_or(defaults.max);
+    if min > max && max != 0 {
+        let said =
+            if draft.is_given("ports.sidecar_min_port") { "ports.sidecar_min_port" } else { "ports.sidecar_max_port" };
+        let source = draft.source_of(said);
+        draft.problem(source, format!("the range of sidecar ports {min}..{max} is empty: the lowest port comes first"));
+    }
+    // Either end switches the range off.
+    if max == 0 { SidecarPorts { min: 0, max: 0 } } else { SidecarPorts { min, max } }
+}
+
+fn check_data_dir(draft: &mut Draft, inputs: &Inputs) {
+    if inputs.dev && draft.is_given("data_dir") {
+        let source = draft.source_of("data_dir");
+        draft.warnings.push(format!("{source}: has no effect with -dev, which keeps the state in memory"));
+    } else if !inputs.dev && !draft.is_given("data_dir") {
+        missing(draft, "data_dir", "required, because the state is kept there (or use -dev, which keeps it in memory)");
+    }
+}
+
+fn missing(draft: &mut Draft, path: &'static str, why: &str) {
+    let how = keys::find(path).map(how_to_give).unwrap_or_default();
+    draft.problem(Source::Missing(path), format!("{why}: set {how}"));
+}

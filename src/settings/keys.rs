@@ -1,0 +1,244 @@
+//! The keys that have a meaning, and those of Consul that are accepted without one.
+
+/// A key with the flag of the same meaning.
+pub(super) struct Key {
+    /// Its path in files.
+    pub(super) path: &'static str,
+    /// Its flag.
+    pub(super) flag: &'static str,
+    /// What giving it several times means.
+    pub(super) merge: Merge,
+}
+
+/// What giving a key several times means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Merge {
+    /// The last one wins.
+    Last,
+    /// They add up; one text is a list with commas.
+    Append,
+    /// Maps are overlaid; one text is a pair with `=`.
+    Overlay,
+}
+
+/// Every key that has a meaning.
+pub(super) const KEYS: [Key; 20] = [
+    key("datacenter", "datacenter", Merge::Last),
+    key("hosted_datacenters", "hosted-datacenter", Merge::Append),
+    key("node_name", "node", Merge::Last),
+    key("node_id", "node-id", Merge::Last),
+    key("node_meta", "node-meta", Merge::Overlay),
+    key("data_dir", "data-dir", Merge::Last),
+    key("bind_addr", "bind", Merge::Last),
+    key("client_addr", "client", Merge::Last),
+    key("addresses.http", "http-address", Merge::Last),
+    key("addresses.grpc", "grpc-address", Merge::Last),
+    key("advertise_addr", "advertise", Merge::Last),
+    key("advertise_addr_wan", "advertise-wan", Merge::Last),
+    key("ports.http", "http-port", Merge::Last),
+    key("ports.grpc", "grpc-port", Merge::Last),
+    key("ports.sidecar_min_port", "sidecar-min-port", Merge::Last),
+    key("ports.sidecar_max_port", "sidecar-max-port", Merge::Last),
+    key("default_intention_policy", "default-intention-policy", Merge::Last),
+    key("log_level", "log-level", Merge::Last),
+    key("log_json", "log-json", Merge::Last),
+    key("shutdown_deadline", "shutdown-deadline", Merge::Last),
+];
+
+const fn key(path: &'static str, flag: &'static str, merge: Merge) -> Key {
+    Key { path, flag, merge }
+}
+
+/// The keys whose values are maps of further keys.
+pub(super) const GROUPS: [&str; 3] = ["addresses", "ports", "acl"];
+
+/// Keys that hold registrations and config entries.
+pub(super) const DEFINITIONS: [&str; 3] = ["service", "services", "config_entries"];
+
+/// Keys of Consul's agent that have no meaning here; a group stands for all that is in it.
+const IGNORED: [&str; 117] = [
+    "acl.default_policy",
+    "acl.down_policy",
+    "acl.enable_key_list_policy",
+    "acl.enable_token_persistence",
+    "acl.enable_token_replication",
+    "acl.policy_ttl",
+    "acl.role_ttl",
+    "acl.token_ttl",
+    "acl.tokens",
+    "addresses.dns",
+    "addresses.grpc_tls",
+    "addresses.https",
+    "advertise_addr_ipv4",
+    "advertise_addr_ipv6",
+    "advertise_addr_wan_ipv4",
+    "advertise_addr_wan_ipv6",
+    "advertise_reconnect_timeout",
+    "alt_domain",
+    "audit",
+    "auto_config",
+    "auto_encrypt",
+    "auto_reload_config",
+    "autopilot",
+    "bootstrap",
+    "bootstrap_expect",
+    "ca_file",
+    "ca_path",
+    "cache",
+    "cert_file",
+    "check",
+    "check_output_max_size",
+    "check_update_interval",
+    "checks",
+    "cloud",
+    "connect",
+    "default_query_time",
+    "disable_anonymous_signature",
+    "disable_coordinates",
+    "disable_host_node_id",
+    "disable_http_unprintable_char_filter",
+    "disable_keyring_file",
+    "disable_remote_exec",
+    "disable_update_check",
+    "discard_check_output",
+    "discovery_max_stale",
+    "dns_config",
+    "domain",
+    "enable_agent_tls_for_checks",
+    "enable_central_service_config",
+    "enable_debug",
+    "enable_local_script_checks",
+    "enable_script_checks",
+    "enable_syslog",
+    "encrypt",
+    "encrypt_verify_incoming",
+    "encrypt_verify_outgoing",
+    "experiments",
+    "gossip_lan",
+    "gossip_wan",
+    "http_config",
+    "key_file",
+    "leave_on_terminate",
+    "license_path",
+    "limits",
+    "locality",
+    "log_file",
+    "log_rotate_bytes",
+    "log_rotate_duration",
+    "log_rotate_max_files",
+    "max_query_time",
+    "namespace",
+    "partition",
+    "peering",
+    "performance",
+    "pid_file",
+    "ports.dns",
+    "ports.expose_max_port",
+    "ports.expose_min_port",
+    "ports.grpc_tls",
+    "ports.https",
+    "ports.proxy_max_port",
+    "ports.proxy_min_port",
+    "ports.serf_lan",
+    "ports.serf_wan",
+    "ports.server",
+    "primary_datacenter",
+    "primary_gateways",
+    "primary_gateways_interval",
+    "protocol",
+    "raft_logstore",
+    "raft_protocol",
+    "raft_snapshot_interval",
+    "raft_snapshot_threshold",
+    "raft_trailing_logs",
+    "read_replica",
+    "reconnect_timeout",
+    "reconnect_timeout_wan",
+    "recursors",
+    "rejoin_after_leave",
+    "reporting",
+    "retry_interval",
+    "retry_interval_wan",
+    "retry_join",
+    "retry_join_wan",
+    "retry_max",
+    "retry_max_wan",
+    "rpc",
+    "segments",
+    "server",
+    "server_name",
+    "skip_leave_on_interrupt",
+    "start_join",
+    "start_join_wan",
+    "syslog_facility",
+    "telemetry",
+    "tls",
+    "tls_cipher_suites",
+];
+
+/// More of them: what older files have, and what Consul's own web interface and test files use.
+const IGNORED_TOO: [&str; 13] = [
+    "serf_allowed_cidrs_lan",
+    "serf_allowed_cidrs_wan",
+    "serf_lan",
+    "serf_wan",
+    "tls_min_version",
+    "tls_prefer_server_cipher_suites",
+    "translate_wan_addrs",
+    "ui",
+    "ui_config",
+    "unix_sockets",
+    "use_streaming_backend",
+    "verify_incoming",
+    "xds",
+];
+
+/// True for a key of Consul's that is accepted without a meaning.
+pub(super) fn is_ignored(path: &str) -> bool {
+    IGNORED.contains(&path)
+        || IGNORED_TOO.contains(&path)
+        || path.starts_with("verify_")
+        || path.starts_with("deprecated_")
+}
+
+/// The key with this path.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// The flag of a key of the table.
+pub(super) fn flag_of(path: &str) -> &'static str {
+    find(path).map_or("", |key| key.flag)
+}
+
+/// The environment variable of a key.
+pub(super) fn variable_of(path: &str) -> String {
+    format!("MESHGATE_{}", path.replace('.', "_").to_ascii_uppercase())
+}
+
+/// The known key that is most like this one, if any is.
+pub(super) fn similar(path: &str) -> Option<&'static str> {
+    let known = KEYS.iter().map(|key| key.path).chain(DEFINITIONS);
+    let scored = known.map(|known| (strsim::jaro_winkler(path, known), known));
+    let best = scored.max_by(|one, other| one.0.total_cmp(&other.0))?;
+    (best.0 > 0.85).then_some(best.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_both_has_a_meaning_and_has_none() {
+        let both: Vec<_> = KEYS.iter().map(|key| key.path).filter(|path| is_ignored(path)).collect();
+
+        assert!(both.is_empty(), "{both:?}");
+    }
+
+    #[test]
+    fn a_typo_leads_to_the_key_that_was_meant() {
+        assert_eq!(similar("ports.gprc"), Some("ports.grpc"));
+        assert_eq!(similar("data_directory"), Some("data_dir"));
+        assert_eq!(similar("zzz"), None);
+    }
+}

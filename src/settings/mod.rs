@@ -1,0 +1,152 @@
+//! What the process was started with: flags over environment variables over files over defaults.
+//!
+//! A key has one name everywhere: `ports.http` in a file is `MESHGATE_PORTS_HTTP` in the environment and `-http-port` on
+//! the command line. Everything that is wrong is reported at once, before a port is bound, each with the place that it
+//! was said in and what to write instead.
+
+mod compose;
+mod definitions;
+mod draft;
+mod error;
+mod files;
+mod inputs;
+mod keys;
+mod parse;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+pub(crate) use definitions::check_service;
+pub use error::{SettingProblem, SettingsError, Source};
+pub use inputs::{FileFormat, Inputs};
+
+use crate::model::{ConfigEntry, Datacenter, IntentionPolicy, NodeName, ServiceDefinition, SidecarPorts};
+use crate::telemetry::LogOptions;
+
+/// What the process was started with, complete and consistent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The process's own datacenter, the primary one of all that it hosts; `dc1` unless said.
+    pub datacenter: Datacenter,
+    /// The other datacenters that this process hosts, in the order given.
+    pub hosted_datacenters: Vec<Datacenter>,
+    /// The node that local services are registered on; the host's name unless said.
+    pub node_name: NodeName,
+    /// UUID of that node, if one was given.
+    pub node_id: Option<String>,
+    /// Free-form facts about that node.
+    pub node_meta: BTreeMap<String, String>,
+    /// Where the state is kept; `None` keeps it in memory alone (`-dev`).
+    pub data_dir: Option<PathBuf>,
+    /// Started with `-dev`.
+    pub dev: bool,
+    /// Where the HTTP API listens; port 0 lets the system choose.
+    pub http: SocketAddr,
+    /// Where xDS is served; port 0 lets the system choose.
+    pub grpc: SocketAddr,
+    /// Address of the node, for services without one of their own.
+    pub advertise: IpAddr,
+    /// Address of the node as other datacenters see it, if it differs.
+    pub advertise_wan: Option<IpAddr>,
+    /// Range of ports for sidecars that name none.
+    pub sidecar_ports: SidecarPorts,
+    /// What happens to calls that no intention speaks about; `allow` unless said.
+    pub default_intention_policy: IntentionPolicy,
+    /// Services of files, checked, for `datacenter`.
+    pub services: Vec<ServiceDefinition>,
+    /// Config entries of files, normalized and checked, to be written where there is none of that name.
+    pub entries: Vec<ConfigEntry>,
+    /// What is logged and how.
+    pub log: LogOptions,
+    /// How long a stop may take.
+    pub shutdown_deadline: Duration,
+    /// What was said and has no effect; to be logged once logging works.
+    pub warnings: Vec<String>,
+}
+
+impl Settings {
+    /// Composes the settings.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn load(inputs: &Inputs) -> Result<Self, SettingsError> {
+        let draft = draft::Draft::collect(inputs);
+        compose::compose(draft, inputs)
+    }
+
+    /// Every datacenter of this process, its own first.
+    pub fn datacenters(&self) -> impl Iterator<Item = &Datacenter> {
+        std::iter::once(&self.datacenter).chain(&self.hosted_datacenters)
+    }
+
+    /// The settings for people, under their names in files; what may be secret is hidden.
+    pub fn to_redacted_json(&self) -> Value {
+        let mut services = json!(self.services);
+        let mut entries = json!(self.entries);
+        hide_secrets(&mut services);
+        hide_secrets(&mut entries);
+        json!({
+            "datacenter": self.datacenter,
+            "hosted_datacenters": self.hosted_datacenters,
+            "node_name": self.node_name,
+            "node_id": self.node_id,
+            "node_meta": self.node_meta,
+            "data_dir": self.data_dir,
+            "dev": self.dev,
+            "addresses": {"http": self.http.ip(), "grpc": self.grpc.ip()},
+            "ports": {
+                "http": self.http.port(),
+                "grpc": self.grpc.port(),
+                "sidecar_min_port": self.sidecar_ports.min,
+                "sidecar_max_port": self.sidecar_ports.max,
+            },
+            "advertise_addr": self.advertise,
+            "advertise_addr_wan": self.advertise_wan,
+            "default_intention_policy": self.default_intention_policy,
+            "log_level": self.log.level,
+            "log_json": self.log.json,
+            "shutdown_deadline": format!("{:?}", self.shutdown_deadline),
+            "services": services,
+            "config_entries": {"bootstrap": entries},
+        })
+    }
+}
+
+/// Checks files as `agent` would read them, without what only a running process needs.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn check_files(inputs: &Inputs) -> Result<Vec<String>, SettingsError> {
+    let mut inputs = inputs.clone();
+    // Files need not say where the state is kept to be right.
+    inputs.dev = true;
+    Settings::load(&inputs).map(|settings| settings.warnings)
+}
+
+/// Hides the values that checks send as headers, and whatever is called a token, password or key.
+fn hide_secrets(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            for (key, inner) in object {
+                let key = key.to_ascii_lowercase();
+                if ["header", "token", "password", "secret", "private_key", "privatekey"]
+                    .iter()
+                    .any(|word| key.contains(word))
+                {
+                    *inner = json!("<hidden>");
+                } else {
+                    hide_secrets(inner);
+                }
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(hide_secrets),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

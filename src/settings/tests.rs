@@ -1,0 +1,230 @@
+use std::path::Path;
+
+use super::*;
+
+fn inputs(flags: &[(&'static str, &str)]) -> Inputs {
+    Inputs {
+        flags: flags.iter().map(|(key, text)| (*key, (*text).to_owned())).collect(),
+        host_name: Some("laptop".to_owned()),
+        host_address: Some("10.0.0.5".parse().unwrap()),
+        ..Inputs::default()
+    }
+}
+
+fn dev(flags: &[(&'static str, &str)]) -> Inputs {
+    Inputs { dev: true, ..inputs(flags) }
+}
+
+fn write(directory: &Path, name: &str, text: &str) -> PathBuf {
+    let path = directory.join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// What is wrong, without the directory that the files are in.
+fn problems(inputs: &Inputs, directory: &Path) -> Vec<String> {
+    let prefix = format!("{}/", directory.display());
+    let SettingsError(problems) = Settings::load(inputs).unwrap_err();
+    problems.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect()
+}
+
+#[test]
+fn dev_needs_nothing() {
+    let settings = Settings::load(&dev(&[])).unwrap();
+
+    assert_eq!(
+        settings,
+        Settings {
+            datacenter: Datacenter::from("dc1"),
+            hosted_datacenters: Vec::new(),
+            node_name: NodeName::from("laptop"),
+            node_id: None,
+            node_meta: BTreeMap::new(),
+            data_dir: None,
+            dev: true,
+            http: "127.0.0.1:8500".parse().unwrap(),
+            grpc: "127.0.0.1:8502".parse().unwrap(),
+            advertise: "127.0.0.1".parse().unwrap(),
+            advertise_wan: None,
+            sidecar_ports: SidecarPorts { min: 21_000, max: 21_255 },
+            default_intention_policy: IntentionPolicy::Allow,
+            services: Vec::new(),
+            entries: Vec::new(),
+            log: LogOptions { level: "info".to_owned(), json: false },
+            shutdown_deadline: Duration::from_secs(10),
+            warnings: Vec::new(),
+        }
+    );
+}
+
+#[test]
+fn flags_win_over_variables_over_later_files_over_earlier_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = |level: &str, port: u16| format!(r#"{{"datacenter": "{level}", "ports": {{"http": {port}}}}}"#);
+    let mut inputs = inputs(&[("data_dir", "/var/lib/meshgate")]);
+    inputs.files = vec![
+        write(directory.path(), "one.json", r#"{"node_name": "from-file-1", "log_level": "WARN", "datacenter": "a"}"#),
+        write(directory.path(), "two.json", &text("b", 1)),
+    ];
+    inputs.variables.insert("MESHGATE_PORTS_HTTP".to_owned(), "2".to_owned());
+    inputs.variables.insert("MESHGATE_DATACENTER".to_owned(), "c".to_owned());
+    inputs.flags.push(("datacenter", "D".to_owned()));
+
+    let settings = Settings::load(&inputs).unwrap();
+
+    assert_eq!(settings.datacenter, Datacenter::from("d"));
+    assert_eq!(settings.http, "127.0.0.1:2".parse().unwrap());
+    assert_eq!(settings.node_name, NodeName::from("from-file-1"));
+    assert_eq!(settings.log.level, "warn");
+    assert_eq!(settings.advertise, "10.0.0.5".parse::<IpAddr>().unwrap());
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once_with_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut inputs = inputs(&[("ports.http", "99999"), ("shutdown_deadline", "soon")]);
+    inputs.variables.insert("MESHGATE_CLIENT_ADDR".to_owned(), "everywhere".to_owned());
+    let text = r#"{
+        "datacentre": "dc1",
+        "ports": {"grpc": -1, "gprc": 8502},
+        "acl": {"enabled": true, "default_policy": "deny"},
+        "service": {"name": "web", "address": "0.0.0.0"}
+    }"#;
+    inputs.files = vec![
+        write(directory.path(), "agent.json", text),
+        write(directory.path(), "notes.txt", ""),
+        directory.path().join("missing.hcl"),
+    ];
+
+    assert_eq!(
+        problems(&inputs, directory.path()),
+        [
+            "agent.json: acl.enabled: access control lists are not enforced: remove the key, and keep the ports away from \
+             those who must not use them",
+            "agent.json: datacentre: invalid config key datacentre; did you mean datacenter?",
+            "agent.json: ports.gprc: invalid config key ports.gprc; did you mean ports.grpc?",
+            "agent.json: services[0].Address: Invalid service address: it must be one that others can dial",
+            "notes.txt: is no .hcl, .json or .yaml file: rename it, or add -config-format",
+            "missing.hcl: No such file or directory (os error 2)",
+            "MESHGATE_CLIENT_ADDR: \"everywhere\" is no IP address",
+            "-http-port: 99999 is no port: use a number up to 65535",
+            "agent.json: ports.grpc: cannot be switched off: give a port, or 0 to let the system choose one",
+            "-shutdown-deadline: invalid duration \"soon\": expected a number with a unit, such as \"30s\", \"250ms\" or \
+             \"1h30m\"",
+            "data_dir: required, because the state is kept there (or use -dev, which keeps it in memory): set -data-dir, \
+             MESHGATE_DATA_DIR, or data_dir in a file",
+        ]
+    );
+}
+
+#[test]
+fn a_directory_is_read_by_name_and_other_suffixes_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "20-later.json", r#"{"hosted_datacenters": ["dc2", "dc3"], "node_name": "later"}"#);
+    write(directory.path(), "10-first.json", r#"{"hosted_datacenters": "dc2", "node_name": "first"}"#);
+    write(directory.path(), "README.md", "not read");
+    std::fs::create_dir(directory.path().join("nested.json")).unwrap();
+    let mut inputs = dev(&[("hosted_datacenters", "dc1,DC4")]);
+    inputs.files = vec![directory.path().to_owned()];
+
+    let settings = Settings::load(&inputs).unwrap();
+
+    assert_eq!(settings.node_name, NodeName::from("later"));
+    let hosted: Vec<_> = settings.hosted_datacenters.iter().map(Datacenter::as_str).collect();
+    assert_eq!(hosted, ["dc2", "dc3", "dc4"]);
+    let skipped = format!(
+        "{}: skipped, because it is no .hcl, .json or .yaml file",
+        directory.path().join("README.md").display()
+    );
+    assert_eq!(settings.warnings, [skipped]);
+}
+
+#[test]
+fn keys_of_consul_without_a_meaning_are_told_and_do_not_matter() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = r#"{"server": true, "connect": {"enabled": true}, "ports": {"https": -1, "grpc": 8600}, "acl": {"enabled": false}}"#;
+    let mut inputs = dev(&[("data_dir", "/var/lib/meshgate")]);
+    inputs.files = vec![write(directory.path(), "agent.json", text)];
+
+    let settings = Settings::load(&inputs).unwrap();
+
+    let prefix = format!("{}/", directory.path().display());
+    let warnings: Vec<_> = settings.warnings.iter().map(|text| text.replace(&prefix, "")).collect();
+    assert_eq!(
+        warnings,
+        [
+            "agent.json: connect: has no effect in meshgate",
+            "agent.json: ports.https: has no effect in meshgate",
+            "agent.json: server: has no effect in meshgate",
+            "-data-dir: has no effect with -dev, which keeps the state in memory",
+        ]
+    );
+    assert_eq!((settings.grpc.port(), settings.data_dir), (8600, None));
+}
+
+#[test]
+fn ports_that_exclude_each_other_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let flags = [("ports.grpc", "8500"), ("ports.sidecar_min_port", "30000")];
+
+    assert_eq!(
+        problems(&dev(&flags), directory.path()),
+        [
+            "-grpc-port: 127.0.0.1:8500 is also what ports.http says: each needs a port of its own",
+            "-sidecar-min-port: the range of sidecar ports 30000..21255 is empty: the lowest port comes first",
+        ]
+    );
+}
+
+#[test]
+fn unknown_variables_are_told_unless_something_else_sets_them() {
+    let mut inputs = dev(&[]);
+    for name in ["MESHGATE_DATACENTRE", "MESHGATE_SERVICE_HOST", "MESHGATE_PORT_8500_TCP", "MESHGATE_CACHE_DIR", "HOME"]
+    {
+        inputs.variables.insert(name.to_owned(), "x".to_owned());
+    }
+
+    let warnings = Settings::load(&inputs).unwrap().warnings;
+
+    assert_eq!(warnings, ["MESHGATE_DATACENTRE: there is no such setting; it has no effect"]);
+}
+
+#[test]
+fn facts_about_the_node_are_overlaid() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut inputs = dev(&[("node_meta", "rack=7")]);
+    inputs.files = vec![write(
+        directory.path(),
+        "agent.json",
+        r#"{"node_meta": {"rack": "1", "row": 3}, "node_id": "0A0B0C0D-0000-4000-8000-000000000001"}"#,
+    )];
+
+    let settings = Settings::load(&inputs).unwrap();
+
+    let expected = [("rack".to_owned(), "7".to_owned()), ("row".to_owned(), "3".to_owned())];
+    assert_eq!(settings.node_meta, BTreeMap::from(expected));
+    assert_eq!(settings.node_id.as_deref(), Some("0a0b0c0d-0000-4000-8000-000000000001"));
+}
+
+#[test]
+fn a_host_without_a_name_must_be_given_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let nameless = Inputs { host_name: None, ..dev(&[]) };
+
+    assert_eq!(
+        problems(&nameless, directory.path()),
+        ["node_name: this host has no name: set -node, MESHGATE_NODE_NAME, or node_name in a file"]
+    );
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let mut value = json!([{"Name": "web", "Check": {"Header": {"Authorization": ["Bearer x"]}, "HTTP": "http://x"}, "Token": "t"}]);
+
+    hide_secrets(&mut value);
+
+    assert_eq!(
+        value,
+        json!([{"Name": "web", "Check": {"Header": "<hidden>", "HTTP": "http://x"}, "Token": "<hidden>"}])
+    );
+}

