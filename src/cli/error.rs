@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use super::client::ClientError;
+use super::demo::DemoError;
 use super::envoy::EnvoyError;
 use crate::app::AppError;
 use crate::settings::SettingsError;
@@ -29,6 +30,15 @@ pub(crate) enum CliError {
     /// The agent stopped with an error.
     #[error(transparent)]
     App(#[from] AppError),
+    /// The demo cannot go on.
+    #[error(transparent)]
+    Demo(#[from] DemoError),
+    /// The demo showed something else than it should.
+    #[error("{failed} steps of the tour failed")]
+    Tour {
+        /// How many.
+        failed: usize,
+    },
     /// The operating system refused something.
     #[error("{0}")]
     Io(#[source] IoError),
@@ -68,7 +78,7 @@ impl Verb {
     /// Whose verb is named by the first argument that is none of the program's own options.
     pub(crate) fn named(name: Option<&str>) -> Self {
         match name {
-            Some("envoy") | None => Self::Ours,
+            Some("demo" | "envoy") | None => Self::Ours,
             Some(_) => Self::Consuls,
         }
     }
@@ -95,6 +105,8 @@ impl Verb {
                 | CliError::Settings(_)
                 | CliError::Envoy(_)
                 | CliError::App(_)
+                | CliError::Demo(_)
+                | CliError::Tour { .. }
                 | CliError::Io(_),
             ) => ExitCode::from(1),
         }

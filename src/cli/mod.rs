@@ -6,6 +6,7 @@ mod catalog;
 mod client;
 mod config;
 mod connect;
+pub mod demo;
 pub mod envoy;
 mod error;
 mod files;
@@ -25,6 +26,7 @@ Long options work with one dash as well (-sidecar-for web), and switches take a 
 Results go to standard output, everything else to standard error.
 
 Start here:
+  meshgate demo                                       two datacenters with real Envoys, and a tour
   meshgate agent -dev                                 a control plane in memory, on 127.0.0.1
   meshgate services register web.hcl                  register what runs on this machine
   meshgate config write mesh.hcl                      write a config entry
@@ -55,6 +57,8 @@ enum Command {
     /// Start proxies of the mesh
     #[command(subcommand)]
     Connect(connect::ConnectCommand),
+    /// Set up a whole mesh with real Envoys on this machine, and show what it does
+    Demo(demo::DemoOptions),
     /// Fetch the Envoy binary
     #[command(subcommand)]
     Envoy(envoy::EnvoyCommand),
@@ -102,6 +106,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Config(command) => block_on(config::run(command)),
         Command::Catalog(command) => block_on(catalog::run(command)),
         Command::Connect(command) => connect::run(command),
+        Command::Demo(options) => demo::run(&options),
         Command::Envoy(command) => envoy::run(command),
         Command::Validate(options) => validate::run(&options),
         Command::Version(options) => print_version(options.format),

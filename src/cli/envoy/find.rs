@@ -24,6 +24,17 @@ pub fn find(explicit: Option<&Path>) -> Result<PathBuf, EnvoyError> {
     versions().iter().rev().find_map(|version| cache.binary(version)).ok_or(EnvoyError::NotFound)
 }
 
+/// The Envoy to start, which is fetched if there is none anywhere and none was named.
+///
+/// # Errors
+/// What was named is no executable file, or Envoy cannot be fetched; the message says what to do.
+pub fn find_or_install(explicit: Option<&Path>) -> Result<PathBuf, EnvoyError> {
+    match find(explicit) {
+        Err(EnvoyError::NotFound) => super::binary(super::DEFAULT_VERSION),
+        found => found,
+    }
+}
+
 /// The first executable file of this name in the directories of PATH.
 pub(super) fn on_path(name: impl AsRef<Path>) -> Option<PathBuf> {
     let directories = std::env::var_os("PATH")?;

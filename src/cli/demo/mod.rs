@@ -1,0 +1,101 @@
+//! `meshgate demo`: a mesh of two datacenters and two partitions with real Envoys, set up by itself, and a tour of it.
+
+mod application;
+mod control_plane;
+mod error;
+mod mesh;
+mod network;
+mod process;
+mod proxy;
+mod report;
+mod tour;
+mod traffic;
+mod wait;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+pub use control_plane::ControlPlane;
+pub use error::DemoError;
+pub use mesh::{Callee, Mesh};
+pub use proxy::EnvoyProxy;
+pub use report::{Progress, Quiet};
+pub use traffic::Traffic;
+
+use self::report::{Report, Spinner};
+use super::{CliError, envoy};
+
+/// Options of `meshgate demo`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Everything runs on loopback addresses of this machine and in a temporary directory, as this user, and ends with the demo.
+Envoy is taken from -envoy-binary, from PATH, or from the cache of `meshgate envoy install`; without one it is installed
+there.")]
+pub(super) struct DemoOptions {
+    /// End after the tour; the exit code is 1 if a step failed
+    #[arg(long)]
+    once: bool,
+    /// Envoy to use
+    #[arg(long, value_name = "FILE")]
+    envoy_binary: Option<PathBuf>,
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// It cannot start, or a step of the tour failed.
+pub(super) fn run(options: &DemoOptions) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(CliError::io("the runtime cannot be started"))?;
+    runtime.block_on(show(options))
+}
+
+async fn show(options: &DemoOptions) -> Result<(), CliError> {
+    let stopped = tokio::signal::ctrl_c();
+    tokio::select! {
+        shown = tour_and_stay(options) => shown,
+        _ = stopped => Ok(()),
+    }
+}
+
+async fn tour_and_stay(options: &DemoOptions) -> Result<(), CliError> {
+    let program = std::env::current_exe().map_err(CliError::io("this program cannot be found"))?;
+    let progress = Spinner::new();
+    progress.step("looking for Envoy");
+    let explicit = options.envoy_binary.clone();
+    let found = tokio::task::spawn_blocking(move || envoy::find_or_install(explicit.as_deref())).await;
+    let envoy = found.map_err(|error| CliError::io("Envoy cannot be looked for")(std::io::Error::other(error)))?;
+    let envoy = envoy.map_err(DemoError::from)?;
+    let mut mesh = Mesh::start(&program, &envoy, &progress).await?;
+    let mut report = Report::default();
+    tour::run(&mut mesh, &mut report, &progress).await?;
+    drop(progress);
+    let failed = report.end();
+    if failed > 0 {
+        return Err(CliError::Tour { failed });
+    }
+    if !options.once {
+        report.text(&what_to_try(&mesh));
+        std::future::pending::<()>().await;
+    }
+    Ok(())
+}
+
+/// What a visitor can do next.
+fn what_to_try(mesh: &Mesh) -> String {
+    let mut text = format!(
+        "\nThe mesh is still up. Logs are in {}. Try:\n  export CONSUL_HTTP_ADDR={}\n  curl {}\n  curl {}\n",
+        mesh.directory().display(),
+        mesh.control_plane.http_address(),
+        mesh.url(Callee::OtherDatacenter),
+        mesh.url(Callee::OtherPartition),
+    );
+    text += "  meshgate catalog services -datacenter dc2\n";
+    text += "  meshgate config read -kind proxy-defaults -name global\n";
+    text += "  curl $CONSUL_HTTP_ADDR/v1/meshgate/proxies?pretty\n  Envoys' admin interfaces:\n";
+    for envoy in mesh.envoys() {
+        text += &format!("    {:<16} http://{}\n", envoy.name, envoy.admin());
+    }
+    text + "Ctrl-C ends everything."
+}

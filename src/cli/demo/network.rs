@@ -1,0 +1,47 @@
+//! Loopback addresses as networks: one for each place, and one between them.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use super::DemoError;
+
+/// Port that is held as long as a network is in use, so that two demos never share one.
+const LOCK_PORT: u16 = 65_000;
+
+/// Port of every gateway, on its LAN and on its WAN address.
+pub(super) const GATEWAY_PORT: u16 = 8_443;
+
+/// The addresses of one demo: `127.<n>.0.0/16`.
+#[derive(Debug)]
+pub(super) struct Network {
+    number: u8,
+    _lock: TcpListener,
+}
+
+impl Network {
+    /// A network that nobody uses.
+    pub(super) fn take() -> Result<Self, DemoError> {
+        let lock = |number: u8| {
+            let address = SocketAddr::from((Ipv4Addr::new(127, number, 0, 1), LOCK_PORT));
+            TcpListener::bind(address).ok().map(|lock| Self { number, _lock: lock })
+        };
+        (42..250).find_map(lock).ok_or(DemoError::NoNetwork)
+    }
+
+    /// The address of a host inside a place. Hosts of different places could not reach each other if these were real
+    /// networks.
+    pub(super) fn lan(&self, place: u8, host: u8) -> Ipv4Addr {
+        Ipv4Addr::new(127, self.number, place, host)
+    }
+
+    /// The address of a place's gateway between the places.
+    pub(super) fn wan(&self, place: u8) -> Ipv4Addr {
+        Ipv4Addr::new(127, self.number, 100, place)
+    }
+}
+
+/// A port of this host that nobody listens on, `preferred` if possible.
+pub(super) fn free_port(preferred: u16) -> Result<u16, DemoError> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| listener.local_addr());
+    let address = bind(preferred).or_else(|_| bind(0)).map_err(DemoError::io("no port is free"))?;
+    Ok(address.port())
+}
