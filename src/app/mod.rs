@@ -19,7 +19,6 @@ use crate::api::{self, Api};
 use crate::ca::{Authority, CaError};
 use crate::engine::{self, Engine};
 use crate::health::{self, Runner};
-use crate::model::Datacenter;
 use crate::settings::Settings;
 use crate::store::{Backend, Embedded, Memory, Store, StoreError};
 use crate::telemetry::Readiness;
@@ -108,8 +107,8 @@ impl App {
         let readiness = Readiness::default();
         let starting = readiness.wait_for("the start of the process");
         let (store, writer) = Store::open(backend(settings.data_dir.as_deref())?, engine::guard())?;
-        let http = listen("the HTTP API", settings.http, "-http-port").await?;
-        let grpc = listen("xDS", settings.grpc, "-grpc-port").await?;
+        let http = listen("the HTTP API", settings.http, "-http-port")?;
+        let grpc = listen("xDS", settings.grpc, "-grpc-port")?;
         let authority = Authority::open(store.clone(), crate::ca::Options::default()).await?;
         let mut app = Self {
             http: local_address(&http, settings.http),
@@ -158,13 +157,8 @@ impl App {
         };
         let deadline = self.settings.shutdown_deadline;
         self.servers.spawn(api::serve(http, api::router(api), self.serving.clone(), deadline));
-        let ads =
-            ads::serve(grpc, Arc::new(engine), ads::Options::default(), self.readiness.clone(), self.serving.clone());
-        self.servers.spawn(async move {
-            if let Err(error) = ads.await {
-                tracing::error!(error = %error, "xDS is not served any more");
-            }
-        });
+        let (readiness, serving) = (self.readiness.clone(), self.serving.clone());
+        self.servers.spawn(ads::serve(grpc, Arc::new(engine), ads::Options::default(), readiness, serving));
     }
 
     fn api_options(&self) -> api::Options {
@@ -226,8 +220,8 @@ fn make_private(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-async fn listen(what: &'static str, address: SocketAddr, flag: &'static str) -> Result<TcpListener, AppError> {
-    ads::listen(address).map_err(|source| AppError::Listen { what, address, flag, source })
+fn listen(what: &'static str, address: SocketAddr, flag: &'static str) -> Result<TcpListener, AppError> {
+    ads::bind(address).map_err(|source| AppError::Listen { what, address, flag, source })
 }
 
 /// The address with the port that the system chose.

@@ -50,14 +50,14 @@ pub enum DemoError {
         logs: PathBuf,
     },
     /// A process ended by itself.
-    #[error("{name} ended by itself ({status}); its log is {log}")]
+    #[error("{name} ended by itself ({status}); the end of its log:\n{log}")]
     Ended {
         /// Whose process.
         name: String,
         /// How it ended.
         status: String,
-        /// Where to look.
-        log: PathBuf,
+        /// Its last lines.
+        log: String,
     },
     /// Another demo has every network.
     #[error("every network from 127.42.0.0 to 127.249.0.0 is in use; end another demo")]

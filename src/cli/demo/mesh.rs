@@ -298,7 +298,7 @@ impl Mesh {
     /// # Errors
     /// An admin interface does not answer.
     pub async fn received(&self) -> Result<BTreeMap<&'static str, u64>, DemoError> {
-        let all = self.envoys.iter().map(|envoy| async { Ok((envoy.name, envoy.received().await?)) });
+        let all = self.envoys.iter().map(|envoy| async { Ok::<_, DemoError>((envoy.name, envoy.received().await?)) });
         Ok(try_join_all(all).await?.into_iter().collect())
     }
 

@@ -9,12 +9,15 @@ use tokio::process::{Child, Command};
 
 use super::DemoError;
 
+/// Lines of a log that an error shows.
+const LAST_LINES: usize = 12;
+
 /// A child process with its log.
 #[derive(Debug)]
 pub(super) struct Process {
     name: String,
     child: Child,
-    pub(super) log: PathBuf,
+    log: PathBuf,
 }
 
 impl Process {
@@ -47,11 +50,18 @@ impl Process {
     pub(super) fn check(&mut self) -> Result<(), DemoError> {
         match self.child.try_wait() {
             Ok(Some(status)) => {
-                Err(DemoError::Ended { name: self.name.clone(), status: status.to_string(), log: self.log.clone() })
+                Err(DemoError::Ended { name: self.name.clone(), status: status.to_string(), log: self.last_lines() })
             }
             // Whether it runs cannot be told while it cannot be asked.
             Ok(None) | Err(_) => Ok(()),
         }
+    }
+
+    /// The end of the log, because the file goes with the demo.
+    fn last_lines(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
     }
 
     /// Ends the process at once, without a chance to tidy up.

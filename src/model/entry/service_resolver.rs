@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::validate_service_name;
-use crate::model::{Datacenter, GoDuration, Namespace, Partition, PeerName, Problems, is_default};
+use crate::model::{Datacenter, Filter, GoDuration, Namespace, Partition, PeerName, Problems, is_default};
 
 /// Where a service's name leads.
 ///
@@ -231,6 +231,11 @@ impl ServiceResolver {
                     format!("Subsets.{name}"),
                     "a subset name has 1 to 63 lower-case letters, digits or -, and neither starts nor ends with -",
                 );
+            }
+        }
+        for (name, subset) in self.subsets.iter().filter(|(_, subset)| !subset.filter.is_empty()) {
+            if let Err(error) = Filter::parse(&subset.filter) {
+                problems.rule(format!("Subsets.{name}.Filter"), format!("cannot be understood {error}"));
             }
         }
         self.validate_own_subset(&self.default_subset, "DefaultSubset", problems);
