@@ -119,7 +119,7 @@ impl Call {
         let (entry, meta) = self.current(|reader| Ok(reader.entry(&key).cloned().map(Entry))).await?;
         Ok(meta.on(match entry {
             Some(entry) => self.json(&entry),
-            None => ApiError::EntryNotFound(key.kind, key.name.name.to_string()).into_response(),
+            None => ApiError::EntryNotFound { kind: key.kind, name: key.name.name.to_string() }.into_response(),
         }))
     }
 
