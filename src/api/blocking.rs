@@ -35,6 +35,7 @@ pub(super) async fn poll<T>(
         let index = reader.index();
         let keys = reader.into_read_set();
         let Some(deadline) = deadline.filter(|_| !is_news(&value, index)) else { return Ok((value, index)) };
+        let _waiting = api.metrics.count_waiting();
         let changed = views.wait_for(|view| keys.iter().any(|key| view.changed_at(key) > index));
         let goes_on = tokio::select! {
             changed = changed => changed.is_ok(),

@@ -1,23 +1,31 @@
 //! Blocking queries.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use meshgate::api::CentralConfig;
+use meshgate::model::{Place, Proxy, Service};
+use meshgate::store::Reader;
 
 use serde_json::json;
 
-use crate::support::http::{LIMIT, TestApi};
+use crate::support::http::{Answer, LIMIT, TestApi};
 
 /// Longer than any wait in these tests, so that an answer before it was woken by a change.
 const LONG: &str = "wait=60s";
 
-/// Runs a query that waits together with the change that ends it, which happens once the query is being served.
-async fn woken(api: &TestApi, path: &str, change: impl Future<Output = ()>) -> crate::support::http::Answer {
-    let waiting = api.get(path);
+/// Runs a query together with the change that ends it, which happens once the query waits.
+async fn woken(api: &TestApi, path: &str, change: impl Future<Output = ()>) -> Answer {
     let change = async {
-        // Nothing outside tells that a query waits; a change that came first would be told at once, which is right too.
-        tokio::task::yield_now().await;
+        while api.metrics.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
         change.await;
     };
-    tokio::time::timeout(LIMIT, async { tokio::join!(waiting, change).0 }).await.expect("the change wakes the query")
+    tokio::time::timeout(LIMIT, async { tokio::join!(api.get(path), change).0 })
+        .await
+        .expect("the change wakes the query")
 }
 
 #[tokio::test]
@@ -138,15 +146,67 @@ async fn a_stop_ends_the_wait_with_the_current_state() {
     let api = TestApi::start().await;
     let seen = api.get("/v1/catalog/nodes").await.index();
 
-    let stop = async { api.shutdown.cancel() };
     let path = format!("/v1/catalog/nodes?index={seen}&{LONG}");
-    // The connection must be there before the listener closes.
-    let answer = woken(&api, &path, async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        stop.await;
-    })
-    .await;
+    let answer = woken(&api, &path, async { api.shutdown.cancel() }).await;
 
     assert_eq!((answer.status, answer.index()), (200, seen));
     tokio::time::timeout(LIMIT, api.served).await.expect("it drains").expect("it does not panic");
+}
+
+/// Counts how often it is asked, which is how often the answer is made.
+#[derive(Default)]
+struct Counts(AtomicU64);
+
+impl CentralConfig for Counts {
+    fn merged(&self, _: &Reader<'_>, _: &Place, service: &Service) -> Proxy {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        service.proxy.clone()
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_made_anew_only_for_changes_of_what_it_is_made_of() {
+    let counts = Arc::new(Counts::default());
+    let api = TestApi::start_with(|api| api.central = counts.clone()).await;
+    let proxy = |port: u16| json!({ "Name": "p", "Kind": "connect-proxy", "Port": port, "Proxy": { "DestinationServiceName": "web" } });
+    api.register(proxy(1)).await;
+    let hash = api.get("/v1/agent/service/p").await.header("x-consul-contenthash").to_owned();
+    let before = counts.0.load(Ordering::Relaxed);
+
+    let changes = async {
+        for number in 0..20 {
+            api.register(json!({ "Name": format!("other-{number}") })).await;
+            api.put("/v1/config", json!({ "Kind": "service-defaults", "Name": number.to_string() }))
+                .await
+                .is(200, "true");
+        }
+        api.register(proxy(2)).await;
+    };
+    let answer = woken(&api, &format!("/v1/agent/service/p?hash={hash}&{LONG}"), changes).await;
+
+    assert_eq!(answer.json()["Port"], 2);
+    assert_eq!(counts.0.load(Ordering::Relaxed) - before, 2);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_is_forgotten() {
+    let api = TestApi::start().await;
+    let seen = api.get("/v1/catalog/nodes").await.index();
+    let count = |wanted: u64| {
+        let metrics = api.metrics.clone();
+        let reached = async move {
+            while metrics.waiting() != wanted {
+                tokio::task::yield_now().await;
+            }
+        };
+        async move { tokio::time::timeout(LIMIT, reached).await.expect("the count is reached") }
+    };
+
+    let path = format!("/v1/catalog/nodes?index={seen}&{LONG}");
+    tokio::select! {
+        answer = api.get(&path) => panic!("{answer:?}"),
+        () = count(1) => {}
+    }
+
+    count(0).await;
 }

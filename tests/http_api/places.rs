@@ -110,4 +110,8 @@ async fn call_and_body_must_agree() {
     }
     let node = json!({ "Node": "n", "Address": "10.0.0.1", "Partition": "a" });
     api.refuses(Method::PUT, "/v1/catalog/register?partition=x", node, 400, "in the query and").await;
+    let entry = json!({ "Kind": "service-defaults", "Name": "web", "Partition": "a", "Namespace": "b" });
+    for query in ["partition=x", "ns=x"] {
+        api.refuses(Method::PUT, &format!("/v1/config?{query}"), &entry, 400, "in the query and").await;
+    }
 }

@@ -1,7 +1,6 @@
 //! The listener: protocols, panics, slow clients and the end.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -32,16 +31,11 @@ impl Certificates for Fails {
 
 #[tokio::test]
 async fn a_panic_is_one_failed_call_and_is_counted() {
-    let mut panics = Arc::default();
-    let api = TestApi::start_with(|api| {
-        api.certificates = Arc::new(Panics);
-        panics = api.panics.clone();
-    })
-    .await;
+    let api = TestApi::start_with(|api| api.certificates = Arc::new(Panics)).await;
 
     api.get("/v1/agent/connect/ca/leaf/web").await.is(500, "internal error: the log says more");
 
-    assert_eq!(panics.load(Ordering::Relaxed), 1);
+    assert_eq!(api.metrics.panics(), 1);
     assert_eq!(api.get("/v1/agent/self").await.json()["Stats"]["runtime"]["handler_panics"], "1");
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use meshgate::api::{self, Api, AsRegistered, Certificates, CheckReports, IssueError, ProxyState, ProxyStatus};
+use meshgate::api::{
+    self, Api, AsRegistered, Certificates, CheckReports, IssueError, Metrics, ProxyState, ProxyStatus,
+};
 use meshgate::ca::Authority;
 use meshgate::model::{Leaf, SpiffeId};
 use meshgate::store::{CheckKey, Memory, Store, Stored};
@@ -28,6 +30,8 @@ pub(crate) struct TestApi {
     pub(crate) readiness: Readiness,
     /// The checks that were reported on, in order.
     pub(crate) reports: Arc<Reports>,
+    /// What it counts.
+    pub(crate) metrics: Metrics,
     /// Stops it.
     pub(crate) shutdown: CancellationToken,
     /// Ends when the server has.
@@ -87,13 +91,13 @@ impl TestApi {
             reports: reports.clone(),
             central: Arc::new(AsRegistered),
             shutdown: CancellationToken::new(),
-            panics: Arc::default(),
+            metrics: Metrics::default(),
         };
         change(&mut api);
-        let (readiness, shutdown) = (api.readiness.clone(), api.shutdown.clone());
+        let (readiness, metrics, shutdown) = (api.readiness.clone(), api.metrics.clone(), api.shutdown.clone());
         let served = tokio::spawn(api::serve(listener, api::router(api), shutdown.clone(), Duration::from_secs(2)));
         let client = reqwest::Client::builder().timeout(LIMIT).build().expect("no special settings");
-        Self { store, readiness, reports, shutdown, served, url: format!("http://{address}"), client }
+        Self { store, readiness, reports, metrics, shutdown, served, url: format!("http://{address}"), client }
     }
 
     /// `GET`.
