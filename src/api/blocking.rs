@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use super::Api;
 use super::call::Call;
 use super::error::ApiError;
-use super::filter::{Filter, Filtered};
+use super::filter::Filtered;
 use super::query::Consistency;
+use crate::model::Filter;
 use crate::store::{Index, Reader};
 
 /// Reads until the result is news, the time is up, or the process stops. Without a wait, the first result is the answer.
@@ -34,6 +35,7 @@ pub(super) async fn poll<T>(
         let index = reader.index();
         let keys = reader.into_read_set();
         let Some(deadline) = deadline.filter(|_| !is_news(&value, index)) else { return Ok((value, index)) };
+        let _waiting = api.metrics.count_waiting();
         let changed = views.wait_for(|view| keys.iter().any(|key| view.changed_at(key) > index));
         let goes_on = tokio::select! {
             changed = changed => changed.is_ok(),
@@ -81,7 +83,7 @@ impl Call {
     pub(super) fn answer(&self, filtered: Filtered, value: &impl Serialize) -> Result<Response, ApiError> {
         let Some(filter) = self.filter(filtered)? else { return Ok(self.json(value)) };
         let mut value = serde_json::to_value(value).expect("answers have string keys");
-        filtered.retain(&mut value, &filter);
+        filtered.retain(&mut value, &filter)?;
         Ok(self.json(&value))
     }
 

@@ -44,7 +44,13 @@ async fn apply(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Resul
     let mut entry = codec::config_entry(&body, format(&headers))
         .map_err(|problems| ApiError::Undecodable { decoder: Decoder::Entry, problems })?;
     call.is_writable_here(entry.kind())?;
-    entry.normalize(&call.scope.place.partition, &call.scope.namespace);
+    let said = entry.key().name;
+    let scope = call
+        .scope
+        .clone()
+        .in_partition(Some(&said.partition).filter(|partition| !partition.is_default()))?
+        .in_namespace(Some(&said.namespace).filter(|namespace| !namespace.is_default()))?;
+    entry.normalize(&scope.place.partition, &scope.namespace);
     entry.validate().into_result().map_err(ApiError::Refused)?;
     let conditions = call.condition(&entry.key())?.into_iter().collect();
     let outcome = call.api.store.write(Write { conditions, ops: vec![Op::PutEntry(entry)] }).await?;
@@ -119,7 +125,7 @@ impl Call {
         let (entry, meta) = self.current(|reader| Ok(reader.entry(&key).cloned().map(Entry))).await?;
         Ok(meta.on(match entry {
             Some(entry) => self.json(&entry),
-            None => ApiError::EntryNotFound(key.kind, key.name.name.to_string()).into_response(),
+            None => ApiError::EntryNotFound { kind: key.kind, name: key.name.name.to_string() }.into_response(),
         }))
     }
 

@@ -8,8 +8,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
 use super::IssueError;
-use super::filter::FilterError;
-use crate::model::{CheckId, Datacenter, EntryKind, Problem, Problems, ServiceId};
+use crate::model::{CheckId, Datacenter, EntryKind, FilterError, Problem, Problems, ServiceId};
 use crate::store::StoreError;
 
 /// Which decoder refused a body; Consul's texts differ.
@@ -70,8 +69,8 @@ pub(super) enum ApiError {
     UnknownCheck(CheckId),
     #[error("CheckID {0:?} does not have associated TTL")]
     NoTtl(CheckId),
-    #[error("Config entry not found for {0:?} / {1:?}")]
-    EntryNotFound(EntryKind, String),
+    #[error("Config entry not found for \"{kind}\" / {name:?}")]
+    EntryNotFound { kind: EntryKind, name: String },
     #[error("invalid config entry kind: {0}")]
     UnknownKind(String),
     #[error("a config entry is named by a kind and a name")]
@@ -115,7 +114,7 @@ impl ApiError {
             E::NoServiceToChange(_)
             | E::UnknownService(_)
             | E::UnknownCheck(_)
-            | E::EntryNotFound(..)
+            | E::EntryNotFound { .. }
             | E::UnnamedEntry => StatusCode::NOT_FOUND,
             E::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             E::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -145,16 +144,22 @@ impl ApiError {
         }
     }
 
-    /// Failures of the process itself are an operator's business; everything else is the caller's.
+    /// The cause, if the process itself failed; everything else is the caller's business.
+    fn fault(&self) -> Option<&dyn std::error::Error> {
+        if let Self::Store(cause) = self {
+            return (!matches!(cause, StoreError::Rejected(_))).then_some(cause);
+        }
+        if let Self::Certificate(cause) = self {
+            return (!matches!(cause, IssueError::Identity(_))).then_some(cause);
+        }
+        matches!(self, Self::CertificateTimeout).then_some(self)
+    }
+
+    /// The log says what the answer does not: the cause of a fault.
     fn log(&self) {
-        match self {
-            ApiError::Store(StoreError::Rejected(_)) => tracing::debug!(error = %self, "refused"),
-            ApiError::Store(cause) => tracing::error!(error = %self, cause = ?cause, "the store failed"),
-            ApiError::Certificate(cause @ (IssueError::Failed(_) | IssueError::Unavailable(_))) => {
-                tracing::error!(error = %self, cause = ?cause, "no certificate");
-            }
-            ApiError::CertificateTimeout => tracing::error!(error = %self, "no certificate"),
-            other => tracing::debug!(error = %other, "refused"),
+        match self.fault() {
+            Some(cause) => tracing::error!(error = %self, ?cause, "a call failed"),
+            None => tracing::debug!(error = %self, "a call is refused"),
         }
     }
 }

@@ -1,8 +1,6 @@
 //! What happens around every handler: panics, the path, the headers of every answer, compression and the request's span.
 
 use std::any::Any;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
@@ -14,15 +12,16 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 use tracing::Instrument;
 
+use super::Metrics;
 use super::error::{ApiError, text};
 
 /// Smaller answers are not compressed, as in Consul: they fit into one packet.
 const COMPRESS_ABOVE: u64 = 1400;
 
 /// Puts the layers around `router`, innermost first.
-pub(super) fn wrap(router: Router, panics: Arc<AtomicU64>) -> Router {
+pub(super) fn wrap(router: Router, metrics: Metrics) -> Router {
     router
-        .layer(CatchPanicLayer::custom(CountPanic(panics)))
+        .layer(CatchPanicLayer::custom(CountPanic(metrics)))
         .layer(CompressionLayer::new().gzip(true).compress_when(SizeAbove::new(COMPRESS_ABOVE)))
         .layer(from_fn(printable_path))
         .layer(from_fn(common_headers))
@@ -31,13 +30,13 @@ pub(super) fn wrap(router: Router, panics: Arc<AtomicU64>) -> Router {
 
 /// Turns a panic into an answer: one broken call must not take the others with it.
 #[derive(Debug, Clone)]
-struct CountPanic(Arc<AtomicU64>);
+struct CountPanic(Metrics);
 
 impl ResponseForPanic for CountPanic {
     type ResponseBody = axum::body::Body;
 
     fn response_for_panic(&mut self, cause: Box<dyn Any + Send>) -> Response {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.count_panic();
         let said = cause.downcast_ref::<String>().map(String::as_str).or(cause.downcast_ref::<&str>().copied());
         tracing::error!(error = said.unwrap_or("no message"), "a handler panicked");
         text(StatusCode::INTERNAL_SERVER_ERROR, "internal error: the log says more")

@@ -19,6 +19,7 @@ mod error;
 mod filter;
 mod health;
 mod layer;
+mod metrics;
 mod off;
 mod options;
 mod query;
@@ -31,12 +32,12 @@ mod wire;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use axum::Router;
 use tokio_util::sync::CancellationToken;
 
 pub use agent::{Registration, RegistrationError};
+pub use metrics::Metrics;
 pub use options::Options;
 pub use seam::{
     AsRegistered, CentralConfig, Certificates, CheckReports, IssueError, Nack, ProxyState, ProxyStatus, TypeState,
@@ -65,8 +66,8 @@ pub struct Api {
     pub central: Arc<dyn CentralConfig>,
     /// Ends the calls that wait for a change, when the process stops.
     pub shutdown: CancellationToken,
-    /// Handlers that panicked; each one answered 500.
-    pub panics: Arc<AtomicU64>,
+    /// What it counts about itself.
+    pub metrics: Metrics,
 }
 
 impl fmt::Debug for Api {
@@ -77,7 +78,7 @@ impl fmt::Debug for Api {
 
 /// The routes with everything around them.
 pub fn router(api: Api) -> Router {
-    let panics = api.panics.clone();
+    let metrics = api.metrics.clone();
     let routes = Router::new()
         .merge(agent::routes())
         .merge(catalog::routes())
@@ -87,5 +88,5 @@ pub fn router(api: Api) -> Router {
         .merge(status::routes())
         .merge(debug::routes())
         .merge(off::routes());
-    layer::wrap(routes.with_state(Arc::new(api)), panics)
+    layer::wrap(routes.with_state(Arc::new(api)), metrics)
 }

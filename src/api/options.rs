@@ -1,9 +1,9 @@
 //! What the API is told at start.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::model::{Datacenter, NodeName, SidecarPorts, SocketEndpoint};
+use crate::model::{Datacenter, Node, NodeName, Place, SidecarPorts, SocketEndpoint};
 
 /// What the API says about the process, and where it puts what is registered with it.
 #[derive(Debug, Clone)]
@@ -58,6 +58,25 @@ impl Options {
     /// True if this process holds the catalog of `datacenter`.
     pub fn hosts(&self, datacenter: &Datacenter) -> bool {
         *datacenter == self.datacenter || self.hosted.contains(datacenter)
+    }
+
+    /// The agent's node in a place. A registration makes it where it does not exist yet.
+    pub fn agent_node(&self, place: &Place) -> Node {
+        let networks = match self.advertise.parse::<IpAddr>() {
+            Ok(IpAddr::V4(_)) => &["lan", "lan_ipv4", "wan", "wan_ipv4"][..],
+            Ok(IpAddr::V6(_)) => &["lan", "lan_ipv6", "wan", "wan_ipv6"][..],
+            Err(_) => &["lan", "wan"][..],
+        };
+        Node {
+            id: self.node_id.clone(),
+            node: self.node.clone(),
+            address: self.advertise.clone(),
+            datacenter: place.datacenter.clone(),
+            partition: place.partition.clone(),
+            tagged_addresses: networks.iter().map(|name| ((*name).to_owned(), self.advertise.clone())).collect(),
+            meta: self.node_meta.clone(),
+            locality: None,
+        }
     }
 
     /// Where others reach this process, as `host:port`.

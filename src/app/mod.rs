@@ -7,7 +7,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 
 use tokio::net::TcpListener;
@@ -153,7 +152,7 @@ impl App {
             reports: Arc::new(Reports(runner)),
             central: Arc::new(Central),
             shutdown: self.serving.clone(),
-            panics: Arc::new(AtomicU64::new(0)),
+            metrics: api::Metrics::default(),
         };
         let deadline = self.settings.shutdown_deadline;
         self.servers.spawn(api::serve(http, api::router(api), self.serving.clone(), deadline));

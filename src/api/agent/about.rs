@@ -1,7 +1,6 @@
 //! `GET /v1/agent/self`.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::response::Response;
@@ -105,7 +104,8 @@ fn stats(call: &Call) -> BTreeMap<&'static str, BTreeMap<&'static str, String>> 
             [
                 ("arch", std::env::consts::ARCH.to_owned()),
                 ("os", std::env::consts::OS.to_owned()),
-                ("handler_panics", call.api.panics.load(Ordering::Relaxed).to_string()),
+                ("handler_panics", call.api.metrics.panics().to_string()),
+                ("blocking_queries", call.api.metrics.waiting().to_string()),
             ]
             .into(),
         ),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::api::Options;
 use crate::model::{
-    Check, CheckDefinition, CheckId, CheckKind, Node, Place, Problems, ServiceDefinition, ServiceId, expand_sidecar,
+    Check, CheckDefinition, CheckId, CheckKind, Place, Problems, ServiceDefinition, ServiceId, expand_sidecar,
 };
 use crate::store::{CheckKey, NodeKey, Op, View, Write};
 
@@ -69,7 +69,7 @@ impl Registration {
         let sidecar = expand_sidecar(&self.definition, previous, &used, self.options.sidecar_ports)?;
         let mut ops = Vec::new();
         if view.node(&node).is_none() {
-            ops.push(Op::PutNode(agent_node(&self.options, &self.place)));
+            ops.push(Op::PutNode(self.options.agent_node(&self.place)));
         }
         self.put(view, &node, &self.definition, false, &mut ops);
         if let Some(sidecar) = &sidecar {
@@ -196,24 +196,5 @@ fn with_last_result(view: &View, check: Check) -> Check {
             Check { status: old.value.status, output: old.value.output.clone(), ..check }
         }
         _ => check,
-    }
-}
-
-/// The agent's node in a place.
-fn agent_node(options: &Options, place: &Place) -> Node {
-    let networks = match options.advertise.parse::<std::net::IpAddr>() {
-        Ok(ip) if ip.is_ipv4() => &["lan", "lan_ipv4", "wan", "wan_ipv4"][..],
-        Ok(_) => &["lan", "lan_ipv6", "wan", "wan_ipv6"][..],
-        Err(_) => &["lan", "wan"][..],
-    };
-    Node {
-        id: options.node_id.clone(),
-        node: options.node.clone(),
-        address: options.advertise.clone(),
-        datacenter: place.datacenter.clone(),
-        partition: place.partition.clone(),
-        tagged_addresses: networks.iter().map(|name| ((*name).to_owned(), options.advertise.clone())).collect(),
-        meta: options.node_meta.clone(),
-        locality: None,
     }
 }

@@ -1,6 +1,7 @@
 //! `GET /v1/catalog/datacenters`, `/nodes` and `/services`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::response::Response;
@@ -11,7 +12,7 @@ use crate::api::error::ApiError;
 use crate::api::filter::Filtered;
 use crate::api::route::{Routes, get};
 use crate::api::wire::{CatalogNode, CatalogService};
-use crate::model::ServiceKey;
+use crate::model::Filter;
 use crate::store::{Instance, Reader};
 
 pub(super) fn routes() -> Routes {
@@ -39,27 +40,44 @@ async fn nodes(call: Call) -> Result<Response, ApiError> {
 /// it is not woken by health.
 async fn services(call: Call) -> Result<Response, ApiError> {
     let filter = call.filter(Filtered::Rows)?;
-    let is_conditional = filter.is_some() || call.query.has("node-meta");
-    let shown = |instance: &Instance| {
-        has_node_meta(&call.query, &instance.node.value)
-            && filter.as_ref().is_none_or(|filter| {
-                let row = CatalogService::new(instance.clone(), None);
-                filter.matches(&serde_json::to_value(row).expect("rows have string keys"))
-            })
-    };
     let services = |reader: &Reader<'_>| {
-        let all = reader.service_tags(&call.scope.place);
-        let named = all.into_iter().filter(|(key, _)| call.scope.shows(&key.service.namespace));
-        let tags = |(key, tags): (&ServiceKey, BTreeSet<&str>)| {
-            if !is_conditional {
-                return Some((key.service.name.clone(), tags.into_iter().map(str::to_owned).collect()));
-            }
-            let instances: Vec<_> = reader.instances_named(key).into_iter().filter(&shown).collect();
-            let tags: BTreeSet<String> =
-                instances.iter().flat_map(|instance| instance.service.value.tags.iter().cloned()).collect();
-            (!instances.is_empty()).then(|| (key.service.name.clone(), tags))
-        };
-        Ok(named.filter_map(tags).collect::<BTreeMap<_, _>>())
+        if filter.is_some() || call.query.has("node-meta") {
+            return call.matching_services(reader, filter.as_ref());
+        }
+        let all = reader.service_tags(&call.scope.place).into_iter();
+        let shown = all.filter(|(key, _)| call.scope.shows(&key.service.namespace));
+        Ok(shown.map(|(key, tags)| (key.service.name.clone(), owned(tags))).collect())
     };
     call.read(Filtered::Nothing, services).await
+}
+
+type Tags = BTreeMap<Arc<str>, BTreeSet<String>>;
+
+fn owned(tags: BTreeSet<&str>) -> BTreeSet<String> {
+    tags.into_iter().map(str::to_owned).collect()
+}
+
+impl Call {
+    fn matching_services(&self, reader: &Reader<'_>, filter: Option<&Filter>) -> Result<Tags, ApiError> {
+        let mut shown = Tags::new();
+        for key in reader.service_keys(&self.scope.place).filter(|key| self.scope.shows(&key.service.namespace)) {
+            for instance in reader.instances_named(key) {
+                if self.matches(&instance, filter)? {
+                    let tags = instance.service.value.tags.iter().cloned();
+                    shown.entry(key.service.name.clone()).or_default().extend(tags);
+                }
+            }
+        }
+        Ok(shown)
+    }
+
+    /// A filter of services looks at the flat rows of their instances.
+    fn matches(&self, instance: &Instance, filter: Option<&Filter>) -> Result<bool, ApiError> {
+        if !has_node_meta(&self.query, &instance.node.value) {
+            return Ok(false);
+        }
+        let Some(filter) = filter else { return Ok(true) };
+        let row = serde_json::to_value(CatalogService::new(instance.clone(), None)).expect("rows have string keys");
+        Ok(filter.matches(&row)?)
+    }
 }

@@ -1,0 +1,195 @@
+//! Config entries.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::http::TestApi;
+
+const CONFIG: &str = "/v1/config";
+
+async fn write(api: &TestApi, entry: Value) {
+    api.put(CONFIG, entry).await.is(200, "true");
+}
+
+#[tokio::test]
+async fn what_is_written_is_read_back() {
+    let api = TestApi::start().await;
+    let entry = json!({ "Kind": "proxy-defaults", "Name": "global", "Config": { "protocol": "http" } });
+
+    write(&api, entry.clone()).await;
+
+    let read = api.get("/v1/config/proxy-defaults/global").await.json();
+    assert_eq!((&read["Kind"], &read["Name"], &read["Config"]), (&entry["Kind"], &entry["Name"], &entry["Config"]));
+    assert_eq!((&read["CreateIndex"], &read["ModifyIndex"]), (&json!(3), &json!(3)));
+    assert_eq!(api.get("/v1/config/proxy-defaults").await.json(), json!([read]));
+    assert_eq!(api.get("/v1/config/").await.json(), json!([read]));
+}
+
+#[tokio::test]
+async fn what_was_read_may_be_written_back_and_changes_nothing() {
+    let api = TestApi::start().await;
+    write(&api, json!({ "Kind": "service-defaults", "Name": "web", "Protocol": "http" })).await;
+    let read = api.get("/v1/config/service-defaults/web").await;
+    let before = api.store.view().index();
+
+    write(&api, read.json()).await;
+
+    assert_eq!(api.store.view().index(), before);
+}
+
+#[tokio::test]
+async fn snake_case_and_weak_types_are_taken() {
+    let api = TestApi::start().await;
+
+    write(&api, json!({ "kind": "service-defaults", "name": "web", "mesh_gateway": { "mode": "local" } })).await;
+    write(&api, json!({ "kind": "service-resolver", "name": "web", "connect_timeout": "5s" })).await;
+
+    assert_eq!(api.get("/v1/config/service-defaults/web").await.json()["MeshGateway"]["Mode"], "local");
+    assert_eq!(api.get("/v1/config/service-resolver/web").await.json()["ConnectTimeout"], "5s");
+}
+
+#[tokio::test]
+async fn other_formats_are_taken_where_the_content_type_names_them() {
+    let api = TestApi::start().await;
+
+    for (content_type, body) in [
+        ("application/hcl", "Kind = \"service-defaults\"\nName = \"hcl\"\nProtocol = \"http\"\n"),
+        ("application/yaml", "Kind: service-defaults\nName: yaml\nProtocol: http\n"),
+    ] {
+        let headers = [("content-type", content_type)];
+        api.call(Method::PUT, CONFIG, &headers, body.to_owned()).await.is(200, "true");
+    }
+
+    let names = api.get("/v1/config/service-defaults").await.json();
+    assert_eq!((&names[0]["Name"], &names[1]["Name"]), (&json!("hcl"), &json!("yaml")));
+}
+
+#[tokio::test]
+async fn cas_writes_only_over_what_the_caller_saw() {
+    let api = TestApi::start().await;
+    let entry = |protocol: &str| json!({ "Kind": "service-defaults", "Name": "web", "Protocol": protocol });
+
+    api.put("/v1/config?cas=0", entry("http")).await.is(200, "true");
+    api.put("/v1/config?cas=0", entry("tcp")).await.is(200, "false");
+    let index = api.get("/v1/config/service-defaults/web").await.json()["ModifyIndex"].clone();
+    api.put(&format!("/v1/config?cas={index}"), entry("grpc")).await.is(200, "true");
+    api.put(&format!("/v1/config?cas={index}"), entry("tcp")).await.is(200, "false");
+
+    assert_eq!(api.get("/v1/config/service-defaults/web").await.json()["Protocol"], "grpc");
+    api.refuses(Method::PUT, "/v1/config?cas=x", entry("tcp"), 500, "cas").await;
+    api.refuses(Method::PUT, "/v1/config?cas=", entry("tcp"), 500, "cas").await;
+}
+
+#[tokio::test]
+async fn deleting_is_idempotent_and_takes_cas() {
+    let api = TestApi::start().await;
+    let path = "/v1/config/service-defaults/web";
+    write(&api, json!({ "Kind": "service-defaults", "Name": "web" })).await;
+
+    api.delete("/v1/config/service-defaults/ghost").await.is(200, "{}");
+    api.delete(&format!("{path}?cas=1")).await.is(200, "false");
+    let index = api.get(path).await.json()["ModifyIndex"].clone();
+    api.delete(&format!("{path}?cas={index}")).await.is(200, "true");
+    api.delete(path).await.is(200, "{}");
+
+    api.refuses(Method::DELETE, &format!("{path}?cas=x"), "", 500, "cas").await;
+    api.refuses(Method::DELETE, "/v1/config/service-defaults", "", 404, "a kind and a name").await;
+    api.refuses(Method::DELETE, "/v1/config/nope/web", "", 500, "invalid config entry kind: nope").await;
+}
+
+#[tokio::test]
+async fn absent_entries() {
+    let api = TestApi::start().await;
+
+    let answer = api.get("/v1/config/service-defaults/ghost").await;
+    answer.is(404, "Config entry not found for \"service-defaults\" / \"ghost\"");
+    assert!(answer.index() >= 1);
+    api.get("/v1/config/service-defaults").await.is(200, "[]");
+    api.get("/v1/config/").await.is(200, "[]");
+    api.get("/v1/config/nope").await.is(500, "invalid config entry kind: nope");
+}
+
+#[tokio::test]
+async fn names_may_hold_what_a_path_cannot() {
+    let api = TestApi::start().await;
+    write(&api, json!({ "Kind": "service-defaults", "Name": "a/b c" })).await;
+
+    assert_eq!(api.get("/v1/config/service-defaults/a%2Fb%20c").await.json()["Name"], "a/b c");
+}
+
+#[tokio::test]
+async fn entries_that_cannot_be_decoded_are_the_callers_errors() {
+    let api = TestApi::start().await;
+
+    for (body, fragment) in [
+        (json!({ "Name": "x" }).to_string(), "kind"),
+        (json!({ "Kind": 5, "Name": "x" }).to_string(), ""),
+        (json!({ "Kind": "nope", "Name": "x" }).to_string(), "invalid config entry kind: nope"),
+        (
+            json!({ "Kind": "service-defaults", "Name": "web", "Protcol": "x" }).to_string(),
+            "invalid config key \"Protcol\"",
+        ),
+        (
+            json!({ "Kind": "service-defaults", "Name": "web", "MeshGateway": { "Mode": "sideways" } }).to_string(),
+            "\"sideways\"",
+        ),
+        (json!({ "Kind": "service-defaults", "Name": "web", "UpstreamConfig": "text" }).to_string(), "UpstreamConfig"),
+        ("{\"Kind\":\"service-defaults\"".to_owned(), ""),
+        (String::new(), ""),
+        ("[]".to_owned(), ""),
+    ] {
+        api.refuses(Method::PUT, CONFIG, &body, 400, "Request decoding failed:").await;
+        api.refuses(Method::PUT, CONFIG, &body, 400, fragment).await;
+    }
+}
+
+#[tokio::test]
+async fn entries_that_break_rules_are_errors_of_the_server() {
+    let api = TestApi::start().await;
+
+    for (body, fragment) in [
+        (json!({ "Kind": "proxy-defaults", "Name": "other" }), "global"),
+        (json!({ "Kind": "service-defaults", "Name": "" }), "name"),
+        (
+            json!({ "Kind": "service-resolver", "Name": "web", "Redirect": { "Service": "a" }, "Failover": { "*": { "Service": "b" } } }),
+            "",
+        ),
+        (
+            json!({ "Kind": "service-resolver", "Name": "web",
+                "Failover": { "*": { "Targets": [{ "Service": "b", "Peer": "p", "Datacenter": "dc2" }] } } }),
+            "",
+        ),
+        (
+            json!({ "Kind": "exported-services", "Name": "default", "Services": [{ "Name": "a", "Consumers": [{ "Peer": "*" }] }] }),
+            "",
+        ),
+        (json!({ "Kind": "exported-services", "Name": "default", "Services": [{ "Name": "a" }] }), ""),
+        (
+            json!({ "Kind": "mesh", "TLS": { "Incoming": { "TLSMinVersion": "TLSv1_3", "TLSMaxVersion": "TLSv1_2" } } }),
+            "TLSMaxVersion",
+        ),
+    ] {
+        api.refuses(Method::PUT, CONFIG, body, 500, fragment).await;
+    }
+}
+
+#[tokio::test]
+async fn exports_are_written_in_the_primary() {
+    let api = TestApi::start_with(|api| api.options.hosted = vec!["dc2".into()]).await;
+    let exports = json!({
+        "Kind": "exported-services", "Name": "default", "Services": [{ "Name": "a", "Consumers": [{ "Peer": "east" }] }],
+    });
+
+    api.refuses(Method::PUT, "/v1/config?dc=dc2", &exports, 500, "dc1").await;
+    api.put("/v1/config?dc=dc1", &exports).await.is(200, "true");
+    api.put("/v1/config?dc=dc2", json!({ "Kind": "service-defaults", "Name": "web" })).await.is(200, "true");
+
+    assert_eq!(api.get("/v1/config/service-defaults/web?dc=dc1").await.json()["Name"], "web");
+}
+
+#[tokio::test]
+async fn only_service_defaults_are_filtered() {
+    let api = TestApi::start().await;
+
+    api.get("/v1/config/proxy-defaults?filter=Name==x").await.says(500, "service-defaults");
+}

@@ -1,0 +1,96 @@
+//! Instances with their checks.
+
+use serde_json::{Value, json};
+
+use crate::support::http::TestApi;
+
+async fn api() -> TestApi {
+    let api = TestApi::start().await;
+    for (node, status) in [("a", "passing"), ("b", "warning"), ("c", "critical")] {
+        let body = json!({
+            "Node": node, "Address": "10.0.0.1",
+            "Service": { "Service": "db", "Port": 1 },
+            "Check": { "Name": "up", "ServiceID": "db", "Status": status },
+        });
+        api.put("/v1/catalog/register", body).await.is(200, "true");
+    }
+    api
+}
+
+fn nodes(rows: &Value) -> Vec<&str> {
+    let rows = rows.as_array().expect("a list").iter();
+    rows.map(|row| row["Node"]["Node"].as_str().or(row["Node"].as_str()).expect("a name")).collect()
+}
+
+#[tokio::test]
+async fn passing_drops_what_does_not_pass() {
+    let api = api().await;
+
+    assert_eq!(nodes(&api.get("/v1/health/service/db").await.json()), ["a", "b", "c"]);
+    assert_eq!(nodes(&api.get("/v1/health/service/db?passing").await.json()), ["a"]);
+    assert_eq!(nodes(&api.get("/v1/health/service/db?passing=true").await.json()), ["a"]);
+    assert_eq!(nodes(&api.get("/v1/health/service/db?passing=false").await.json()), ["a", "b", "c"]);
+    api.get("/v1/health/service/db?passing=banana").await.says(400, "passing");
+}
+
+#[tokio::test]
+async fn a_check_of_the_node_counts_for_its_services() {
+    let api = api().await;
+
+    let body = json!({ "Node": "a", "SkipNodeUpdate": true, "Check": { "Name": "disk", "Status": "critical" } });
+    api.put("/v1/catalog/register", body).await.is(200, "true");
+
+    assert_eq!(nodes(&api.get("/v1/health/service/db?passing").await.json()), Vec::<&str>::new());
+    let row = &api.get("/v1/health/service/db").await.json()[0];
+    let names: Vec<_> = row["Checks"].as_array().expect("a list").iter().map(|check| check["Name"].clone()).collect();
+    assert_eq!(names, ["disk", "up"]);
+    assert_eq!(nodes(&api.get("/v1/health/checks/db").await.json()), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn checks_are_found_by_node_service_and_state() {
+    let api = api().await;
+
+    assert_eq!(nodes(&api.get("/v1/health/node/b").await.json()), ["b"]);
+    assert_eq!(nodes(&api.get("/v1/health/checks/db").await.json()), ["a", "b", "c"]);
+    assert_eq!(nodes(&api.get("/v1/health/state/any").await.json()), ["a", "b", "c"]);
+    assert_eq!(nodes(&api.get("/v1/health/state/critical").await.json()), ["c"]);
+    api.get("/v1/health/state/sideways").await.is(200, "[]");
+    let check = &api.get("/v1/health/node/b").await.json()[0];
+    assert_eq!(
+        check,
+        &json!({
+            "Node": "b", "CheckID": "up", "Name": "up", "Status": "warning", "Notes": "", "Output": "", "ServiceID": "db",
+            "ServiceName": "db", "ServiceTags": [], "Type": "", "Interval": "", "Timeout": "", "ExposedPort": 0,
+            "Definition": {}, "CreateIndex": 4, "ModifyIndex": 4,
+        })
+    );
+}
+
+#[tokio::test]
+async fn what_is_missing_or_absent() {
+    let api = api().await;
+
+    for path in ["service", "connect", "node", "checks", "state"] {
+        api.get(&format!("/v1/health/{path}/")).await.says(400, "Missing ");
+    }
+    for path in ["service/x", "connect/x", "node/x", "checks/x"] {
+        api.get(&format!("/v1/health/{path}")).await.is(200, "[]");
+    }
+    api.get("/v1/health/service/db?peer=p&sg=x").await.is(400, "peer-name and sameness-group are mutually exclusive");
+}
+
+#[tokio::test]
+async fn connect_lists_the_sidecars_of_the_service_alone() {
+    let api = TestApi::start().await;
+    for name in ["web", "api"] {
+        api.register(json!({ "Name": name, "Port": 80, "Connect": { "SidecarService": {} } })).await;
+    }
+
+    let rows = api.get("/v1/health/connect/web").await.json();
+
+    assert_eq!(rows.as_array().expect("a list").len(), 1);
+    assert_eq!(rows[0]["Service"]["ID"], "web-sidecar-proxy");
+    assert_eq!(rows[0]["Service"]["Proxy"]["DestinationServiceName"], "web");
+    assert_eq!(rows[0]["Checks"].as_array().expect("a list").len(), 2);
+}

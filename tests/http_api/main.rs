@@ -1,0 +1,18 @@
+//! Consul's HTTP contract through a real socket (`http-api.md` section 7). The client checks on every call what holds for
+//! all answers.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod agent;
+mod blocking;
+mod catalog;
+mod config;
+mod connect;
+mod conventions;
+mod filter;
+mod health;
+mod places;
+mod refusal;
+mod serve;
+mod sidecar;

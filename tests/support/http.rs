@@ -1,0 +1,225 @@
+//! The HTTP API behind a real socket, and a client that checks on every answer what holds for all of them.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use meshgate::api::{
+    self, Api, AsRegistered, Certificates, CheckReports, IssueError, Metrics, ProxyState, ProxyStatus,
+};
+use meshgate::ca::Authority;
+use meshgate::model::{Leaf, SpiffeId};
+use meshgate::store::{CheckKey, Memory, Store, Stored};
+use meshgate::telemetry::Readiness;
+use reqwest::Method;
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Longest time that anything in a test may take.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+/// A served API with a store of its own.
+pub(crate) struct TestApi {
+    /// The state behind it.
+    pub(crate) store: Store,
+    /// What it waits for.
+    pub(crate) readiness: Readiness,
+    /// The checks that were reported on, in order.
+    pub(crate) reports: Arc<Reports>,
+    /// What it counts.
+    pub(crate) metrics: Metrics,
+    /// Stops it.
+    pub(crate) shutdown: CancellationToken,
+    /// Ends when the server has.
+    pub(crate) served: JoinHandle<()>,
+    /// `http://127.0.0.1:<port>`.
+    pub(crate) url: String,
+    client: reqwest::Client,
+}
+
+/// Remembers what was reported.
+#[derive(Default)]
+pub(crate) struct Reports(pub(crate) Mutex<Vec<CheckKey>>);
+
+impl CheckReports for Reports {
+    fn reported(&self, key: CheckKey) {
+        self.0.lock().expect("no test panics while it holds this").push(key);
+    }
+}
+
+/// Certificates of a real authority.
+struct Issuer(Authority);
+
+impl Certificates for Issuer {
+    fn leaf(&self, identity: SpiffeId) -> BoxFuture<'_, Result<Stored<Leaf>, IssueError>> {
+        async move { self.0.leaf(&identity).await.map_err(|error| IssueError::Failed(Box::new(error))) }.boxed()
+    }
+}
+
+/// No proxy is connected.
+struct NoProxies;
+
+impl ProxyStatus for NoProxies {
+    fn proxies(&self) -> Vec<ProxyState> {
+        Vec::new()
+    }
+}
+
+impl TestApi {
+    /// Datacenter `dc1`, with a certificate authority.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// The same, changed before it is served.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Api)) -> Self {
+        let (store, _) = Store::open(Box::new(Memory), Arc::new(|_, _, _| Ok(()))).expect("memory opens");
+        let authority = Authority::open(store.clone(), meshgate::ca::Options::default()).await.expect("a root is made");
+        let reports = Arc::new(Reports::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("some port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let mut api = Api {
+            options: api::Options { http_addr: address, ..api::Options::default() },
+            store: store.clone(),
+            readiness: Readiness::default(),
+            certificates: Arc::new(Issuer(authority)),
+            proxies: Arc::new(NoProxies),
+            reports: reports.clone(),
+            central: Arc::new(AsRegistered),
+            shutdown: CancellationToken::new(),
+            metrics: Metrics::default(),
+        };
+        change(&mut api);
+        let (readiness, metrics, shutdown) = (api.readiness.clone(), api.metrics.clone(), api.shutdown.clone());
+        let served = tokio::spawn(api::serve(listener, api::router(api), shutdown.clone(), Duration::from_secs(2)));
+        let client = reqwest::Client::builder().timeout(LIMIT).build().expect("no special settings");
+        Self { store, readiness, reports, metrics, shutdown, served, url: format!("http://{address}"), client }
+    }
+
+    /// `GET`.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, &[], String::new()).await
+    }
+
+    /// `PUT` with a body, sent as `curl -d` does: with a form content type.
+    pub(crate) async fn put(&self, path: &str, body: impl ToString) -> Answer {
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        self.call(Method::PUT, path, &[form], body.to_string()).await
+    }
+
+    /// `DELETE`.
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.call(Method::DELETE, path, &[], String::new()).await
+    }
+
+    /// Registers a service with the agent.
+    pub(crate) async fn register(&self, service: Value) {
+        self.put("/v1/agent/service/register", service).await.is(200, "");
+    }
+
+    /// Any call. Checks what holds for every answer.
+    pub(crate) async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: String) -> Answer {
+        let mut request = self.client.request(method.clone(), format!("{}{path}", self.url)).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"));
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let body = response.bytes().await.expect("the body arrives").to_vec();
+        let answer = Answer { call: format!("{method} {path}"), status, headers, body };
+        answer.check(&method, path);
+        answer
+    }
+
+    /// A call that is refused, and changes nothing.
+    pub(crate) async fn refuses(&self, method: Method, path: &str, body: impl ToString, status: u16, fragment: &str) {
+        let before = self.store.view();
+        let answer = self.call(method, path, &[], body.to_string()).await;
+        let after = self.store.view();
+        assert_eq!(answer.status, status, "{}: {}", answer.call, answer.text());
+        assert!(answer.text().contains(fragment), "{}: {:?} is not in {:?}", answer.call, fragment, answer.text());
+        assert_eq!(after.index(), before.index(), "{}: the index moved", answer.call);
+        assert_eq!(format!("{after:?}"), format!("{before:?}"), "{}: the state changed", answer.call);
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Method and path, for messages.
+    pub(crate) call: String,
+    /// Status.
+    pub(crate) status: u16,
+    /// Headers.
+    pub(crate) headers: HeaderMap,
+    /// Body, as it was sent.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// Asserts status and body.
+    pub(crate) fn is(&self, status: u16, body: &str) {
+        assert_eq!((self.status, self.text()), (status, body.to_owned()), "{}", self.call);
+    }
+
+    /// Asserts status and a part of the body.
+    pub(crate) fn says(&self, status: u16, fragment: &str) {
+        assert_eq!(self.status, status, "{}: {}", self.call, self.text());
+        assert!(self.text().contains(fragment), "{}: {fragment:?} is not in {:?}", self.call, self.text());
+    }
+
+    /// The body as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON, of a call that succeeded.
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.status, 200, "{}: {}", self.call, self.text());
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{}: {error}: {}", self.call, self.text()))
+    }
+
+    /// A header, empty if it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("headers are ASCII"))
+    }
+
+    /// The index header.
+    pub(crate) fn index(&self) -> u64 {
+        self.header("x-consul-index").parse().unwrap_or_else(|_| panic!("{}: no index", self.call))
+    }
+
+    fn check(&self, method: &Method, path: &str) {
+        let call = &self.call;
+        assert_eq!(self.header("x-consul-default-acl-policy"), "allow", "{call}");
+        let content_type = self.header("content-type");
+        let ends_with_newline = self.body.ends_with(b"\n");
+        let is_unknown_path = self.body.starts_with(b"Invalid URL path");
+        if self.status >= 400 && !path.starts_with("/v1/meshgate/") {
+            assert_eq!(content_type, "text/plain; charset=utf-8", "{call}");
+            assert!(*method == Method::HEAD || !self.body.is_empty(), "{call}: an error without a text");
+            assert_eq!(ends_with_newline, is_unknown_path, "{call}: {:?}", self.text());
+        }
+        if self.status == 200 && content_type == "application/json" && self.header("content-encoding").is_empty() {
+            serde_json::from_slice::<Value>(&self.body).unwrap_or_else(|error| panic!("{call}: {error}"));
+            assert_eq!(ends_with_newline, path.contains("pretty"), "{call}: newline at the end");
+        }
+        let reads_the_state = ["/v1/catalog/", "/v1/health/", "/v1/config/", "/v1/connect/ca/roots"]
+            .into_iter()
+            .any(|prefix| path.starts_with(prefix) && !path.starts_with("/v1/catalog/datacenters"));
+        if *method == Method::GET && self.status == 200 && reads_the_state {
+            assert!(self.index() >= 1, "{call}");
+            assert_eq!(
+                (self.header("x-consul-knownleader"), self.header("x-consul-lastcontact")),
+                ("true", "0"),
+                "{call}"
+            );
+            assert_eq!(self.header("x-consul-query-backend"), "blocking-query", "{call}");
+        }
+    }
+}

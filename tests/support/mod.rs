@@ -1,0 +1,4 @@
+//! What several test programs share. Each of them uses its own part.
+#![allow(dead_code, reason = "each test program uses its own part")]
+
+pub(crate) mod http;
