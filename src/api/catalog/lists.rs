@@ -62,7 +62,7 @@ impl Call {
         let mut shown = Tags::new();
         for key in reader.service_keys(&self.scope.place).filter(|key| self.scope.shows(&key.service.namespace)) {
             for instance in reader.instances_named(key) {
-                if self.matches(&instance, filter)? {
+                if self.matches(&instance, filter) {
                     let tags = instance.service.value.tags.iter().cloned();
                     shown.entry(key.service.name.clone()).or_default().extend(tags);
                 }
@@ -72,12 +72,12 @@ impl Call {
     }
 
     /// A filter of services looks at the flat rows of their instances.
-    fn matches(&self, instance: &Instance, filter: Option<&Filter>) -> Result<bool, ApiError> {
+    fn matches(&self, instance: &Instance, filter: Option<&Filter>) -> bool {
         if !has_node_meta(&self.query, &instance.node.value) {
-            return Ok(false);
+            return false;
         }
-        let Some(filter) = filter else { return Ok(true) };
+        let Some(filter) = filter else { return true };
         let row = serde_json::to_value(CatalogService::new(instance.clone(), None)).expect("rows have string keys");
-        Ok(filter.matches(&row)?)
+        filter.matches(&row)
     }
 }
