@@ -74,7 +74,7 @@ fn acknowledged(line: &str) -> Option<(u64, u64)> {
     Some((number.parse().ok()?, index.parse().ok()?))
 }
 
-/// Kills a child after `acks` acknowledgements and `delay`; returns all that it acknowledged.
+/// Kills a child `delay` after so many acknowledgements, or after its start; returns all that it acknowledged.
 fn kill_after(directory: &Path, acks: usize, delay: Duration) -> Vec<(u64, u64)> {
     let mut child = start_child(directory);
     let mut output = BufReader::new(child.stdout.take().unwrap());
@@ -101,6 +101,20 @@ fn kill_after(directory: &Path, acks: usize, delay: Duration) -> Vec<(u64, u64)>
 
 fn random(below: u64) -> u64 {
     RandomState::new().build_hasher().finish() % below
+}
+
+#[test]
+fn a_kill_while_the_store_is_made_leaves_one_that_opens() {
+    for round in 0..2 * ROUNDS {
+        let directory = tempfile::tempdir().unwrap();
+        let delay = Duration::from_micros(random(8000));
+
+        let acknowledged = kill_after(directory.path(), 0, delay);
+
+        let (store, _) = embedded(directory.path());
+        let view = store.view();
+        assert!(acknowledged.iter().all(|(number, _)| has(&view, "b", *number)), "round {round}, {delay:?}");
+    }
 }
 
 #[test]

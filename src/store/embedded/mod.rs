@@ -1,6 +1,10 @@
 //! The embedded backend: one transactional file.
 
-use std::path::{Path, PathBuf};
+#[cfg(test)]
+mod power_loss;
+
+use std::fs::File;
+use std::path::Path;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -8,8 +12,12 @@ use super::{Backend, Batch, Loaded, StoreError};
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const FILE: &str = "meshgate.redb";
+const UNFINISHED: &str = "meshgate.redb.new";
 /// The format of keys and values. Raised together with a migration.
 const FORMAT: u64 = 1;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Rows in one file of the data directory. A file belongs to one process at a time.
 #[derive(Debug)]
@@ -23,16 +31,18 @@ impl Embedded {
     /// # Errors
     /// The file cannot be opened or made, another process has it, or its format is another.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        let path = directory.join("meshgate.redb");
-        let database =
-            open_file(&path).map_err(|source| StoreError::Open { path: path.clone(), source: Box::new(source) })?;
-        let embedded = Self { database };
-        embedded.check_format().map_err(|source| StoreError::Open { path: PathBuf::from(&path), source })??;
-        Ok(embedded)
+        let path = directory.join(FILE);
+        let failed = |source| StoreError::Open { path: path.clone(), source };
+        create_if_missing(directory, &path).map_err(failed)?;
+        let embedded = Database::open(&path).map(|database| Self { database }).map_err(|error| failed(error.into()))?;
+        match embedded.format().map_err(failed)? {
+            FORMAT => Ok(embedded),
+            found => Err(StoreError::Format { found, known: FORMAT }),
+        }
     }
 
-    /// Writes the format into a new file, and compares it in an old one.
-    fn check_format(&self) -> Result<Result<(), StoreError>, Box<dyn std::error::Error + Send + Sync>> {
+    /// The format of a file; writes our own into a new one.
+    fn format(&self) -> Result<u64, Failure> {
         let transaction = self.database.begin_write()?;
         let found = {
             transaction.open_table(ROWS)?;
@@ -41,13 +51,12 @@ impl Embedded {
             if found.is_none() {
                 meta.insert("format", FORMAT)?;
             }
-            found.unwrap_or(FORMAT)
+            found
         };
-        if found != FORMAT {
-            return Ok(Err(StoreError::Format { found, known: FORMAT }));
+        if found.is_none() {
+            transaction.commit()?;
         }
-        transaction.commit()?;
-        Ok(Ok(()))
+        Ok(found.unwrap_or(FORMAT))
     }
 
     fn read(&self) -> Result<Loaded, redb::Error> {
@@ -80,8 +89,25 @@ impl Embedded {
     }
 }
 
-fn open_file(path: &Path) -> Result<Database, redb::DatabaseError> {
-    Database::create(path)
+/// Makes the file under another name and renames it when it is complete: one that is cut short in the middle could never
+/// be opened again.
+fn create_if_missing(directory: &Path, path: &Path) -> Result<(), Failure> {
+    let directory_file = File::open(directory)?;
+    // Two processes that start on one empty directory take turns here; the second finds the file of the first.
+    directory_file.lock()?;
+    if path.try_exists()? {
+        return Ok(());
+    }
+    let unfinished = directory.join(UNFINISHED);
+    if unfinished.try_exists()? {
+        std::fs::remove_file(&unfinished)?;
+    }
+    let created = Embedded { database: Database::create(&unfinished)? };
+    created.format()?;
+    drop(created);
+    std::fs::rename(&unfinished, path)?;
+    directory_file.sync_all()?;
+    Ok(())
 }
 
 impl Backend for Embedded {
@@ -114,6 +140,43 @@ mod tests {
 
         let loaded = Embedded::open(directory.path()).unwrap().load().unwrap();
         assert_eq!(loaded, Loaded { index: 2, rows: vec![(b"b".to_vec(), b"2".to_vec())] });
+    }
+
+    #[test]
+    fn a_creation_that_was_cut_short_is_started_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("meshgate.redb.new"), vec![0; 1 << 20]).unwrap();
+
+        Embedded::open(directory.path()).unwrap().persist(&Batch { index: 2, changes: Vec::new() }).unwrap();
+
+        assert_eq!(Embedded::open(directory.path()).unwrap().load().unwrap().index, 2);
+        assert!(!directory.path().join("meshgate.redb.new").exists());
+    }
+
+    #[test]
+    fn two_that_start_on_an_empty_directory_do_not_spoil_each_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Embedded::open(directory.path());
+
+        let opened = std::thread::scope(|scope| {
+            let threads = [scope.spawn(open), scope.spawn(open)];
+            threads.map(|thread| thread.join().unwrap())
+        });
+
+        // One may be told that the other has the file; none finds it broken.
+        assert!(opened.iter().any(Result::is_ok), "{opened:?}");
+        drop(opened);
+        assert_eq!(open().unwrap().load().unwrap(), Loaded::default());
+    }
+
+    #[test]
+    fn a_second_process_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let _first = Embedded::open(directory.path()).unwrap();
+
+        let error = Embedded::open(directory.path()).unwrap_err();
+
+        assert!(matches!(error, StoreError::Open { .. }), "{error}");
     }
 
     #[test]
