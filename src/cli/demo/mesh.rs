@@ -293,12 +293,13 @@ impl Mesh {
         request(&self.client, &url).await.map_err(DemoError::http(&url))
     }
 
-    /// Bytes that each Envoy took from callers so far.
+    /// Bytes that each of these Envoys took from callers so far.
     ///
     /// # Errors
     /// An admin interface does not answer.
-    pub async fn received(&self) -> Result<BTreeMap<&'static str, u64>, DemoError> {
-        let all = self.envoys.iter().map(|envoy| async { Ok::<_, DemoError>((envoy.name, envoy.received().await?)) });
+    pub async fn received_by(&self, names: &[&'static str]) -> Result<BTreeMap<&'static str, u64>, DemoError> {
+        let named = self.envoys.iter().filter(|envoy| names.contains(&envoy.name));
+        let all = named.map(|envoy| async { Ok::<_, DemoError>((envoy.name, envoy.received().await?)) });
         Ok(try_join_all(all).await?.into_iter().collect())
     }
 

@@ -18,6 +18,8 @@ const REQUESTS: u64 = 20;
 const BETWEEN: u64 = 4;
 /// How long a change may take to move the traffic.
 const MOVE: Duration = Duration::from_secs(10);
+/// Silence after which the sidecar has accepted all that a change brings.
+const QUIET: Duration = Duration::from_millis(30);
 /// How long the traffic goes on after the last change of a part of the tour.
 const AFTER: Duration = Duration::from_millis(500);
 
@@ -63,18 +65,18 @@ async fn settle(mesh: &Mesh, callee: Callee, expected: &[&str]) -> Result<(), De
 
 /// Sends requests; returns the Envoys that carried some of them, in the order of the way, and how many failed.
 async fn look(mesh: &Mesh, callee: Callee, requests: u64) -> Result<(Vec<&'static str>, u64), DemoError> {
-    let before = mesh.received().await?;
+    let all: Vec<&'static str> = mesh.envoys().iter().map(|envoy| envoy.name).collect();
+    let before = mesh.received_by(&all).await?;
     let mut failed = 0;
     for _ in 0..requests {
         let is_good = mesh.call(callee).await.is_ok_and(|text| text.contains(callee.greeting()));
         failed += u64::from(!is_good);
     }
-    let after = mesh.received().await?;
-    // The longest way names every Envoy that could take part.
+    let after = mesh.received_by(&all).await?;
+    // The longest way names every Envoy that should ever take part; any other would show up behind them.
     let way = callee.hops(GatewayMode::Local);
-    let others = before.keys().copied().filter(|name| !way.contains(name));
-    let all: Vec<&'static str> = way.iter().copied().chain(others).collect();
-    Ok((all.into_iter().filter(|name| after[name] > before[name]).collect(), failed))
+    let others = all.into_iter().filter(|name| !way.contains(name));
+    Ok((way.iter().copied().chain(others).into_iter().filter(|name| after[name] > before[name]).collect(), failed))
 }
 
 /// The mode set at each level of the ladder, weakest first, while a client keeps sending.
@@ -115,31 +117,49 @@ async fn change(
     let expected = callee.hops(sources.climb().mode().unwrap_or(GatewayMode::None));
     let started = Instant::now();
     mesh.set_modes(sources).await?;
-    let mut accepted = None;
+    let accepted = accepted(mesh, acked_before, started).await?;
     let mut wait = Wait::up_to(MOVE, format!("the way {}", expected.join(" > ")), &mesh.directory());
-    loop {
-        let before = mesh.received().await?;
-        let sent = traffic.sent();
-        while traffic.sent() < sent + BETWEEN {
-            if accepted.is_none() && acks_of_web(mesh).await? > acked_before {
-                accepted = Some(started.elapsed());
-            }
-            wait.again().await?;
-        }
-        let after = mesh.received().await?;
-        let hops: Vec<_> =
-            callee.hops(GatewayMode::Local).into_iter().filter(|name| after[name] > before[name]).collect();
-        if hops == expected {
-            break;
-        }
+    while carried_by(mesh, traffic, callee).await? != expected {
+        wait.again().await?;
     }
     let moved = started.elapsed().as_millis();
-    let accepted = accepted
-        .map_or_else(|| "unchanged for the proxy".to_owned(), |time| format!("accepted {:>4} ms", time.as_millis()));
+    let accepted = accepted.as_millis();
     let failed = traffic.failed() - failed_before;
-    let text = format!("{accepted}   traffic moved {moved:>4} ms   {failed} failed   {}", expected.join(" > "));
+    let text = format!(
+        "accepted after {accepted:>3} ms, traffic moved by {moved:>3} ms, {failed} failed   {}",
+        expected.join(" > ")
+    );
     report.step(failed == 0, &format!("{title:<66}"), &text);
     Ok(())
+}
+
+/// The time of the last ACK of `web`'s sidecar, once it has accepted something new and is quiet again.
+async fn accepted(mesh: &Mesh, mut acked: u64, started: Instant) -> Result<Duration, DemoError> {
+    let mut wait = Wait::up_to(MOVE, "an answer of the sidecar of web", &mesh.directory());
+    let mut last = None;
+    loop {
+        let now = acks_of_web(mesh).await?;
+        if now > acked {
+            (acked, last) = (now, Some(started.elapsed()));
+        }
+        if let Some(last) = last.filter(|last| started.elapsed() > *last + QUIET) {
+            return Ok(last);
+        }
+        wait.again().await?;
+    }
+}
+
+/// The Envoys that carry the traffic at the moment, in the order of the way.
+async fn carried_by(mesh: &Mesh, traffic: &Traffic, callee: Callee) -> Result<Vec<&'static str>, DemoError> {
+    let way = callee.hops(GatewayMode::Local);
+    let before = mesh.received_by(&way).await?;
+    let sent = traffic.sent();
+    let mut wait = Wait::up_to(MOVE, "requests of the client", &mesh.directory());
+    while traffic.sent() < sent + BETWEEN {
+        wait.again().await?;
+    }
+    let after = mesh.received_by(&way).await?;
+    Ok(way.into_iter().filter(|name| after[name] > before[name]).collect())
 }
 
 /// Responses that the sidecar of `web` has accepted so far.
