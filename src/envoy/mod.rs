@@ -12,6 +12,7 @@ pub mod names;
 mod route;
 mod secret;
 pub mod snapshot;
+pub mod stub;
 mod tls;
 mod wire;
 

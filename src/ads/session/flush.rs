@@ -1,0 +1,215 @@
+//! What is sent next: one step of the order, one response.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::Session;
+use super::type_state::{Action, Batch, Held, InFlight, Sent, TypeState};
+use crate::ads::message::{Content, Response, Variant};
+use crate::ads::order::{Carries, Step};
+use crate::envoy::snapshot::{Resource, ResourceSet, ResourceType, Snapshot, Version};
+
+/// Delta responses are split when their resources exceed this many bytes (R50).
+const SPLIT_BYTES: usize = 8 << 20;
+
+/// What a response changes for the client.
+#[derive(Debug, Default)]
+struct Outgoing {
+    upserts: Vec<Arc<Resource>>,
+    removed: Vec<Arc<str>>,
+}
+
+impl From<Action> for Outgoing {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Upsert(resource) => Self { upserts: vec![resource], removed: Vec::new() },
+            Action::Remove(name) | Action::Deny(name) => Self { upserts: Vec::new(), removed: vec![name] },
+        }
+    }
+}
+
+impl Session {
+    /// The response of this step, if one is due and may be sent.
+    pub(super) fn take_step(&mut self, step: Step, snapshot: &Snapshot, now: Duration) -> Option<Response> {
+        let state = self.state_mut(step.kind);
+        if !state.can_send() || (state.pending.is_empty() && !state.answer_due) {
+            return None;
+        }
+        let batch = state.gather(snapshot.get(step.kind));
+        let outgoing = match step.carries {
+            Carries::Upserts => self.choose_upserts(step.kind, batch),
+            Carries::Removals => self.choose_removals(batch),
+            Carries::All => self.choose_all(step.kind, batch, snapshot),
+        }?;
+        self.send(step, outgoing, snapshot, now)
+    }
+
+    /// Clusters to add or change. Those that are gone stay until nothing uses them; a first answer does not wait for
+    /// that, so it may be empty.
+    fn choose_upserts(&self, kind: ResourceType, batch: Batch) -> Option<Outgoing> {
+        let is_idle = batch.upserts.is_empty() && batch.denials.is_empty();
+        if is_idle && !self.state(kind).answer_due {
+            let retry = batch.retries.into_iter().find(|retry| !matches!(retry, Action::Remove(_)))?;
+            return Some(retry.into());
+        }
+        Some(Outgoing { upserts: batch.upserts, removed: batch.denials })
+    }
+
+    /// Clusters to take away: last of all, after the client answered the listeners and routes that replace their users.
+    fn choose_removals(&self, batch: Batch) -> Option<Outgoing> {
+        let users = [ResourceType::Listener, ResourceType::Route].map(|user| self.state(user));
+        if users.iter().any(|user| user.is_unanswered()) {
+            return None;
+        }
+        // A listener whose change was refused still runs as it was.
+        let in_use = |name: &str| {
+            let kept =
+                users.iter().flat_map(|user| user.rejected.values()).filter_map(|rejection| rejection.kept.as_ref());
+            kept.flat_map(|kept| kept.references.iter()).any(|used| &**used == name)
+        };
+        let removed: Vec<_> = batch.removals.into_iter().filter(|name| !in_use(name)).collect();
+        if !removed.is_empty() {
+            return Some(Outgoing { upserts: Vec::new(), removed });
+        }
+        let retry = batch.retries.into_iter().find(|retry| matches!(retry, Action::Remove(name) if !in_use(name)))?;
+        Some(retry.into())
+    }
+
+    /// Everything of one type, less what has to wait for clusters (R36).
+    fn choose_all(&self, kind: ResourceType, batch: Batch, snapshot: &Snapshot) -> Option<Outgoing> {
+        let waits = |resource: &Arc<Resource>| self.waits_for_cluster(kind, resource, snapshot);
+        let (waiting, upserts): (Vec<_>, Vec<_>) = batch.upserts.into_iter().partition(waits);
+        let removed = [batch.removals, batch.denials].concat();
+        let is_atomic = self.state(kind).sends_whole_set() || (kind == ResourceType::Listener && !removed.is_empty());
+        if !waiting.is_empty() && (is_atomic || upserts.is_empty()) {
+            // A listener that is gone may leave its address to one that waits (R35).
+            return None;
+        }
+        if upserts.is_empty() && removed.is_empty() && !self.state(kind).answer_due {
+            let may_go = |retry: &Action| !matches!(retry, Action::Upsert(resource) if waits(resource));
+            return batch.retries.into_iter().find(may_go).map(Outgoing::from);
+        }
+        Some(Outgoing { upserts, removed })
+    }
+
+    /// True if the resource leads to a cluster that the client has not confirmed yet.
+    fn waits_for_cluster(&self, kind: ResourceType, resource: &Resource, snapshot: &Snapshot) -> bool {
+        let clusters = self.state(ResourceType::Cluster);
+        let is_gated = matches!(kind, ResourceType::Listener | ResourceType::Route);
+        if !is_gated || (clusters.in_flight.is_none() && clusters.pending.is_empty()) {
+            return false;
+        }
+        resource.references.iter().any(|name| clusters.is_awaiting(name, snapshot.get(ResourceType::Cluster)))
+    }
+
+    /// Notes what is sent and builds the response. `None` if the client refused exactly this set before.
+    fn send(&mut self, step: Step, mut outgoing: Outgoing, snapshot: &Snapshot, now: Duration) -> Option<Response> {
+        let nonce = self.next_nonce;
+        let set = snapshot.get(step.kind);
+        let state = self.state_mut(step.kind);
+        let is_whole = state.sends_whole_set();
+        // Listeners that are gone share their response with those that may take their address.
+        if !is_whole && (step.kind != ResourceType::Listener || outgoing.removed.is_empty()) {
+            cut(&mut outgoing.upserts);
+        }
+        let upserts: Vec<_> = outgoing.upserts.iter().map(|resource| state.mark_sent(resource)).collect();
+        for name in &outgoing.removed {
+            state.pending.remove(name);
+        }
+        state.answer_due = false;
+        let content = state.content(&outgoing, set);
+        let version = match &content {
+            Content::Delta { .. } => None,
+            Content::StateOfTheWorld { version, .. } => Some(*version),
+        };
+        if is_whole && state.rejected_set.is_some() && state.rejected_set == version {
+            return None;
+        }
+        let (removed, overdue) = (outgoing.removed, false);
+        state.in_flight = Some(InFlight { nonce, sent_at: now, overdue, upserts, removed, set: version });
+        state.last_nonce = Some(nonce);
+        self.next_nonce += 1;
+        if step.kind == ResourceType::Cluster {
+            self.make_endpoints_due(&outgoing.upserts, snapshot);
+        }
+        Some(Response { kind: step.kind, nonce, content })
+    }
+
+    /// A cluster that is sent warms until its endpoints follow it, changed or not (R37).
+    fn make_endpoints_due(&mut self, clusters: &[Arc<Resource>], snapshot: &Snapshot) {
+        let set = snapshot.get(ResourceType::Endpoint);
+        for name in clusters.iter().flat_map(|cluster| cluster.references.iter()) {
+            let endpoints = self.state_mut(ResourceType::Endpoint);
+            if endpoints.subscription.covers(name) {
+                endpoints.force_again(name, set);
+            } else if !endpoints.subscription.is_open() {
+                self.owed_endpoints.insert(name.clone());
+            }
+        }
+    }
+}
+
+impl TypeState {
+    fn mark_sent(&mut self, resource: &Resource) -> Sent {
+        let before = match self.pending.remove(&resource.name).map(|pending| pending.held) {
+            Some(Held::Resource(held)) => Some(held),
+            Some(Held::Nothing | Held::Version(_) | Held::Unknown) | None => None,
+        };
+        Sent { name: resource.name.clone(), version: resource.version, before }
+    }
+
+    fn content(&self, outgoing: &Outgoing, set: &ResourceSet) -> Content {
+        match self.variant {
+            Variant::Delta => Content::Delta { resources: outgoing.upserts.clone(), removed: outgoing.removed.clone() },
+            Variant::StateOfTheWorld => {
+                let all = self.whole_set(set);
+                let version = set_version(&all);
+                let resources = if self.sends_whole_set() { all } else { outgoing.upserts.clone() };
+                Content::StateOfTheWorld { version, resources }
+            }
+        }
+    }
+
+    /// All that the client should have, with those whose removal has to wait.
+    fn whole_set(&self, set: &ResourceSet) -> Vec<Arc<Resource>> {
+        let mut all: Vec<_> = if self.subscription.is_wildcard() {
+            set.values().cloned().collect()
+        } else {
+            self.subscription.iter().filter_map(|name| set.get(name).cloned()).collect()
+        };
+        let kept = self.pending.iter().filter_map(|(name, pending)| match &pending.held {
+            Held::Resource(held) if !set.contains_key(name) => Some(held.clone()),
+            Held::Resource(_) | Held::Nothing | Held::Version(_) | Held::Unknown => None,
+        });
+        if self.sends_whole_set() {
+            all.extend(kept);
+            all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        }
+        all
+    }
+}
+
+/// Keeps as many as fit into one response, at least one.
+fn cut(upserts: &mut Vec<Arc<Resource>>) {
+    let mut bytes = 0;
+    let fits = upserts.iter().take_while(|resource| {
+        bytes += resource.body.len();
+        bytes <= SPLIT_BYTES
+    });
+    let count = fits.count().max(1);
+    upserts.truncate(count);
+}
+
+/// One version for a set of resources: the same for every stream and replica that has the same set (R14).
+fn set_version(resources: &[Arc<Resource>]) -> Version {
+    let mut digest = Sha256::new();
+    for resource in resources {
+        // Names have no NUL and versions are of one length, so no two sets are written alike.
+        digest.update(resource.name.as_bytes());
+        digest.update([0]);
+        digest.update(resource.version.to_string());
+    }
+    Version::of(&digest.finalize())
+}

@@ -1,0 +1,93 @@
+//! Requests of the State-of-the-World form.
+
+use super::Session;
+use super::type_state::{Held, TypeState};
+use crate::ads::message::Event;
+use crate::ads::subscription::Changes;
+use crate::envoy::snapshot::{ResourceSet, ResourceType};
+
+/// How a request stands to the latest response of its type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// There was no response yet.
+    First,
+    /// It answers an older response: the answer to the latest one follows and holds the complete list (R12).
+    Stale,
+    Answer,
+    /// The response was answered already, so that the client speaks by itself.
+    Again,
+}
+
+impl Session {
+    pub(super) fn on_sotw(
+        &mut self,
+        kind: ResourceType,
+        nonce: &str,
+        rejection: Option<String>,
+        names: &[String],
+    ) -> Option<Event> {
+        let names = self.share_names(kind, names);
+        let snapshot = self.snapshot.clone().unwrap_or_default();
+        let set = snapshot.get(kind);
+        let state = self.state_mut(kind);
+        let standing = state.standing(nonce);
+        let event = match standing {
+            Standing::Stale => return None,
+            Standing::Answer => state.on_answer(rejection),
+            Standing::First | Standing::Again => None,
+        };
+        let is_first = !state.subscription.is_open();
+        let changes = state.subscription.apply_sotw(kind, &names);
+        state.forget_uncovered();
+        if standing == Standing::Again && changes.is_empty() {
+            state.answer_again(set);
+        } else {
+            state.answer_changes(&changes, set, is_first);
+        }
+        event
+    }
+}
+
+impl TypeState {
+    fn standing(&self, nonce: &str) -> Standing {
+        match self.last_nonce {
+            None => Standing::First,
+            Some(latest) if latest.to_string() != nonce => Standing::Stale,
+            Some(_) if self.in_flight.is_some() => Standing::Answer,
+            Some(_) => Standing::Again,
+        }
+    }
+
+    /// Answers what the request added. The first request of a type is answered even if there is nothing (R26).
+    fn answer_changes(&mut self, changes: &Changes, set: &ResourceSet, is_first: bool) {
+        if changes.wildcard_asked {
+            for name in set.keys() {
+                self.note_change(name, None);
+            }
+        }
+        for name in &changes.asked {
+            if self.sends_whole_set() {
+                self.note_change(name, None);
+            } else {
+                self.force(name, Held::Nothing);
+            }
+        }
+        let is_more = changes.wildcard_asked || !changes.asked.is_empty();
+        self.answer_due |= is_more && (self.sends_whole_set() || (is_first && changes.wildcard_asked));
+    }
+
+    /// Sends once more what the client asks for. Envoy repeats its request for endpoints after a cluster changed, and
+    /// waits for them (R39).
+    fn answer_again(&mut self, set: &ResourceSet) {
+        let is_wildcard = self.subscription.is_wildcard();
+        if self.sends_whole_set() {
+            self.answer_due = is_wildcard || self.subscription.count() > 0;
+            return;
+        }
+        let named: Vec<_> =
+            if is_wildcard { set.keys().cloned().collect() } else { self.subscription.iter().cloned().collect() };
+        for name in &named {
+            self.force_again(name, set);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+mod converge;
+mod delta;
+mod limits;
+mod script;
+mod sotw;

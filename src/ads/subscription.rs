@@ -1,0 +1,216 @@
+//! What a client wants of one type (xds-protocol, R20 to R25).
+//!
+//! `*` stands for everything. Before it existed, a first request without names meant the same; Envoy still opens its
+//! listener and cluster subscriptions so. Names that follow add to that wildcard in Delta and replace it in
+//! State-of-the-World.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::envoy::snapshot::ResourceType;
+
+/// The name that stands for every resource.
+const EVERYTHING: &str = "*";
+
+/// The subscription of one stream to one type.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Subscription {
+    wildcard: Wildcard,
+    names: BTreeSet<Arc<str>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Wildcard {
+    /// The type was not asked for yet.
+    #[default]
+    Unasked,
+    Off,
+    /// The first request named nothing, and no later one named anything.
+    Legacy,
+    On,
+}
+
+/// What a request changed.
+#[derive(Debug, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// Names to answer, sorted.
+    pub asked: BTreeSet<Arc<str>>,
+    /// Names that are no longer named; a wildcard may still cover them.
+    pub dropped: Vec<Arc<str>>,
+    /// Everything is asked for.
+    pub wildcard_asked: bool,
+}
+
+impl Changes {
+    /// True if the request said nothing new.
+    pub fn is_empty(&self) -> bool {
+        self.asked.is_empty() && self.dropped.is_empty() && !self.wildcard_asked
+    }
+}
+
+impl Subscription {
+    /// True once the client asked for the type.
+    pub fn is_open(&self) -> bool {
+        self.wildcard != Wildcard::Unasked
+    }
+
+    /// True if everything is asked for.
+    pub fn is_wildcard(&self) -> bool {
+        matches!(self.wildcard, Wildcard::Legacy | Wildcard::On)
+    }
+
+    /// True if the resource is of interest.
+    pub fn covers(&self, name: &str) -> bool {
+        self.is_wildcard() || self.names.contains(name)
+    }
+
+    /// True if the resource is asked for by its name.
+    pub fn names(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    /// Every name that is asked for, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.names.iter()
+    }
+
+    /// How many names are asked for.
+    pub fn count(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Applies a Delta request. Every subscribed name is answered, known or not (R21); a name in both lists ends up
+    /// unsubscribed.
+    pub fn apply_delta(&mut self, kind: ResourceType, subscribe: &[Arc<str>], unsubscribe: &[Arc<str>]) -> Changes {
+        let unsubscribe: BTreeSet<_> = unsubscribe.iter().cloned().collect();
+        let mut changes = Changes::default();
+        if !self.is_open() {
+            changes.wildcard_asked = subscribe.is_empty() && kind.is_wildcard();
+            self.wildcard = if changes.wildcard_asked { Wildcard::Legacy } else { Wildcard::Off };
+        }
+        for name in unsubscribe.iter().filter(|name| self.names.remove(&***name)) {
+            changes.dropped.push(name.clone());
+        }
+        if unsubscribe.contains(EVERYTHING) {
+            self.wildcard = Wildcard::Off;
+            changes.wildcard_asked = false;
+        }
+        for name in subscribe.iter().filter(|name| !unsubscribe.contains(&***name)) {
+            if &**name == EVERYTHING {
+                self.wildcard = Wildcard::On;
+                changes.wildcard_asked = true;
+            } else {
+                self.names.insert(name.clone());
+                changes.asked.insert(name.clone());
+            }
+        }
+        changes
+    }
+
+    /// Applies a State-of-the-World request, which holds the complete list.
+    pub fn apply_sotw(&mut self, kind: ResourceType, names: &[Arc<str>]) -> Changes {
+        let was_wildcard = self.is_wildcard();
+        let may_be_legacy = matches!(self.wildcard, Wildcard::Unasked | Wildcard::Legacy) && kind.is_wildcard();
+        self.wildcard = match names {
+            [] if may_be_legacy => Wildcard::Legacy,
+            _ if names.iter().any(|name| &**name == EVERYTHING) => Wildcard::On,
+            _ => Wildcard::Off,
+        };
+        let names: BTreeSet<_> = names.iter().filter(|name| &***name != EVERYTHING).cloned().collect();
+        let asked = names.difference(&self.names).cloned().collect();
+        let dropped = self.names.difference(&names).cloned().collect();
+        self.names = names;
+        Changes { asked, dropped, wildcard_asked: self.is_wildcard() && !was_wildcard }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use ResourceType::{Cluster, Endpoint, Listener, Route, Secret};
+
+    fn names(list: &str) -> Vec<Arc<str>> {
+        list.split_whitespace().map(Arc::from).collect()
+    }
+
+    /// Which of these a subscription covers.
+    fn covered(subscription: &Subscription) -> String {
+        let covered: Vec<_> = ["a", "b", "c"].into_iter().filter(|name| subscription.covers(name)).collect();
+        covered.join(" ")
+    }
+
+    #[test]
+    fn delta_requests_add_and_take_away() {
+        // Kind, then per request: subscribe, unsubscribe, what is covered afterwards, what must be answered.
+        type Request = (&'static str, &'static str, &'static str, &'static str);
+        let cases: &[(&str, ResourceType, &[Request])] = &[
+            (
+                "a legacy wildcard keeps what is added to it, and ends by name", // T019, T020
+                Cluster,
+                &[("", "", "a b c", "*"), ("a", "", "a b c", "a"), ("", "*", "a", "")],
+            ),
+            (
+                "a wildcard comes and goes between names", // T021
+                Cluster,
+                &[("a", "", "a", "a"), ("*", "", "a b c", "*"), ("b", "", "a b c", "b"), ("", "*", "a b", "")],
+            ),
+            ("no wildcard for endpoints", Endpoint, &[("", "", "", "")]), // T024
+            ("no wildcard for routes", Route, &[("", "", "", "")]),
+            ("no wildcard for secrets", Secret, &[("", "", "", "")]),
+            ("an explicit wildcard for endpoints", Endpoint, &[("*", "", "a b c", "*")]),
+            (
+                "a wildcard in both lists is interest in nothing", // T025
+                Cluster,
+                &[("*", "*", "", ""), ("a", "", "a", "a"), ("", "", "a", "")],
+            ),
+            ("a name in both lists is not subscribed", Endpoint, &[("a", "", "a", "a"), ("a b", "a", "b", "b")]),
+            ("a name asked for twice is answered once", Endpoint, &[("a a", "", "a", "a")]), // T027
+            ("a name asked for again is answered again", Endpoint, &[("a", "", "a", "a"), ("a", "", "a", "a")]), // T026
+            ("an empty request after names is no wildcard", Listener, &[("a", "", "a", "a"), ("", "a", "", "")]),
+            ("an unknown name is not missed", Endpoint, &[("a", "", "a", "a"), ("", "c", "a", "")]), // T028
+            ("reconnect with a wildcard and a name", Cluster, &[("* a", "", "a b c", "* a")]),       // T042
+        ];
+
+        for (case, kind, requests) in cases {
+            let mut subscription = Subscription::default();
+            for (subscribe, unsubscribe, expected, answered) in *requests {
+                let changes = subscription.apply_delta(*kind, &names(subscribe), &names(unsubscribe));
+
+                let star = changes.wildcard_asked.then(|| Arc::from("*"));
+                let asked: Vec<Arc<str>> = star.into_iter().chain(changes.asked).collect();
+                assert_eq!(covered(&subscription), *expected, "{case}: +[{subscribe}] -[{unsubscribe}]");
+                assert_eq!(asked.join(" "), *answered, "{case}: +[{subscribe}] -[{unsubscribe}]");
+            }
+        }
+    }
+
+    #[test]
+    fn state_of_the_world_requests_replace() {
+        // Kind, then per request: names, what is covered afterwards, what is new.
+        type Request = (&'static str, &'static str, &'static str);
+        let cases: &[(&str, ResourceType, &[Request])] = &[
+            (
+                "names replace a legacy wildcard, and nothing then means nothing", // T023
+                Cluster,
+                &[("", "a b c", "*"), ("* a", "a b c", "a"), ("a", "a", ""), ("", "", "")],
+            ),
+            ("a repeated legacy wildcard stays one", Listener, &[("", "a b c", "*"), ("", "a b c", "")]),
+            ("names replace names", Route, &[("a", "a", "a"), ("b", "b", "b"), ("a b", "a b", "a"), ("a", "a", "")]), // T039
+            ("no names for endpoints is no interest", Endpoint, &[("", "", ""), ("a", "a", "a"), ("", "", "")]), // T038
+            ("a wildcard comes back", Cluster, &[("a", "a", "a"), ("*", "a b c", "*")]),
+        ];
+
+        for (case, kind, requests) in cases {
+            let mut subscription = Subscription::default();
+            for (list, expected, new) in *requests {
+                let changes = subscription.apply_sotw(*kind, &names(list));
+
+                let star = changes.wildcard_asked.then(|| Arc::from("*"));
+                let asked: Vec<Arc<str>> = star.into_iter().chain(changes.asked).collect();
+                assert_eq!(covered(&subscription), *expected, "{case}: [{list}]");
+                assert_eq!(asked.join(" "), *new, "{case}: [{list}]");
+            }
+        }
+    }
+}
