@@ -26,8 +26,22 @@ const MAY_USE: [(&str, &[&str]); 16] = [
 ];
 
 const ALL: &[&str] = &[
-    "ads", "api", "app", "ca", "cli", "codec", "engine", "envoy", "federation", "health", "ir", "model", "resolve",
-    "settings", "store", "telemetry",
+    "ads",
+    "api",
+    "app",
+    "ca",
+    "cli",
+    "codec",
+    "engine",
+    "envoy",
+    "federation",
+    "health",
+    "ir",
+    "model",
+    "resolve",
+    "settings",
+    "store",
+    "telemetry",
 ];
 
 /// Words of other crates, and the places that alone may say them.
