@@ -69,6 +69,8 @@ impl EnvoyProxy {
             control_plane.grpc_address(),
             "-admin-bind".to_owned(),
             admin.to_string(),
+            // Each tag costs Envoy time for each counter of a new cluster, and the old ones only repeat the others.
+            "-omit-deprecated-tags".to_owned(),
             "-envoy-binary".to_owned(),
         ];
         let all = ["connect", "envoy"].iter().chain(arguments).map(OsString::from);
