@@ -42,7 +42,7 @@ async fn services(call: Call) -> Result<Response, ApiError> {
     let filter = call.filter(Filtered::Rows)?;
     let services = |reader: &Reader<'_>| {
         if filter.is_some() || call.query.has("node-meta") || !call.is_local() {
-            return call.matching_services(reader, filter.as_ref());
+            return Ok(call.matching_services(reader, filter.as_ref()));
         }
         let all = reader.service_tags(&call.scope.place).into_iter();
         let shown = all.filter(|(key, _)| call.scope.shows(&key.service.namespace));
@@ -58,7 +58,7 @@ fn owned(tags: BTreeSet<&str>) -> BTreeSet<String> {
 }
 
 impl Call {
-    fn matching_services(&self, reader: &Reader<'_>, filter: Option<&Filter>) -> Result<Tags, ApiError> {
+    fn matching_services(&self, reader: &Reader<'_>, filter: Option<&Filter>) -> Tags {
         let mut shown = Tags::new();
         for key in reader.service_keys(&self.scope.place).filter(|key| self.scope.shows(&key.service.namespace)) {
             for instance in reader.instances_named(key) {
@@ -68,7 +68,7 @@ impl Call {
                 }
             }
         }
-        Ok(shown)
+        shown
     }
 
     /// A filter of services looks at the flat rows of their instances.
