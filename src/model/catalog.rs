@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Check, CheckId, Datacenter, Locality, Namespace, NodeName, Partition, PeerName, Problems, Service, ServiceId,
-    is_default,
+    Weights, is_default,
 };
 
 /// A node with, on it, a service and checks.
@@ -54,6 +54,16 @@ pub struct CatalogRegistration {
 }
 
 impl CatalogRegistration {
+    /// Puts the service into its canonical form. Clients that know no weights send two zeros; they mean none.
+    pub fn normalize(&mut self) {
+        if let Some(service) = &mut self.service {
+            if service.weights == (Weights { passing: 0, warning: 0 }) {
+                service.weights = Weights::default();
+            }
+            service.normalize();
+        }
+    }
+
     /// Every broken rule that can be seen without the state (`http-api.md` 2.4).
     pub fn validate(&self) -> Problems {
         let mut problems = Problems::default();
@@ -130,6 +140,18 @@ mod tests {
         let paths: Vec<_> = broken.validate().0.into_iter().map(|problem| problem.path).collect();
 
         assert_eq!(paths, ["Node", "Address", "ID", "PeerName", "Service.Name", "Check", "Checks"]);
+    }
+
+    #[test]
+    fn two_zero_weights_are_none() {
+        let weights = |passing, warning| {
+            let service = Service { weights: Weights { passing, warning }, ..Service::default() };
+            let mut registration = CatalogRegistration { service: Some(service), ..CatalogRegistration::default() };
+            registration.normalize();
+            registration.service.map(|service| (service.weights.passing, service.weights.warning))
+        };
+
+        assert_eq!((weights(0, 0), weights(5, 0), weights(0, 5)), (Some((1, 1)), Some((5, 0)), Some((0, 5))));
     }
 
     #[test]

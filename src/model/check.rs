@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CheckId, Datacenter, GoDuration, NodeName, Partition, Place, Problems, ServiceId, is_default};
+use super::{CheckId, Datacenter, GoDuration, Ignored, NodeName, Partition, Place, Problems, ServiceId, is_default};
 
 /// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -312,6 +312,18 @@ pub struct Check {
     /// The partition it belongs to.
     #[serde(skip_serializing_if = "is_default")]
     pub partition: Partition,
+    /// Sent by the Go client.
+    #[serde(skip_serializing)]
+    pub namespace: Ignored,
+    /// Sent by the Go client.
+    #[serde(skip_serializing)]
+    pub exposed_port: Ignored,
+    /// Sent by the Go client.
+    #[serde(skip_serializing)]
+    pub create_index: Ignored,
+    /// Sent by the Go client.
+    #[serde(skip_serializing)]
+    pub modify_index: Ignored,
 }
 
 impl Check {

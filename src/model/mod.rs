@@ -11,6 +11,7 @@ mod duration;
 pub mod entry;
 mod filter;
 mod gateway_mode;
+mod ignored;
 mod intention;
 mod names;
 mod node;
@@ -29,6 +30,7 @@ pub use duration::GoDuration;
 pub use entry::{ConfigEntry, EntryKey, EntryKind};
 pub use filter::{Filter, FilterError};
 pub use gateway_mode::{GatewayMode, MeshGateway};
+pub use ignored::Ignored;
 pub use intention::IntentionPolicy;
 pub use names::{
     CheckId, Datacenter, InstanceId, Namespace, NodeName, Partition, PeerName, Place, ServiceId, ServiceKey,

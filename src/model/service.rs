@@ -6,7 +6,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CheckDefinition, Namespace, Partition, PeerName, Problems, Proxy, ServiceId, ServiceName, is_default};
+use super::{
+    CheckDefinition, Ignored, Namespace, Partition, PeerName, Problems, Proxy, ServiceId, ServiceName, is_default,
+};
 
 /// What a service instance is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -165,6 +167,12 @@ pub struct Service {
     /// Made from the `Connect.SidecarService` of another registration, with which it goes. Kept, never shown.
     #[serde(skip_serializing_if = "is_default")]
     pub locally_registered_as_sidecar: bool,
+    /// Shown by reads.
+    #[serde(skip_serializing)]
+    pub create_index: Ignored,
+    /// Shown by reads.
+    #[serde(skip_serializing)]
+    pub modify_index: Ignored,
 }
 
 impl Service {
@@ -394,8 +402,7 @@ impl ServiceDefinition {
             locality: self.locality.clone(),
             namespace: self.namespace.clone(),
             partition: partition.clone(),
-            peer_name: PeerName::default(),
-            locally_registered_as_sidecar: false,
+            ..Service::default()
         };
         service.normalize();
         service

@@ -215,3 +215,35 @@ async fn datacenters_are_listed_the_primary_first() {
 
     assert_eq!(api.get("/v1/catalog/datacenters").await.json(), json!(["dc1", "a"]));
 }
+
+#[tokio::test]
+async fn what_the_go_client_sends_for_unset_fields_is_taken() {
+    let api = TestApi::start().await;
+
+    register(
+        &api,
+        json!({
+            "ID": "", "Node": "n", "Address": "10.0.0.1", "TaggedAddresses": null, "NodeMeta": null, "Datacenter": "",
+            "Service": {
+                "ID": "db", "Service": "db", "Tags": null, "Meta": null, "Port": 1, "Address": "",
+                "Weights": { "Passing": 0, "Warning": 0 }, "EnableTagOverride": false,
+            },
+            "Check": null,
+            "Checks": [{
+                "Node": "n", "CheckID": "up", "Name": "up", "Status": "passing", "Notes": "", "Output": "", "ServiceID": "db",
+                "ServiceName": "", "ServiceTags": null, "Type": "", "ExposedPort": 0,
+                "Definition": {
+                    "Interval": "0s", "Timeout": "0s", "DeregisterCriticalServiceAfter": "0s", "HTTP": "", "Header": null,
+                    "Method": "", "Body": "", "TLSServerName": "", "TLSSkipVerify": false, "TCP": "", "TCPUseTLS": false,
+                    "UDP": "", "GRPC": "", "OSService": "", "GRPCUseTLS": false,
+                },
+                "CreateIndex": 0, "ModifyIndex": 0,
+            }],
+            "SkipNodeUpdate": false,
+        }),
+    )
+    .await;
+
+    let row = &api.get("/v1/health/service/db?passing").await.json()[0];
+    assert_eq!(row["Service"]["Weights"], json!({ "Passing": 1, "Warning": 1 }));
+}

@@ -1,5 +1,9 @@
 //! Config entries.
 
+use std::sync::Arc;
+
+use meshgate::model::Problem;
+use meshgate::store::{Guard, Memory, Store};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -192,4 +196,16 @@ async fn only_service_defaults_are_filtered() {
     let api = TestApi::start().await;
 
     api.get("/v1/config/proxy-defaults?filter=Name==x").await.says(500, "service-defaults");
+}
+
+#[tokio::test]
+async fn an_entry_that_does_not_fit_the_others_is_an_error_of_the_server() {
+    let refuse: Guard = Arc::new(|_, _, _| Err(Problem::rule("Splits", "the protocol must be http").into()));
+    let api = TestApi::start_with(|api| {
+        api.store = Store::open(Box::new(Memory), refuse).expect("memory opens").0;
+    })
+    .await;
+
+    let entry = json!({ "Kind": "service-defaults", "Name": "web" });
+    api.refuses(Method::PUT, CONFIG, entry, 500, "the protocol must be http").await;
 }

@@ -58,10 +58,3 @@ async fn the_services_of_a_node_are_filtered_inside_it() {
     assert_eq!(keys(&node["Services"]), ["web"]);
     assert_eq!((count(&list["Services"]), &list["Node"]["Node"]), (1, &json!("localhost")));
 }
-
-#[tokio::test]
-async fn a_selector_that_rows_do_not_have_is_an_error() {
-    let api = api().await;
-
-    api.get("/v1/agent/services?filter=Bogus==x").await.says(500, "Bogus");
-}

@@ -94,3 +94,16 @@ async fn connect_lists_the_sidecars_of_the_service_alone() {
     assert_eq!(rows[0]["Service"]["Proxy"]["DestinationServiceName"], "web");
     assert_eq!(rows[0]["Checks"].as_array().expect("a list").len(), 2);
 }
+
+#[tokio::test]
+async fn what_a_peer_exports_is_not_mixed_with_what_is_registered_here() {
+    let api = api().await;
+
+    for path in ["health/service/db", "health/checks/db", "health/state/any", "health/node/a", "catalog/service/db"] {
+        api.get(&format!("/v1/{path}?peer=west")).await.is(200, "[]");
+    }
+    api.get("/v1/catalog/nodes?peer=west").await.is(200, "[]");
+    api.get("/v1/catalog/services?peer=west").await.is(200, "{}");
+    api.get("/v1/catalog/node/a?peer=west").await.is(200, "null");
+    assert_eq!(nodes(&api.get("/v1/health/service/db?peer=").await.json()), ["a", "b", "c"]);
+}

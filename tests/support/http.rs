@@ -94,6 +94,7 @@ impl TestApi {
             metrics: Metrics::default(),
         };
         change(&mut api);
+        let store = api.store.clone();
         let (readiness, metrics, shutdown) = (api.readiness.clone(), api.metrics.clone(), api.shutdown.clone());
         let served = tokio::spawn(api::serve(listener, api::router(api), shutdown.clone(), Duration::from_secs(2)));
         let client = reqwest::Client::builder().timeout(LIMIT).build().expect("no special settings");

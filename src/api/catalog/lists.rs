@@ -30,7 +30,7 @@ async fn datacenters(call: Call) -> Response {
 async fn nodes(call: Call) -> Result<Response, ApiError> {
     let place = &call.scope.place;
     let nodes = |reader: &Reader<'_>| {
-        let shown = reader.nodes(place).filter(|row| has_node_meta(&call.query, &row.value));
+        let shown = reader.nodes(place).filter(|row| call.is_local() && has_node_meta(&call.query, &row.value));
         Ok(shown.cloned().map(CatalogNode).collect::<Vec<_>>())
     };
     call.read(Filtered::Rows, nodes).await
@@ -41,8 +41,8 @@ async fn nodes(call: Call) -> Result<Response, ApiError> {
 async fn services(call: Call) -> Result<Response, ApiError> {
     let filter = call.filter(Filtered::Rows)?;
     let services = |reader: &Reader<'_>| {
-        if filter.is_some() || call.query.has("node-meta") {
-            return call.matching_services(reader, filter.as_ref());
+        if filter.is_some() || call.query.has("node-meta") || !call.is_local() {
+            return Ok(call.matching_services(reader, filter.as_ref()));
         }
         let all = reader.service_tags(&call.scope.place).into_iter();
         let shown = all.filter(|(key, _)| call.scope.shows(&key.service.namespace));
@@ -58,7 +58,7 @@ fn owned(tags: BTreeSet<&str>) -> BTreeSet<String> {
 }
 
 impl Call {
-    fn matching_services(&self, reader: &Reader<'_>, filter: Option<&Filter>) -> Result<Tags, ApiError> {
+    fn matching_services(&self, reader: &Reader<'_>, filter: Option<&Filter>) -> Tags {
         let mut shown = Tags::new();
         for key in reader.service_keys(&self.scope.place).filter(|key| self.scope.shows(&key.service.namespace)) {
             for instance in reader.instances_named(key) {
@@ -68,12 +68,12 @@ impl Call {
                 }
             }
         }
-        Ok(shown)
+        shown
     }
 
     /// A filter of services looks at the flat rows of their instances.
     fn matches(&self, instance: &Instance, filter: Option<&Filter>) -> bool {
-        if !has_node_meta(&self.query, &instance.node.value) {
+        if !self.wants(instance) {
             return false;
         }
         let Some(filter) = filter else { return true };

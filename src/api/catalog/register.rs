@@ -20,7 +20,7 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn register(call: Call, Body(body): Body<LARGE>) -> Result<Response, ApiError> {
-    let registration = codec::catalog_registration(&body)
+    let mut registration = codec::catalog_registration(&body)
         .map_err(|problems| ApiError::Undecodable { decoder: Decoder::Strict, problems })?;
     let scope = call
         .scope
@@ -28,6 +28,7 @@ async fn register(call: Call, Body(body): Body<LARGE>) -> Result<Response, ApiEr
         .in_datacenter(&registration.datacenter, &call.api.options)?
         .in_partition(stated_partition(&registration))?
         .in_namespace(registration.service.as_ref().map(|service| &service.namespace).filter(is_stated))?;
+    registration.normalize();
     registration.validate().into_result().map_err(ApiError::Refused)?;
     call.api.store.write_with(move |view| write(view, &scope, registration)).await?;
     Ok(call.json(&true))
@@ -81,7 +82,6 @@ fn write(view: &View, scope: &Scope, registration: CatalogRegistration) -> Resul
         service.partition = scope.place.partition.clone();
         service.namespace = scope.namespace.clone();
         service.locally_registered_as_sidecar = false;
-        service.normalize();
         service
     });
     let mut problems = Problems::default();

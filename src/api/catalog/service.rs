@@ -68,9 +68,17 @@ impl Call {
         self.read(Filtered::Rows, rows).await
     }
 
-    /// True if the instance meets the `tag` and `node-meta` parameters.
+    /// True if the call asks for what is registered here, not for what a peer exports.
+    pub(in crate::api) fn is_local(&self) -> bool {
+        self.query.value("peer").is_none()
+    }
+
+    /// True if the instance meets the `peer`, `tag` and `node-meta` parameters.
     pub(in crate::api) fn wants(&self, instance: &Instance) -> bool {
-        has_tags(&self.query, &instance.service.value) && has_node_meta(&self.query, &instance.node.value)
+        let peer = self.query.value("peer").unwrap_or_default();
+        instance.service.value.peer_name.as_str() == peer
+            && has_tags(&self.query, &instance.service.value)
+            && has_node_meta(&self.query, &instance.node.value)
     }
 
     /// What config entries and registration make together, for a proxy, if the call asks for it.
