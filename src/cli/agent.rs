@@ -18,14 +18,12 @@ pub(super) struct AgentOptions {
     /// Keep the state in memory, and nothing on disk
     #[arg(long)]
     dev: bool,
-    /// File of settings, services or config entries (.hcl, .json, .yaml); may be given several times
-    #[arg(long, value_name = "FILE", env = "MESHGATE_CONFIG_FILE")]
+    /// File of settings, services or config entries (.hcl, .json, .yaml), or a directory of them, read in the order of
+    /// their names; may be given several times
+    #[arg(long, visible_alias = "config-dir", value_name = "PATH", env = "MESHGATE_CONFIG_FILE")]
     config_file: Vec<PathBuf>,
-    /// Directory of such files, read in the order of their names; may be given several times
-    #[arg(long, value_name = "DIR", env = "MESHGATE_CONFIG_DIR")]
-    config_dir: Vec<PathBuf>,
-    /// Format of files whose name does not tell it
-    #[arg(long, value_enum, value_name = "FORMAT")]
+    /// Format of files whose name does not tell it: hcl, json or yaml
+    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
     config_format: Option<FileFormat>,
     /// Settings in HCL; may be given several times
     #[arg(long, value_name = "HCL")]
@@ -211,7 +209,7 @@ impl AgentOptions {
     fn inputs(&self) -> Inputs {
         Inputs {
             flags: self.flags(),
-            files: self.config_file.iter().chain(&self.config_dir).cloned().collect(),
+            files: self.config_file.clone(),
             file_format: self.config_format,
             snippets: self.hcl.clone(),
             dev: self.dev,
