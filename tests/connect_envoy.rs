@@ -198,7 +198,9 @@ fn entries_are_written_read_listed_and_deleted() {
         "Config entry deleted: service-defaults/web\n"
     );
     assert_eq!(agent.say("config list -kind service-defaults"), "");
-    assert!(agent.refused("config read -kind service-defaults -name web").contains("Unexpected response code: 404 ("));
+    let error = agent.refused("config read -kind service-defaults -name web");
+    let expected = "Unexpected response code: 404 (Config entry not found for \"service-defaults\" / \"web\")";
+    assert!(error.contains(expected), "{error}");
 }
 
 #[test]

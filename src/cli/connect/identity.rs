@@ -101,12 +101,11 @@ async fn on_node(client: &Client, node: &str, id: &str) -> Result<ProxyRegistrat
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct OfNode {
-        #[serde(default)]
-        services: Vec<ProxyRegistration>,
+        services: Option<Vec<ProxyRegistration>>,
     }
     let query = [("merge-central-config", "")];
     let found: Option<OfNode> = client.get(&["catalog", "node-services", node], &query).await?;
-    let mut services = found.into_iter().flat_map(|found| found.services);
+    let mut services = found.into_iter().filter_map(|found| found.services).flatten();
     let missing = || CliError::Usage(format!("no proxy {id:?} is registered on node {node:?}"));
     services.find(|service| service.id == id).ok_or_else(missing)
 }
