@@ -30,7 +30,10 @@ impl Agent {
         let ports = "-http-port 0 -grpc-port 0 -log-json -node laptop";
         let mut process = meshgate(&format!("agent {ports} {line}")).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let ready = lines.by_ref().map(|line| serde_json::from_str::<Value>(&line).unwrap()).find(|event| event["message"] == "ready");
+        let ready = lines
+            .by_ref()
+            .map(|line| serde_json::from_str::<Value>(&line).unwrap())
+            .find(|event| event["message"] == "ready");
         let http = ready.expect("the agent ended before it was ready")["http"].as_str().unwrap().to_owned();
         Self { process, http, log: std::thread::spawn(move || lines.collect()) }
     }

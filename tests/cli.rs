@@ -141,7 +141,7 @@ fn print_settings_shows_the_result_of_flags_variables_and_files() {
     assert_eq!(settings["node_name"], "laptop");
     assert_eq!(settings["services"][0]["Name"], "web");
     assert!(!stdout(&output).contains("secret"), "{settings}");
-    assert!(stderr(&output).contains("-ui: has no effect in meshgate"));
+    assert!(stderr(&output).contains("-ui: without effect in meshgate"));
 }
 
 #[test]

@@ -142,17 +142,14 @@ struct IgnoredOptions {
 /// Settings that are wrong, or a control plane that cannot start or had to stop.
 pub(super) fn run(options: &AgentOptions) -> Result<(), CliError> {
     let settings = Settings::load(&options.inputs())?;
-    let ignored = options.ignored.given();
+    let ignored = options.ignored.given().into_iter().map(|flag| format!("-{flag}: without effect in meshgate"));
+    let warnings: Vec<String> = ignored.chain(settings.warnings.iter().cloned()).collect();
     if options.print_settings {
-        let ignored = ignored.iter().map(|flag| format!("-{flag}: has no effect in meshgate"));
-        settings.warnings.iter().cloned().chain(ignored).for_each(|text| output::warning(&text));
+        warnings.iter().for_each(|text| output::warning(text));
         return output::json(&settings.to_redacted_json());
     }
     settings.log.start().map_err(|error| CliError::Usage(error.to_string()))?;
-    for flag in ignored {
-        tracing::warn!("-{flag}: has no effect in meshgate");
-    }
-    for warning in &settings.warnings {
+    for warning in &warnings {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
