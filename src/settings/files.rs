@@ -97,13 +97,18 @@ fn collect_text(path: &Path, text: &[u8], format: Format, draft: &mut Draft) {
     }
     let (defined, settings): (Map<_, _>, Map<_, _>) =
         document.into_iter().partition(|(key, _)| DEFINITIONS.contains(&key.as_str()));
-    collect_keys(path, &settings, "", draft);
+    let mut ignored = Vec::new();
+    collect_keys(path, &settings, "", draft, &mut ignored);
+    if !ignored.is_empty() {
+        draft.warnings.push(format!("{}: without effect in meshgate: {}", path.display(), ignored.join(", ")));
+    }
     if !defined.is_empty() {
         definitions::collect(path, &defined, draft);
     }
 }
 
-fn collect_keys(path: &Path, keys: &Map<String, Value>, prefix: &str, draft: &mut Draft) {
+/// Takes the keys of a map; those that have no meaning here are added to `ignored`.
+fn collect_keys(path: &Path, keys: &Map<String, Value>, prefix: &str, draft: &mut Draft, ignored: &mut Vec<String>) {
     for (key, value) in keys {
         let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         if keys::find(&key).is_some() {
@@ -111,13 +116,13 @@ fn collect_keys(path: &Path, keys: &Map<String, Value>, prefix: &str, draft: &mu
             draft.give(&key, Given { value: value.clone(), source });
         } else if GROUPS.contains(&key.as_str()) {
             match one_map(value) {
-                Some(inner) => collect_keys(path, inner, &key, draft),
+                Some(inner) => collect_keys(path, inner, &key, draft, ignored),
                 None => draft.file_problem(path, &key, "expected one block of keys"),
             }
         } else if key == "acl.enabled" {
             refuse_acl(path, value, draft);
         } else if keys::is_ignored(&key) {
-            draft.warnings.push(format!("{}: {key}: has no effect in meshgate", path.display()));
+            ignored.push(key);
         } else {
             let meant = keys::similar(&key).map(|known| format!("; did you mean {known}?")).unwrap_or_default();
             draft.file_problem(path, &key, format!("invalid config key {key}{meant}"));

@@ -56,7 +56,7 @@ pub(super) const GROUPS: [&str; 3] = ["addresses", "ports", "acl"];
 pub(super) const DEFINITIONS: [&str; 3] = ["service", "services", "config_entries"];
 
 /// Keys of Consul's agent that have no meaning here; a group stands for all that is in it.
-const IGNORED: [&str; 117] = [
+const IGNORED: [&str; 134] = [
     "acl.default_policy",
     "acl.down_policy",
     "acl.enable_key_list_policy",
@@ -165,6 +165,10 @@ const IGNORED: [&str; 117] = [
     "retry_max_wan",
     "rpc",
     "segments",
+    "serf_allowed_cidrs_lan",
+    "serf_allowed_cidrs_wan",
+    "serf_lan",
+    "serf_wan",
     "server",
     "server_name",
     "skip_leave_on_interrupt",
@@ -174,14 +178,6 @@ const IGNORED: [&str; 117] = [
     "telemetry",
     "tls",
     "tls_cipher_suites",
-];
-
-/// More of them: what older files have, and what Consul's own web interface and test files use.
-const IGNORED_TOO: [&str; 13] = [
-    "serf_allowed_cidrs_lan",
-    "serf_allowed_cidrs_wan",
-    "serf_lan",
-    "serf_wan",
     "tls_min_version",
     "tls_prefer_server_cipher_suites",
     "translate_wan_addrs",
@@ -190,15 +186,16 @@ const IGNORED_TOO: [&str; 13] = [
     "unix_sockets",
     "use_streaming_backend",
     "verify_incoming",
+    "verify_incoming_https",
+    "verify_incoming_rpc",
+    "verify_outgoing",
+    "verify_server_hostname",
     "xds",
 ];
 
 /// True for a key of Consul's that is accepted without a meaning.
 pub(super) fn is_ignored(path: &str) -> bool {
     IGNORED.contains(&path)
-        || IGNORED_TOO.contains(&path)
-        || path.starts_with("verify_")
-        || path.starts_with("deprecated_")
 }
 
 /// The key with this path.

@@ -153,9 +153,7 @@ fn keys_of_consul_without_a_meaning_are_told_and_do_not_matter() {
     assert_eq!(
         warnings,
         [
-            "agent.json: connect: has no effect in meshgate",
-            "agent.json: ports.https: has no effect in meshgate",
-            "agent.json: server: has no effect in meshgate",
+            "agent.json: without effect in meshgate: connect, ports.https, server",
             "-data-dir: has no effect with -dev, which keeps the state in memory",
         ]
     );

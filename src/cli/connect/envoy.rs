@@ -171,7 +171,7 @@ fn config(
     }
     let read = BootstrapConfig::read(&merged).map_err(|errors| CliError::input(&errors))?;
     for key in read.ignored {
-        output::warning(&format!("{key}: has no effect in meshgate"));
+        output::warning(&format!("{key}: without effect in meshgate"));
     }
     Ok(read.config)
 }

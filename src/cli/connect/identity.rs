@@ -1,5 +1,7 @@
 //! Which registration an Envoy is started for.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -99,21 +101,17 @@ async fn on_node(client: &Client, node: &str, id: &str) -> Result<ProxyRegistrat
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct OfNode {
-        #[serde(default)]
-        services: Vec<ProxyRegistration>,
+        services: Option<Vec<ProxyRegistration>>,
     }
-    let filter = format!("ID == {}", Value::from(id));
-    let query = [("filter", filter.as_str()), ("merge-central-config", "")];
+    let query = [("merge-central-config", "")];
     let found: Option<OfNode> = client.get(&["catalog", "node-services", node], &query).await?;
-    let mut services = found.into_iter().flat_map(|found| found.services);
+    let mut services = found.into_iter().filter_map(|found| found.services).flatten();
     let missing = || CliError::Usage(format!("no proxy {id:?} is registered on node {node:?}"));
     services.find(|service| service.id == id).ok_or_else(missing)
 }
 
 async fn of_kind(client: &Client, kind: ServiceKind) -> Result<Vec<ProxyRegistration>, CliError> {
-    let filter = format!("Kind == \"{kind}\"");
-    let found: std::collections::BTreeMap<String, ProxyRegistration> =
-        client.get(&["agent", "services"], &[("filter", &filter)]).await?;
+    let found: BTreeMap<String, ProxyRegistration> = client.get(&["agent", "services"], &[]).await?;
     Ok(found.into_values().filter(|service| service.kind == kind).collect())
 }
 

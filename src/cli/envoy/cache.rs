@@ -41,8 +41,10 @@ impl Cache {
         Ok(file)
     }
 
-    /// An empty directory on the same file system, removed when it is dropped.
+    /// An empty directory on the same file system, removed when it is dropped. To be called under the lock: what others
+    /// have left behind goes away.
     pub(super) fn prepare(&self) -> Result<Workspace, EnvoyError> {
+        self.remove_leftovers();
         let name = format!(".{}-{}", std::process::id(), PREPARED.fetch_add(1, Ordering::Relaxed));
         let directory = self.directory.join(name);
         fs::create_dir_all(&directory).map_err(EnvoyError::io(&directory))?;
@@ -61,6 +63,17 @@ impl Cache {
             Ok(()) => Ok(slot.join("envoy")),
             // Somebody without our lock, such as another machine on the same file system, was faster.
             Err(error) => self.binary(version).ok_or(EnvoyError::Io { path: slot, source: error }),
+        }
+    }
+
+    /// Removes the directories of installations that were killed.
+    fn remove_leftovers(&self) {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return };
+        let paths =
+            entries.filter_map(Result::ok).filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"."));
+        for path in paths.map(|entry| entry.path()).filter(|path| path.is_dir()) {
+            // What cannot be removed costs space and nothing else.
+            let _ = fs::remove_dir_all(path);
         }
     }
 
@@ -120,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_of_two_takes_what_the_first_has_put_there() {
+    fn the_second_of_two_takes_what_the_first_has_put_there_and_nothing_is_left_over() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache { directory: directory.path().join("envoy") };
         for content in ["first", "second"] {
@@ -130,6 +143,9 @@ mod tests {
             let path = cache.publish("1.40.0", &unpacked, &workspace).unwrap();
             assert_eq!(fs::read_to_string(path).unwrap(), "first");
         }
+        fs::create_dir_all(cache.directory.join(".1-0/package")).unwrap();
+        drop(cache.prepare().unwrap());
+
         let left: Vec<_> = fs::read_dir(&cache.directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left.len(), 1, "{left:?}");
     }
