@@ -1,21 +1,49 @@
 //! Bytes to `model` values and back, for HCL, JSON and YAML.
+//!
+//! Every format is read into a [`Tree`], which keeps the line of each value. The tree is decoded into model values by one
+//! of the two decoders that Consul has ([`Typing`]), which report everything that is wrong with it at once.
 
+mod definitions;
+mod hcl;
+mod json;
+mod lenient;
+mod tree;
+mod yaml;
+
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::lenient::{Typing, from_tree};
+pub use self::tree::{Content, Member, Tree};
 use crate::model::{
     CatalogDeregistration, CatalogRegistration, CheckUpdate, ConfigEntry, Problem, ProblemKind, Problems,
     ServiceDefinition,
 };
 
+/// Largest text that is read, in bytes.
+pub const MAX_BYTES: usize = 8 << 20;
+
 /// A text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// HashiCorp's configuration language, version 1.
+    /// HashiCorp's configuration language, version 1. A text that starts with `{` is read as JSON, as version 1 does.
     Hcl,
     /// JSON.
     Json,
     /// YAML.
     Yaml,
+}
+
+impl Format {
+    /// The format that files with this extension have: `hcl`, `json`, `yaml` or `yml`.
+    pub fn from_extension(extension: &str) -> Option<Self> {
+        match extension {
+            "hcl" => Some(Format::Hcl),
+            "json" => Some(Format::Json),
+            "yaml" | "yml" => Some(Format::Yaml),
+            _ => None,
+        }
+    }
 }
 
 /// What a file of registrations and config entries holds, in document order.
@@ -27,14 +55,52 @@ pub struct Definitions {
     pub entries: Vec<ConfigEntry>,
 }
 
-fn strict<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problems> {
-    serde_json::from_slice(body).map_err(|error| {
-        let kind = if error.is_data() { ProblemKind::Type } else { ProblemKind::Syntax };
-        Problem { kind, path: String::new(), message: error.to_string(), line: Some(error.line()) }.into()
-    })
+/// The documents of a text: several only in YAML, none in an empty one.
+///
+/// # Errors
+/// The first place where the text is not of this format.
+pub fn parse_documents(text: &[u8], format: Format) -> Result<Vec<Tree>, Problem> {
+    let syntax = |message, line| Problem { kind: ProblemKind::Syntax, path: String::new(), message, line };
+    if text.len() > MAX_BYTES {
+        return Err(syntax(format!("{} bytes are more than the {MAX_BYTES} that are read", text.len()), None));
+    }
+    let text = str::from_utf8(text).map_err(|error| {
+        let line = 1 + text[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        syntax("the text is not UTF-8".to_owned(), Some(line))
+    })?;
+    match format {
+        Format::Hcl => hcl::read(text).map(|tree| vec![tree]),
+        Format::Json => json::read(text.trim_start_matches('\u{feff}').as_bytes()).map(|tree| vec![tree]),
+        Format::Yaml => yaml::read(text),
+    }
 }
 
-/// The body of `PUT /v1/agent/service/register` (decoder A of `http-api.md` 1.5).
+/// The one document of a text; an empty one is an object without members.
+///
+/// # Errors
+/// The first place where the text is not of this format, or where a second document starts.
+pub fn parse(text: &[u8], format: Format) -> Result<Tree, Problem> {
+    let mut documents = parse_documents(text, format)?;
+    if let Some(second) = documents.get(1) {
+        return Err(Problem {
+            kind: ProblemKind::Syntax,
+            path: String::new(),
+            message: "expected one document, found another".to_owned(),
+            line: Some(second.line),
+        });
+    }
+    Ok(documents.pop().unwrap_or_else(|| Tree::empty(1)))
+}
+
+/// The body of a request that is decoded strictly (decoder A of `http-api.md` 1.5).
+///
+/// # Errors
+/// What cannot be decoded, all of it.
+pub fn strict<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problems> {
+    from_tree(&parse(body, Format::Json)?, Typing::Strict)
+}
+
+/// The body of `PUT /v1/agent/service/register` (decoder A).
 ///
 /// # Errors
 /// What cannot be decoded, all of it.
@@ -68,12 +134,12 @@ pub fn catalog_deregistration(body: &[u8]) -> Result<CatalogDeregistration, Prob
 
 /// One config entry in any format (decoder B); not normalized, not validated.
 ///
+/// `Kind` decides what it is; `CreateIndex`, `ModifyIndex` and `Hash`, which replies show, are ignored.
+///
 /// # Errors
-/// What cannot be decoded, all of it.
+/// What cannot be decoded, all of it; a missing or unknown kind alone.
 pub fn config_entry(text: &[u8], format: Format) -> Result<ConfigEntry, Problems> {
-    let _ = format;
-    let value = strict(text)?;
-    ConfigEntry::from_stored(value).map_err(|error| Problem::rule("", error.to_string()).into())
+    definitions::entry(&parse(text, format)?, "")
 }
 
 /// A file of registrations and config entries (decoder B); not normalized, not validated.
@@ -81,14 +147,55 @@ pub fn config_entry(text: &[u8], format: Format) -> Result<ConfigEntry, Problems
 /// # Errors
 /// What cannot be decoded, all of it.
 pub fn definitions(text: &[u8], format: Format) -> Result<Definitions, Problems> {
-    Ok(Definitions { services: Vec::new(), entries: vec![config_entry(text, format)?] })
+    definitions_in(&parse_documents(text, format)?)
 }
 
-/// A text as a tree of values, before it is known what it describes.
+/// The registrations and config entries of documents: a config entry, or any mix of `service`, `services` and
+/// `config_entries { bootstrap ... }`, each once, repeated or as a list (`http-api.md` 4.1, 4.3).
 ///
 /// # Errors
-/// The text is not of the format.
-pub fn parse(text: &[u8], format: Format) -> Result<serde_json::Value, Problems> {
-    let _ = format;
-    strict(text)
+/// What cannot be decoded, all of it. Every other key is unknown; whoever owns it splits it off before.
+pub fn definitions_in(documents: &[Tree]) -> Result<Definitions, Problems> {
+    let mut found = Definitions::default();
+    let mut problems = Problems::default();
+    for document in documents {
+        definitions::collect(document, &mut found, &mut problems);
+    }
+    problems.into_result().map(|()| found)
 }
+
+/// Writes a value as JSON with an indentation of four spaces, as Consul's `?pretty` does.
+///
+/// # Errors
+/// A value that JSON cannot express, such as a map whose keys are no texts. No value of `model` is one.
+pub fn to_json_pretty<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
+    let mut text = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, formatter))?;
+    Ok(String::from_utf8(text).expect("serde_json writes UTF-8"))
+}
+
+/// Writes a value as HCL: objects as blocks, in the order of their fields.
+///
+/// # Errors
+/// As [`to_json_pretty`].
+pub fn to_hcl<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
+    Ok(hcl::write(&to_tree(value)?))
+}
+
+/// Writes a value as YAML.
+///
+/// # Errors
+/// As [`to_json_pretty`].
+pub fn to_yaml<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
+    serde_saphyr::to_string(&to_tree(value)?).map_err(serde::ser::Error::custom)
+}
+
+/// The tree that a value is written from. It goes through JSON, which keeps the order of fields.
+fn to_tree<T: Serialize>(value: &T) -> Result<Tree, serde_json::Error> {
+    let text = serde_json::to_vec(value)?;
+    json::read(&text).map_err(serde::ser::Error::custom)
+}
+
+#[cfg(test)]
+mod tests;

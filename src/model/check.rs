@@ -16,6 +16,7 @@ pub enum CheckStatus {
     Warning,
     /// Not usable. What nobody has reported on is critical.
     #[default]
+    #[serde(alias = "")]
     Critical,
 }
 

@@ -3,16 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use serde_json::{Map, Value};
-
 use super::draft::Draft;
-use crate::codec::{self, Format};
+use crate::codec::{self, Tree};
 use crate::model::{Namespace, Partition, Problem, Problems, ServiceDefinition, SidecarPorts, expand_sidecar};
 
 /// Reads the registrations and config entries of a file into the draft.
-pub(super) fn collect(path: &Path, document: &Map<String, Value>, draft: &mut Draft) {
-    let text = Value::Object(document.clone()).to_string();
-    let definitions = match codec::definitions(text.as_bytes(), Format::Json) {
+pub(super) fn collect(path: &Path, document: &Tree, draft: &mut Draft) {
+    let definitions = match codec::definitions_in(std::slice::from_ref(document)) {
         Ok(definitions) => definitions,
         Err(problems) => return report(path, problems, draft),
     };
@@ -34,13 +31,18 @@ pub(super) fn collect(path: &Path, document: &Map<String, Value>, draft: &mut Dr
 }
 
 /// True for a document that is a config entry itself.
-pub(super) fn is_entry(document: &Map<String, Value>) -> bool {
-    document.keys().any(|key| key.eq_ignore_ascii_case("kind"))
+pub(super) fn is_entry(document: &Tree) -> bool {
+    document.get("kind").is_some()
 }
 
-fn report(path: &Path, problems: Problems, draft: &mut Draft) {
-    for Problem { path: key, message, .. } in problems.0 {
-        draft.file_problem(path, &key, message);
+pub(super) fn report(path: &Path, problems: Problems, draft: &mut Draft) {
+    for Problem { path: key, message, line, .. } in problems.0 {
+        let at = match (line, key.as_str()) {
+            (Some(line), "") => format!("line {line}"),
+            (Some(line), key) => format!("line {line}: {key}"),
+            (None, key) => key.to_owned(),
+        };
+        draft.file_problem(path, &at, message);
     }
 }
 

@@ -9,7 +9,7 @@ use super::draft::{Draft, Given};
 use super::error::Source;
 use super::inputs::Inputs;
 use super::keys::{self, DEFINITIONS, GROUPS};
-use crate::codec::{self, Format};
+use crate::codec::{self, Format, Tree};
 
 /// The largest file that is read.
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
@@ -81,28 +81,26 @@ fn collect_text(path: &Path, text: &[u8], format: Format, draft: &mut Draft) {
     if text.iter().all(u8::is_ascii_whitespace) {
         return;
     }
-    let document = match codec::parse(text, format) {
-        Ok(Value::Object(document)) => document,
-        Ok(_) => return draft.file_problem(path, "", "holds no keys: expected settings, services or config entries"),
-        Err(problems) => {
-            for problem in problems.0 {
-                let at = problem.line.map(|line| format!("line {line}")).unwrap_or_default();
-                draft.file_problem(path, &at, problem.message);
-            }
-            return;
-        }
-    };
+    match codec::parse_documents(text, format) {
+        Ok(documents) => documents.into_iter().for_each(|document| collect_document(path, document, draft)),
+        Err(problem) => definitions::report(path, problem.into(), draft),
+    }
+}
+
+fn collect_document(path: &Path, mut document: Tree, draft: &mut Draft) {
     if is_entry(&document) {
         return definitions::collect(path, &document, draft);
     }
-    let (defined, settings): (Map<_, _>, Map<_, _>) =
-        document.into_iter().partition(|(key, _)| DEFINITIONS.contains(&key.as_str()));
+    let defined = document.split_off(&DEFINITIONS);
+    let Ok(Value::Object(settings)) = serde_json::to_value(&document) else {
+        return draft.file_problem(path, "", "holds no keys: expected settings, services or config entries");
+    };
     let mut ignored = Vec::new();
     collect_keys(path, &settings, "", draft, &mut ignored);
     if !ignored.is_empty() {
         draft.warnings.push(format!("{}: without effect in meshgate: {}", path.display(), ignored.join(", ")));
     }
-    if !defined.is_empty() {
+    if defined.members().is_some_and(|members| !members.is_empty()) {
         definitions::collect(path, &defined, draft);
     }
 }

@@ -1,0 +1,140 @@
+//! The two decoders of `http-api.md` 1.5 as one serde `Deserializer` over a [`Tree`].
+//!
+//! serde gives up at the first value that does not fit. To report everything at once, a value that was refused is left
+//! out and the rest is decoded again, until only problems remain that need no giving up (unknown keys) or nothing at all.
+
+mod decoder;
+mod fields;
+mod path;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::de::{self, DeserializeOwned};
+
+use self::decoder::Decoder;
+pub(super) use self::fields::suggestion;
+use self::path::Path;
+use super::tree::Tree;
+use crate::model::{Problem, ProblemKind, Problems};
+
+/// How closely types must fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Typing {
+    /// A text is a text and a number a number, as in the bodies of registrations (decoder A).
+    Strict,
+    /// `"8080"` is a number, 1 is true, one thing is a list of it, and a list of one object is the object, as in config
+    /// entries and files (decoder B).
+    Weak,
+}
+
+/// Most problems that are reported of one document; whoever has more will decode again anyway.
+const MAX_PROBLEMS: usize = 50;
+
+/// The value that a tree means.
+///
+/// Keys fit fields whatever their case, with or without underscores. The contents of opaque maps keep their spelling.
+///
+/// # Errors
+/// Every unknown key and every value that does not fit.
+pub fn from_tree<T: DeserializeOwned>(tree: &Tree, typing: Typing) -> Result<T, Problems> {
+    decode(tree, "", typing)
+}
+
+/// The value that a tree at `place` of a larger document means.
+pub(super) fn decode<T: DeserializeOwned>(tree: &Tree, place: &str, typing: Typing) -> Result<T, Problems> {
+    let mut refused = HashMap::new();
+    loop {
+        let session = Session { typing, refused: &refused, problems: RefCell::default() };
+        let root = Path::Root(place);
+        let decoder = Decoder { tree, path: &root, session: &session };
+        let outcome = T::deserialize(decoder).map_err(|refusal| refusal.located(&decoder));
+        let mut problems = session.problems.into_inner();
+        let refusal = match outcome {
+            Ok(value) if problems.is_empty() => return Ok(value),
+            Ok(_) => return Err(in_order(problems)),
+            Err(refusal) => refusal,
+        };
+        let value = refusal.value.unwrap_or(tree);
+        let is_new =
+            !std::ptr::eq(value, tree) && refused.insert(std::ptr::from_ref(value), refusal.problem.clone()).is_none();
+        if !is_new || refused.len() >= MAX_PROBLEMS {
+            problems.push(refusal.problem);
+            return Err(in_order(problems));
+        }
+    }
+}
+
+/// Problems in the order of the source, as far as lines tell it.
+fn in_order(mut problems: Vec<Problem>) -> Problems {
+    problems.sort_by_key(|problem| problem.line);
+    Problems(problems)
+}
+
+/// One pass over a document.
+struct Session<'s> {
+    typing: Typing,
+    /// Values that earlier passes refused, and why.
+    refused: &'s HashMap<*const Tree, Problem>,
+    problems: RefCell<Vec<Problem>>,
+}
+
+impl Session<'_> {
+    fn report(&self, problem: Problem) {
+        let mut problems = self.problems.borrow_mut();
+        if problems.len() < MAX_PROBLEMS {
+            problems.push(problem);
+        }
+    }
+
+    /// True, with its problem reported, for a value that an earlier pass refused.
+    fn leaves_out(&self, tree: &Tree) -> bool {
+        let problem = self.refused.get(&std::ptr::from_ref(tree));
+        if let Some(problem) = problem {
+            self.report(problem.clone());
+        }
+        problem.is_some()
+    }
+}
+
+/// Why a value cannot be decoded, and which, once that is known.
+#[derive(Debug)]
+struct Refusal<'a> {
+    problem: Problem,
+    value: Option<&'a Tree>,
+}
+
+impl<'a> Refusal<'a> {
+    fn new(message: String) -> Self {
+        let problem = Problem { kind: ProblemKind::Type, path: String::new(), message, line: None };
+        Self { problem, value: None }
+    }
+
+    /// The same refusal with its place, unless an inner value has claimed it.
+    fn located(mut self, decoder: &Decoder<'a, '_>) -> Self {
+        if self.value.is_none() {
+            self.value = Some(decoder.tree);
+            self.problem.path = decoder.path.to_string();
+            self.problem.line = Some(decoder.tree.line);
+        }
+        self
+    }
+}
+
+impl fmt::Display for Refusal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.problem.fmt(f)
+    }
+}
+
+impl std::error::Error for Refusal<'_> {}
+
+impl de::Error for Refusal<'_> {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(message.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

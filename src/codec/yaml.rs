@@ -1,0 +1,163 @@
+//! YAML texts: several documents, merge keys and aliases within a budget; a key given twice is an error.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde_json::Number;
+use serde_saphyr::Spanned;
+
+use super::tree::{Content, MAX_DEPTH, Member, Tree};
+use crate::model::{Problem, ProblemKind};
+
+/// Reads every document of a text.
+pub(super) fn read(text: &str) -> Result<Vec<Tree>, Problem> {
+    let budget = serde_saphyr::budget! {
+        max_depth: MAX_DEPTH,
+        max_nodes: 250_000,
+        max_events: 1_000_000,
+    };
+    let options = serde_saphyr::options! {
+        budget: budget,
+        strict_booleans: true,
+        with_snippet: false,
+    };
+    serde_saphyr::from_multiple_with_options::<Spanned<Content>>(text, options)
+        .map(|documents| documents.into_iter().map(Tree::from).collect())
+        .map_err(|error| {
+            let line = error.location().and_then(|location| usize::try_from(location.line()).ok());
+            let text = error.without_snippet().to_string();
+            let message = text.lines().next().unwrap_or_default();
+            Problem {
+                kind: ProblemKind::Syntax,
+                path: String::new(),
+                message: format!("invalid YAML: {message}"),
+                line,
+            }
+        })
+}
+
+impl From<Spanned<Content>> for Tree {
+    fn from(spanned: Spanned<Content>) -> Self {
+        Self { line: usize::try_from(spanned.referenced.line()).unwrap_or(usize::MAX), content: spanned.value }
+    }
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ContentVisitor)
+    }
+}
+
+struct ContentVisitor;
+
+impl<'de> Visitor<'de> for ContentVisitor {
+    type Value = Content;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Content, E> {
+        Ok(Content::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Content, E> {
+        Ok(Content::Null)
+    }
+
+    fn visit_some<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Content, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Content, E> {
+        Ok(Content::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Content, E> {
+        Ok(Content::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Content, E> {
+        Ok(Content::Number(value.into()))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Content, E> {
+        Number::from_f64(value).map(Content::Number).ok_or_else(|| E::custom("a number must be finite"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Content, E> {
+        Ok(Content::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Content, E> {
+        Ok(Content::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Content, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element::<Spanned<Content>>()? {
+            items.push(Tree::from(item));
+        }
+        Ok(Content::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Content, A::Error> {
+        let mut members = Vec::new();
+        while let Some((key, value)) = map.next_entry::<String, Spanned<Content>>()? {
+            members.push(Member { key, value: Tree::from(value) });
+        }
+        Ok(Content::Object(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_knows_its_line() {
+        let documents = read("a: 1\nb:\n  - x\n  - y: true\n---\nc: ~\n").expect("valid");
+
+        assert_eq!(documents.len(), 2);
+        let Content::List(items) = &documents[0].get("b").expect("is there").content else { panic!("a list") };
+        assert_eq!((documents[0].get("a").expect("is there").line, items[0].line), (1, 3));
+        assert_eq!(items[1].get("y").expect("is there"), &Tree { line: 4, content: Content::Bool(true) });
+        assert_eq!(documents[1].get("c").expect("is there"), &Tree { line: 6, content: Content::Null });
+    }
+
+    #[test]
+    fn words_are_not_truth_values() {
+        let documents = read("a: no\nb: 1.20\nc: \"1.20\"\n1: x\n").expect("valid");
+
+        let content = |key| documents[0].get(key).expect("is there").content.clone();
+        assert_eq!(content("a"), Content::String("no".to_owned()));
+        assert_eq!(content("b"), Content::Number(Number::from_f64(1.2).expect("finite")));
+        assert_eq!(content("c"), Content::String("1.20".to_owned()));
+        assert_eq!(content("1"), Content::String("x".to_owned()));
+    }
+
+    #[test]
+    fn duplicate_keys_are_refused_with_their_line() {
+        let error = read("a: 1\nb: 2\na: 3\n").expect_err("twice");
+
+        assert_eq!(error.line, Some(3));
+        assert!(error.message.contains("duplicate"), "{error}");
+    }
+
+    #[test]
+    fn alias_bombs_stay_within_the_budget() {
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..10 {
+            let previous = format!("*a{}", level - 1);
+            bomb += &format!("a{level}: &a{level} [{}]\n", vec![previous; 10].join(", "));
+        }
+
+        assert!(read(&bomb).is_err());
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        assert!(read(&"[".repeat(10_000)).is_err());
+    }
+}
