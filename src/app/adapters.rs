@@ -22,11 +22,18 @@ impl Certificates for Issuer {
 }
 
 fn issue_error(error: CaError) -> IssueError {
-    let source = Box::new(error);
-    match *source {
-        CaError::Identity { .. } => IssueError::Identity(source),
-        _ => IssueError::Failed(source),
-    }
+    let kind = match &error {
+        CaError::Identity { .. } => IssueError::Identity,
+        CaError::Stopped => IssueError::Unavailable,
+        CaError::Store(_)
+        | CaError::ClusterId(_)
+        | CaError::OtherCluster { .. }
+        | CaError::LeafTtl(_)
+        | CaError::RootExpired(_)
+        | CaError::NoRoot
+        | CaError::Certificate(_) => IssueError::Failed,
+    };
+    kind(Box::new(error))
 }
 
 /// The health checks.

@@ -2,7 +2,7 @@
 
 use super::AppError;
 use crate::api::{Options, Registration};
-use crate::model::{Partition, Place, ServiceDefinition};
+use crate::model::{Place, ServiceDefinition};
 use crate::settings::Settings;
 use crate::store::{Condition, Op, Store, StoreError, Write};
 
@@ -30,7 +30,7 @@ async fn register(
     definition: &ServiceDefinition,
 ) -> Result<(), AppError> {
     let what = || format!("the service {:?}", definition.name);
-    let partition = definition.partition.clone().unwrap_or_else(Partition::default);
+    let partition = definition.partition.clone().unwrap_or_default();
     let place = Place::new(&settings.datacenter, &partition);
     let registration = Registration::new(definition.clone(), place, options)
         .map_err(|error| AppError::Refused { what: what(), problems: error.to_string() })?;
@@ -39,8 +39,8 @@ async fn register(
 }
 
 fn refused(what: String, error: StoreError) -> AppError {
-    match error {
-        StoreError::Rejected(problems) => AppError::Refused { what, problems: problems.to_string() },
-        other => AppError::Store(other),
+    if let StoreError::Rejected(problems) = error {
+        return AppError::Refused { what, problems: problems.to_string() };
     }
+    AppError::Store(error)
 }

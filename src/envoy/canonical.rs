@@ -9,7 +9,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
 use prost::{DecodeError, Message, Name};
-use prost_reflect::{Kind, MessageDescriptor};
+use prost_reflect::MessageDescriptor;
 
 use super::descriptors;
 
@@ -41,10 +41,7 @@ fn canonical(descriptor: &MessageDescriptor, bytes: &[u8], depth: usize) -> Resu
         let field = descriptor.get_field(run[0].number);
         let inner = match &any_of {
             Some(inner) => (run[0].number == 2).then(|| inner.clone()),
-            None => field.as_ref().and_then(|field| match field.kind() {
-                Kind::Message(message) => Some(message),
-                _ => None,
-            }),
+            None => field.as_ref().and_then(|field| field.kind().as_message().cloned()),
         };
         let mut contents = Vec::with_capacity(run.len());
         for item in run {

@@ -41,7 +41,7 @@ pub fn translate(listener: &ir::Listener) -> Resource {
         listener_filters: listener.tls_inspector.then(tls_inspector).into_iter().collect(),
         connection_balance_config: listener
             .exact_balance
-            .then(|| ConnectionBalanceConfig { balance_type: Some(BalanceType::ExactBalance(ExactBalance {})) }),
+            .then_some(ConnectionBalanceConfig { balance_type: Some(BalanceType::ExactBalance(ExactBalance {})) }),
         filter_chains: listener.chains.iter().map(filter_chain).collect(),
         ..Listener::default()
     };

@@ -215,11 +215,8 @@ fn addresses(proxy: &Service, options: &OpaqueConfig) -> Vec<(Arc<str>, Bind)> {
 }
 
 fn bind_address(value: &serde_json::Value) -> Option<ServiceAddress> {
-    let object = match value {
-        serde_json::Value::Object(object) => object,
-        serde_json::Value::Array(items) => items.first()?.as_object()?,
-        _ => return None,
-    };
+    // HCL's blocks are lists of one object.
+    let object = value.as_array().and_then(|items| items.first()).unwrap_or(value).as_object()?;
     Some(ServiceAddress {
         address: opaque::text(object, "address").unwrap_or_default(),
         port: u16::try_from(opaque::integer(object, "port")?).ok()?,

@@ -76,7 +76,7 @@ async fn look(mesh: &Mesh, callee: Callee, requests: u64) -> Result<(Vec<&'stati
     // The longest way names every Envoy that should ever take part; any other would show up behind them.
     let way = callee.hops(GatewayMode::Local);
     let others = all.into_iter().filter(|name| !way.contains(name));
-    Ok((way.iter().copied().chain(others).into_iter().filter(|name| after[name] > before[name]).collect(), failed))
+    Ok((way.iter().copied().chain(others).filter(|name| after[name] > before[name]).collect(), failed))
 }
 
 /// The mode set at each level of the ladder, weakest first, while a client keeps sending.

@@ -104,6 +104,7 @@ impl fmt::Display for EntryKey {
 }
 
 /// A config entry of any kind.
+#[allow(clippy::large_enum_variant, reason = "entries are few and live behind reference counts")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum ConfigEntry {
     /// Defaults of every proxy.

@@ -26,10 +26,10 @@ pub(super) fn expression(text: &str) -> Result<Expression, FilterError> {
     }
     let mut parser = Parser { tokens: tokens(text)?, next: 0, depth: 0 };
     let parsed = parser.or()?;
-    match parser.peek() {
-        Token::End => Ok(parsed),
-        _ => Err(parser.expected("\"and\", \"or\" or the end")),
+    if *parser.peek() != Token::End {
+        return Err(parser.expected("\"and\", \"or\" or the end"));
     }
+    Ok(parsed)
 }
 
 const SIGNS: [&str; 7] = ["==", "!=", "(", ")", ".", "[", "]"];
