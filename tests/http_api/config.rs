@@ -126,7 +126,7 @@ async fn entries_that_cannot_be_decoded_are_the_callers_errors() {
     let api = TestApi::start().await;
 
     for (body, fragment) in [
-        (json!({ "Name": "x" }).to_string(), "kind"),
+        (json!({ "Name": "x" }).to_string(), "needs a Kind"),
         (json!({ "Kind": 5, "Name": "x" }).to_string(), ""),
         (json!({ "Kind": "nope", "Name": "x" }).to_string(), "invalid config entry kind: nope"),
         (
