@@ -9,6 +9,7 @@ mod certificate;
 mod check;
 mod duration;
 pub mod entry;
+mod filter;
 mod gateway_mode;
 mod names;
 mod node;
@@ -25,6 +26,7 @@ pub use certificate::{Leaf, PrivateKey, Root};
 pub use check::{Check, CheckDefinition, CheckKind, CheckStatus};
 pub use duration::GoDuration;
 pub use entry::{ConfigEntry, EntryKey, EntryKind};
+pub use filter::{Filter, FilterError};
 pub use gateway_mode::{GatewayMode, MeshGateway};
 pub use names::{
     CheckId, Datacenter, InstanceId, Namespace, NodeName, Partition, PeerName, Place, ServiceId, ServiceKey,
