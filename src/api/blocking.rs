@@ -83,7 +83,7 @@ impl Call {
     pub(super) fn answer(&self, filtered: Filtered, value: &impl Serialize) -> Result<Response, ApiError> {
         let Some(filter) = self.filter(filtered)? else { return Ok(self.json(value)) };
         let mut value = serde_json::to_value(value).expect("answers have string keys");
-        filtered.retain(&mut value, &filter);
+        filtered.retain(&mut value, &filter)?;
         Ok(self.json(&value))
     }
 

@@ -142,5 +142,5 @@ fn in_subset(instances: Vec<Instance>, filter: &str) -> Vec<Instance> {
             "Checks": instance.checks.iter().map(|check| &**check).collect::<Vec<_>>(),
         })
     };
-    instances.into_iter().filter(|instance| filter.matches(&row(instance))).collect()
+    instances.into_iter().filter(|instance| filter.matches(&row(instance)).unwrap_or(false)).collect()
 }

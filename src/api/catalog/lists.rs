@@ -42,7 +42,7 @@ async fn services(call: Call) -> Result<Response, ApiError> {
     let filter = call.filter(Filtered::Rows)?;
     let services = |reader: &Reader<'_>| {
         if filter.is_some() || call.query.has("node-meta") || !call.is_local() {
-            return Ok(call.matching_services(reader, filter.as_ref()));
+            return call.matching_services(reader, filter.as_ref());
         }
         let all = reader.service_tags(&call.scope.place).into_iter();
         let shown = all.filter(|(key, _)| call.scope.shows(&key.service.namespace));
@@ -58,26 +58,26 @@ fn owned(tags: BTreeSet<&str>) -> BTreeSet<String> {
 }
 
 impl Call {
-    fn matching_services(&self, reader: &Reader<'_>, filter: Option<&Filter>) -> Tags {
+    fn matching_services(&self, reader: &Reader<'_>, filter: Option<&Filter>) -> Result<Tags, ApiError> {
         let mut shown = Tags::new();
         for key in reader.service_keys(&self.scope.place).filter(|key| self.scope.shows(&key.service.namespace)) {
             for instance in reader.instances_named(key) {
-                if self.matches(&instance, filter) {
+                if self.matches(&instance, filter)? {
                     let tags = instance.service.value.tags.iter().cloned();
                     shown.entry(key.service.name.clone()).or_default().extend(tags);
                 }
             }
         }
-        shown
+        Ok(shown)
     }
 
     /// A filter of services looks at the flat rows of their instances.
-    fn matches(&self, instance: &Instance, filter: Option<&Filter>) -> bool {
+    fn matches(&self, instance: &Instance, filter: Option<&Filter>) -> Result<bool, ApiError> {
         if !self.wants(instance) {
-            return false;
+            return Ok(false);
         }
-        let Some(filter) = filter else { return true };
+        let Some(filter) = filter else { return Ok(true) };
         let row = serde_json::to_value(CatalogService::new(instance.clone(), None)).expect("rows have string keys");
-        filter.matches(&row)
+        Ok(filter.matches(&row)?)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::validate_service_name;
-use crate::model::{Datacenter, Filter, GoDuration, Namespace, Partition, PeerName, Problems, is_default};
+use crate::model::{Datacenter, Filter, FilterError, GoDuration, Namespace, Partition, PeerName, Problems, is_default};
 
 /// Where a service's name leads.
 ///
@@ -61,6 +61,19 @@ pub struct Subset {
     /// Instances with a warning count as unhealthy.
     #[serde(skip_serializing_if = "is_default")]
     pub only_passing: bool,
+}
+
+impl Subset {
+    /// The filter over rows of `Node`, `Service` and `Checks`; none if every instance belongs to the subset.
+    ///
+    /// # Errors
+    /// A text that is no filter, or a filter over other rows.
+    pub fn compiled_filter(&self) -> Result<Option<Filter>, FilterError> {
+        if self.filter.is_empty() {
+            return Ok(None);
+        }
+        Filter::parse(&self.filter)?.over(&["Node", "Service", "Checks"]).map(Some)
+    }
 }
 
 /// Another service that stands in.
@@ -225,17 +238,18 @@ impl ServiceResolver {
 
     pub(super) fn validate(&self, problems: &mut Problems) {
         validate_service_name(&self.name, "Name", problems);
-        for name in self.subsets.keys() {
+        for (name, subset) in &self.subsets {
+            if let Err(error) = subset.compiled_filter() {
+                problems.rule(
+                    format!("Subsets.{name}.Filter"),
+                    format!("{:?} is not a valid filter: {error}", subset.filter),
+                );
+            }
             if !is_subset_name(name) {
                 problems.rule(
                     format!("Subsets.{name}"),
                     "a subset name has 1 to 63 lower-case letters, digits or -, and neither starts nor ends with -",
                 );
-            }
-        }
-        for (name, subset) in self.subsets.iter().filter(|(_, subset)| !subset.filter.is_empty()) {
-            if let Err(error) = Filter::parse(&subset.filter) {
-                problems.rule(format!("Subsets.{name}.Filter"), format!("cannot be understood {error}"));
             }
         }
         self.validate_own_subset(&self.default_subset, "DefaultSubset", problems);
@@ -429,5 +443,28 @@ impl HashPolicy {
         if cookie.session && cookie.ttl.is_some_and(|ttl| ttl != GoDuration::default()) {
             problems.rule(format!("{path}.CookieConfig.TTL"), "a session cookie has no time to live");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subset_filters_must_be_expressions_over_instances() {
+        let subset = |filter: &str| Subset { filter: filter.to_owned(), only_passing: false };
+        let subsets = [("a", "Service.Meta.version == v1"), ("b", "Meta.version == v1"), ("c", "@@"), ("d", "")];
+        let subsets = subsets.into_iter().map(|(name, filter)| (name.to_owned(), subset(filter))).collect();
+        let resolver = ServiceResolver { name: "api".to_owned(), subsets, ..ServiceResolver::default() };
+        let mut problems = Problems::default();
+
+        resolver.validate(&mut problems);
+
+        assert_eq!(
+            problems.to_string(),
+            "2 errors occurred:\n\t* Subsets.b.Filter: \"Meta.version == v1\" is not a valid filter: selector \
+             \"Meta.version\" is not valid: it must start with Node, Service, Checks\n\t* Subsets.c.Filter: \"@@\" is \
+             not a valid filter: syntax error at column 1: expected a selector or a value"
+        );
     }
 }

@@ -1,266 +1,185 @@
-//! From text to expression.
+//! The grammar.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
+use winnow::LocatingSlice;
+use winnow::ascii::{multispace0, multispace1};
+use winnow::combinator::{alt, cut_err, delimited, eof, fail, not, opt, peek, preceded, repeat, separated, terminated};
+use winnow::error::{ContextError, ErrMode, StrContext, StrContextValue};
+use winnow::prelude::*;
+use winnow::token::{none_of, one_of, take_till, take_while};
 
-use super::{Expression, FilterError, Test};
+use super::{Comparison, Expression, FilterError, Test};
 
-/// Deepest nesting of parentheses and `not`s.
-const MAX_DEPTH: usize = 64;
-/// Longest expression in bytes.
-const MAX_LENGTH: usize = 64 * 1024;
+/// Longest expression, in bytes.
+const MAX_LENGTH: usize = 8192;
+/// Deepest nesting of `not` and parentheses.
+const MAX_DEPTH: usize = 50;
+/// Largest compiled regular expression, in bytes.
+const MAX_PATTERN: usize = 1 << 20;
 
-#[derive(Debug, Clone, PartialEq)]
-enum Token {
-    /// A bare word or number, with what may stand in selectors.
-    Word(String),
-    Quoted(String),
-    /// `==`, `!=`, `(`, `)`, `.`, `[`, `]`.
-    Sign(&'static str),
-    End,
-}
+type Input<'s> = LocatingSlice<&'s str>;
+type Parsed<T> = Result<T, ErrMode<ContextError>>;
 
-/// Parses a whole text.
+/// Reads a whole text.
 pub(super) fn expression(text: &str) -> Result<Expression, FilterError> {
     if text.len() > MAX_LENGTH {
-        return Err(FilterError { position: MAX_LENGTH, expected: format!("at most {MAX_LENGTH} bytes are read") });
+        let expected = format!("at most {MAX_LENGTH} bytes");
+        return Err(FilterError::Syntax { column: text.chars().count(), expected });
     }
-    let mut parser = Parser { tokens: tokens(text)?, next: 0, depth: 0 };
-    let parsed = parser.or()?;
-    if *parser.peek() != Token::End {
-        return Err(parser.expected("\"and\", \"or\" or the end"));
-    }
-    Ok(parsed)
+    let end = (multispace0, eof).context(expected("and, or, or the end"));
+    delimited(multispace0, alternatives(0), end).parse(LocatingSlice::new(text)).map_err(|error| {
+        let column = 1 + text[..error.offset()].chars().count();
+        let wanted = error.inner().context().find_map(|context| match context {
+            StrContext::Expected(StrContextValue::Description(what)) => Some((*what).to_owned()),
+            _ => None,
+        });
+        FilterError::Syntax { column, expected: wanted.unwrap_or_else(|| "another character".to_owned()) }
+    })
 }
 
-const SIGNS: [&str; 7] = ["==", "!=", "(", ")", ".", "[", "]"];
+const fn expected(what: &'static str) -> StrContext {
+    StrContext::Expected(StrContextValue::Description(what))
+}
 
-/// The tokens with their positions, ended by [`Token::End`].
-fn tokens(text: &str) -> Result<Vec<(Token, usize)>, FilterError> {
-    let mut found = Vec::new();
-    let mut rest = text;
-    loop {
-        rest = rest.trim_start();
-        let position = text[..text.len() - rest.len()].chars().count() + 1;
-        let Some(first) = rest.chars().next() else {
-            found.push((Token::End, position));
-            return Ok(found);
-        };
-        let (token, length) = if let Some(sign) = SIGNS.into_iter().find(|sign| rest.starts_with(sign)) {
-            (Token::Sign(sign), sign.len())
-        } else if first == '"' || first == '`' {
-            quoted(rest, first).ok_or_else(|| FilterError {
-                position,
-                expected: format!("the text that starts here has no closing {first}"),
-            })?
-        } else {
-            let is_part = |c: char| c.is_alphanumeric() || "_-/:*".contains(c);
-            let length = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
-            if length == 0 {
-                return Err(FilterError { position, expected: format!("{first:?} has no meaning here") });
-            }
-            (Token::Word(rest[..length].to_owned()), length)
-        };
-        found.push((token, position));
-        rest = &rest[length..];
+/// `and`s joined by `or`.
+fn alternatives<'s>(depth: usize) -> impl FnMut(&mut Input<'s>) -> Parsed<Expression> {
+    move |input| joined("or", all(depth), Expression::Or, input)
+}
+
+/// Terms joined by `and`.
+fn all<'s>(depth: usize) -> impl FnMut(&mut Input<'s>) -> Parsed<Expression> {
+    move |input| joined("and", term(depth), Expression::And, input)
+}
+
+fn joined<'s>(
+    word: &'static str,
+    mut part: impl FnMut(&mut Input<'s>) -> Parsed<Expression>,
+    join: fn(Vec<Expression>) -> Expression,
+    input: &mut Input<'s>,
+) -> Parsed<Expression> {
+    let first = part(input)?;
+    let mut parts = vec![first];
+    let blank = || cut_err(multispace1.context(expected("a blank")));
+    while opt((multispace1, keyword(word), blank())).parse_next(input)?.is_some() {
+        parts.push(cut_err(&mut part).parse_next(input)?);
+    }
+    Ok(if parts.len() == 1 { parts.remove(0) } else { join(parts) })
+}
+
+fn term<'s>(depth: usize) -> impl FnMut(&mut Input<'s>) -> Parsed<Expression> {
+    move |input| {
+        if depth > MAX_DEPTH {
+            return cut_err(fail.context(expected("less nesting"))).parse_next(input);
+        }
+        if opt(terminated(keyword("not"), multispace1)).parse_next(input)?.is_some() {
+            return cut_err(term(depth + 1)).parse_next(input).map(|inner| Expression::Not(Box::new(inner)));
+        }
+        if opt(('(', multispace0)).parse_next(input)?.is_some() {
+            let close = (multispace0, ')').context(expected("and, or, or )"));
+            return cut_err(terminated(alternatives(depth + 1), close)).parse_next(input);
+        }
+        comparison.map(Expression::Comparison).parse_next(input)
     }
 }
 
-/// A quoted text at the start of `rest`, with its length in the source. A backslash takes the next character as it is
-/// between double quotes.
-fn quoted(rest: &str, quote: char) -> Option<(Token, usize)> {
-    let mut text = String::new();
-    let mut characters = rest.char_indices().skip(1);
-    while let Some((at, character)) = characters.next() {
-        match character {
-            _ if character == quote => return Some((Token::Quoted(text), at + 1)),
-            '\\' if quote == '"' => text.push(match characters.next()?.1 {
-                'n' => '\n',
-                't' => '\t',
-                other => other,
-            }),
-            other => text.push(other),
-        }
-    }
-    None
+fn comparison(input: &mut Input<'_>) -> Parsed<Comparison> {
+    let (value, is_negated) = match opt((value, membership)).parse_next(input)? {
+        Some(parts) => parts,
+        None => return selector_first(input),
+    };
+    let selector = cut_err(preceded(multispace1, selector)).context(expected("a selector")).parse_next(input)?;
+    Ok(Comparison { selector, is_negated, test: Test::Contains(value) })
 }
 
-struct Parser {
-    tokens: Vec<(Token, usize)>,
-    next: usize,
-    depth: usize,
+/// `in` or `not in`; true for the latter.
+fn membership(input: &mut Input<'_>) -> Parsed<bool> {
+    let negation = opt(terminated(keyword("not"), multispace1)).map(|not| not.is_some());
+    delimited(multispace1, negation, keyword("in")).parse_next(input)
 }
 
-impl Parser {
-    fn peek(&self) -> &Token {
-        &self.tokens[self.next].0
+fn selector_first(input: &mut Input<'_>) -> Parsed<Comparison> {
+    if opt(peek(one_of(('"', '`', '-', '0'..='9')))).parse_next(input)?.is_some() {
+        let operator = "in or not in behind the value";
+        return cut_err((value, fail.context(expected(operator)))).map(|(_, never)| never).parse_next(input);
     }
+    let selector = selector.context(expected("a selector or a value")).parse_next(input)?;
+    let operator = alt((equality, emptiness, pattern, containment));
+    let what = "an operator: ==, !=, is empty, matches, contains or in";
+    let (is_negated, test) = cut_err(operator.context(expected(what))).parse_next(input)?;
+    Ok(Comparison { selector, is_negated, test })
+}
 
-    fn take(&mut self) -> Token {
-        let token = self.tokens[self.next].0.clone();
-        // The end stays where it is.
-        self.next = (self.next + 1).min(self.tokens.len() - 1);
-        token
-    }
+fn equality(input: &mut Input<'_>) -> Parsed<(bool, Test)> {
+    let operator = alt(("==".value(false), "!=".value(true)));
+    let is_negated = delimited(multispace0, operator, multispace0).parse_next(input)?;
+    let value = cut_err(value.context(expected("a value"))).parse_next(input)?;
+    Ok((is_negated, Test::Equals(value)))
+}
 
-    fn take_word(&mut self, word: &str) -> bool {
-        let is_there = matches!(self.peek(), Token::Word(found) if found == word);
-        if is_there {
-            self.take();
-        }
-        is_there
-    }
+fn emptiness(input: &mut Input<'_>) -> Parsed<(bool, Test)> {
+    let negation = opt(delimited(multispace1, keyword("not"), peek(multispace1)));
+    let words = (multispace1, keyword("is"), negation, cut_err((multispace1, keyword("empty"))));
+    let (_, _, not, _) = words.context(expected("is empty or is not empty")).parse_next(input)?;
+    Ok((not.is_some(), Test::IsEmpty))
+}
 
-    fn take_sign(&mut self, sign: &str) -> bool {
-        let is_there = matches!(self.peek(), Token::Sign(found) if *found == sign);
-        if is_there {
-            self.take();
-        }
-        is_there
-    }
+fn pattern(input: &mut Input<'_>) -> Parsed<(bool, Test)> {
+    let is_negated = operator("matches", input)?;
+    let compiled = value.verify_map(|pattern| compile(&pattern));
+    let pattern = cut_err(compiled.context(expected("a regular expression"))).parse_next(input)?;
+    Ok((is_negated, Test::Matches(pattern)))
+}
 
-    fn expected(&self, what: &str) -> FilterError {
-        let found = match self.peek() {
-            Token::Word(word) => format!("{word:?}"),
-            Token::Quoted(text) => format!("the text {text:?}"),
-            Token::Sign(sign) => format!("{sign:?}"),
-            Token::End => "the end".to_owned(),
-        };
-        FilterError { position: self.tokens[self.next].1, expected: format!("expected {what}, found {found}") }
-    }
+fn compile(pattern: &str) -> Option<Regex> {
+    RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build().ok()
+}
 
-    fn or(&mut self) -> Result<Expression, FilterError> {
-        let mut left = self.and()?;
-        while self.take_word("or") {
-            left = Expression::Or(Box::new(left), Box::new(self.and()?));
-        }
-        Ok(left)
-    }
+fn containment(input: &mut Input<'_>) -> Parsed<(bool, Test)> {
+    let is_negated = operator("contains", input)?;
+    let part = cut_err(value.context(expected("a value"))).parse_next(input)?;
+    Ok((is_negated, Test::Contains(part)))
+}
 
-    fn and(&mut self) -> Result<Expression, FilterError> {
-        let mut left = self.not()?;
-        while self.take_word("and") {
-            left = Expression::And(Box::new(left), Box::new(self.not()?));
-        }
-        Ok(left)
-    }
+/// A word that may follow `not`, with the blanks around; true if it does.
+fn operator(word: &'static str, input: &mut Input<'_>) -> Parsed<bool> {
+    let negation = opt(terminated(keyword("not"), multispace1)).map(|not| not.is_some());
+    delimited(multispace1, negation, (keyword(word), multispace1)).parse_next(input)
+}
 
-    fn not(&mut self) -> Result<Expression, FilterError> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(self.expected(&format!("at most {MAX_DEPTH} levels")));
-        }
-        let parsed = if self.take_word("not") {
-            Expression::Not(Box::new(self.not()?))
-        } else if self.take_sign("(") {
-            let inner = self.or()?;
-            if !self.take_sign(")") {
-                return Err(self.expected("\")\""));
-            }
-            inner
-        } else {
-            self.test()?
-        };
-        self.depth -= 1;
-        Ok(parsed)
-    }
+/// A word that no letter, digit or underscore continues.
+fn keyword<'s>(word: &'static str) -> impl Parser<Input<'s>, &'s str, ErrMode<ContextError>> {
+    terminated(word, not(one_of(('a'..='z', 'A'..='Z', '0'..='9', '_'))))
+}
 
-    /// `value in selector`, or a selector with a test behind it.
-    fn test(&mut self) -> Result<Expression, FilterError> {
-        if let Token::Quoted(value) = self.peek().clone() {
-            self.take();
-            return self.membership(value);
-        }
-        let path = self.selector()?;
-        if self.is_membership() {
-            return self.membership(path.join("."));
-        }
-        let test = if self.take_sign("==") {
-            Test::Equal(self.value()?)
-        } else if self.take_sign("!=") {
-            Test::NotEqual(self.value()?)
-        } else if self.take_word("is") {
-            let is_negated = self.take_word("not");
-            if !self.take_word("empty") {
-                return Err(self.expected("\"empty\""));
-            }
-            if is_negated { Test::NotEmpty } else { Test::Empty }
-        } else {
-            let is_negated = self.take_word("not");
-            if self.take_word("contains") {
-                let value = self.value()?;
-                if is_negated { Test::NotContains(value) } else { Test::Contains(value) }
-            } else if self.take_word("matches") {
-                let pattern = self.pattern()?;
-                if is_negated { Test::NotMatches(pattern) } else { Test::Matches(pattern) }
-            } else {
-                return Err(self.expected("an operator (==, !=, in, contains, matches, is empty)"));
-            }
-        };
-        Ok(Expression::Match(path, test))
-    }
+/// Names joined by dots, or in brackets where they have other characters.
+fn selector(input: &mut Input<'_>) -> Parsed<Vec<String>> {
+    let first = identifier.parse_next(input)?.to_owned();
+    let key = delimited('[', cut_err(quoted), cut_err(']')).context(expected("a key in quotes and ]"));
+    let name = preceded('.', cut_err(identifier.map(ToOwned::to_owned).context(expected("a name"))));
+    let append = |mut names: Vec<String>, name| {
+        names.push(name);
+        names
+    };
+    repeat(0.., alt((name, key))).fold(move || vec![first.clone()], append).parse_next(input)
+}
 
-    /// True if `in` or `not in` comes next, so that what was read is a value.
-    fn is_membership(&self) -> bool {
-        let word = |at: usize| match self.tokens.get(at) {
-            Some((Token::Word(word), _)) => word.as_str(),
-            _ => "",
-        };
-        word(self.next) == "in" || (word(self.next) == "not" && word(self.next + 1) == "in")
-    }
+fn identifier<'s>(input: &mut Input<'s>) -> Parsed<&'s str> {
+    let rest = take_while(0.., ('a'..='z', 'A'..='Z', '0'..='9', '_'));
+    (one_of(('a'..='z', 'A'..='Z')), rest).take().parse_next(input)
+}
 
-    fn membership(&mut self, value: String) -> Result<Expression, FilterError> {
-        let is_negated = self.take_word("not");
-        if !self.take_word("in") {
-            return Err(self.expected("\"in\" or \"not in\""));
-        }
-        let path = self.selector()?;
-        Ok(Expression::Match(path, if is_negated { Test::NotContains(value) } else { Test::Contains(value) }))
-    }
+fn value(input: &mut Input<'_>) -> Parsed<String> {
+    let word = separated::<_, _, (), _, _, _, _>(1.., identifier, '.').take();
+    let digits = || take_while(1.., '0'..='9');
+    let number = (opt('-'), digits(), opt(('.', digits()))).take();
+    alt((quoted, alt((word, number)).map(ToOwned::to_owned))).parse_next(input)
+}
 
-    fn selector(&mut self) -> Result<Vec<String>, FilterError> {
-        let mut path = vec![self.word("a selector")?];
-        loop {
-            if self.take_sign(".") {
-                path.push(self.word("the rest of the selector")?);
-            } else if self.take_sign("[") {
-                let Token::Quoted(key) = self.peek().clone() else { return Err(self.expected("a quoted key")) };
-                self.take();
-                path.push(key);
-                if !self.take_sign("]") {
-                    return Err(self.expected("\"]\""));
-                }
-            } else {
-                return Ok(path);
-            }
-        }
-    }
-
-    fn word(&mut self, what: &str) -> Result<String, FilterError> {
-        let Token::Word(word) = self.peek().clone() else { return Err(self.expected(what)) };
-        self.take();
-        Ok(word)
-    }
-
-    /// A quoted text, a number or a bare word with dots.
-    fn value(&mut self) -> Result<String, FilterError> {
-        if let Token::Quoted(text) = self.peek().clone() {
-            self.take();
-            return Ok(text);
-        }
-        let mut value = self.word("a value")?;
-        while self.take_sign(".") {
-            value.push('.');
-            value += &self.word("the rest of the value")?;
-        }
-        Ok(value)
-    }
-
-    fn pattern(&mut self) -> Result<Regex, FilterError> {
-        let position = self.tokens[self.next].1;
-        let text = self.value()?;
-        Regex::new(&text).map_err(|error| FilterError {
-            position,
-            expected: format!("expected a regular expression: {}", error.to_string().replace('\n', " ")),
-        })
-    }
+/// A text in double quotes, with escapes, or in back quotes, without.
+fn quoted(input: &mut Input<'_>) -> Parsed<String> {
+    let raw = delimited('`', take_till(0.., '`'), cut_err('`')).map(ToOwned::to_owned);
+    let escape = preceded('\\', cut_err(alt(('n'.value('\n'), 't'.value('\t'), 'r'.value('\r'), one_of(['"', '\\'])))));
+    let text = repeat(0.., alt((escape, none_of(['"', '\\']))));
+    let escaped = delimited('"', text, cut_err('"'));
+    alt((raw, escaped)).context(expected("a closed text in quotes")).parse_next(input)
 }

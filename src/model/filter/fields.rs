@@ -1,0 +1,198 @@
+//! The names that rows have: of nodes, services, checks, members, intentions, peers and `service-defaults`.
+
+/// Fields that are maps: what follows them in a selector is a key.
+const MAPS: [&str; 8] = [
+    "Header",
+    "Labels",
+    "Meta",
+    "NodeMeta",
+    "ServiceMeta",
+    "ServiceTaggedAddresses",
+    "TaggedAddresses",
+    // A list for services, a map for members of the cluster.
+    "Tags",
+];
+
+/// Fields that rows show and filters cannot name.
+const HIDDEN: [&str; 5] = ["Config", "CreateIndex", "Locality", "ModifyIndex", "ServiceLocality"];
+
+/// Every other field, in alphabetical order.
+const FIELDS: [&str; 152] = [
+    "AccessLogs",
+    "Action",
+    "Addr",
+    "Address",
+    "Addresses",
+    "AliasNode",
+    "AliasService",
+    "BalanceInboundConnections",
+    "BalanceOutboundConnections",
+    "Body",
+    "CentrallyConfigured",
+    "CheckID",
+    "Checks",
+    "ChecksCritical",
+    "ChecksPassing",
+    "ChecksWarning",
+    "Connect",
+    "ConnectTimeoutMs",
+    "ConnectedWithGateway",
+    "ConnectedWithProxy",
+    "ContentHash",
+    "Datacenter",
+    "Default",
+    "Defaults",
+    "Definition",
+    "DelegateCur",
+    "DelegateMax",
+    "DelegateMin",
+    "DeregisterCriticalServiceAfter",
+    "Description",
+    "Destination",
+    "DestinationNS",
+    "DestinationName",
+    "DestinationNamespace",
+    "DestinationPartition",
+    "DestinationPeer",
+    "DestinationPort",
+    "DestinationServiceID",
+    "DestinationServiceName",
+    "DestinationType",
+    "DialedDirectly",
+    "DisableListenerLogs",
+    "DisableRedirects",
+    "DockerContainerID",
+    "EnableTagOverride",
+    "Enabled",
+    "Expose",
+    "ExposedPort",
+    "ExternalSNI",
+    "ExternalSources",
+    "FailuresBeforeCritical",
+    "FailuresBeforeWarning",
+    "GRPC",
+    "GRPCUseTLS",
+    "GatewayConfig",
+    "H2PING",
+    "H2PingUseTLS",
+    "HTTP",
+    "ID",
+    "IngressHosts",
+    "InstanceCount",
+    "Interval",
+    "JSONFormat",
+    "Kind",
+    "LegacyID",
+    "Limits",
+    "ListenerPort",
+    "LocalBindAddress",
+    "LocalBindPort",
+    "LocalBindSocketMode",
+    "LocalBindSocketPath",
+    "LocalConnectTimeoutMs",
+    "LocalPathPort",
+    "LocalRequestTimeoutMs",
+    "LocalServiceAddress",
+    "LocalServicePort",
+    "LocalServiceSocketPath",
+    "MaxConcurrentRequests",
+    "MaxConnections",
+    "MaxFailures",
+    "MaxInboundConnections",
+    "MaxPendingRequests",
+    "MaxRequestHeadersKB",
+    "MeshGateway",
+    "Method",
+    "Mode",
+    "MutualTLSMode",
+    "Name",
+    "Namespace",
+    "Native",
+    "Node",
+    "Notes",
+    "OSService",
+    "OutboundListenerPort",
+    "Output",
+    "OutputMaxSize",
+    "Overrides",
+    "ParsedFromCheck",
+    "Partition",
+    "Passing",
+    "PassiveHealthCheck",
+    "Path",
+    "Paths",
+    "Peer",
+    "PeerName",
+    "Permissions",
+    "Port",
+    "Ports",
+    "Precedence",
+    "Protocol",
+    "ProtocolCur",
+    "ProtocolMax",
+    "ProtocolMin",
+    "Proxy",
+    "ScriptArgs",
+    "Service",
+    "ServiceAddress",
+    "ServiceConnect",
+    "ServiceEnableTagOverride",
+    "ServiceID",
+    "ServiceKind",
+    "ServiceName",
+    "ServicePort",
+    "ServicePorts",
+    "ServiceProxy",
+    "ServiceSocketPath",
+    "ServiceTags",
+    "ServiceWeights",
+    "Shell",
+    "SocketPath",
+    "SourceNS",
+    "SourceName",
+    "SourcePartition",
+    "SourcePeer",
+    "SourceSamenessGroup",
+    "SourceType",
+    "Status",
+    "SuccessBeforePassing",
+    "TCP",
+    "TCPUseTLS",
+    "TLSServerName",
+    "TLSSkipVerify",
+    "TTL",
+    "TextFormat",
+    "Timeout",
+    "TransparentProxy",
+    "Type",
+    "UDP",
+    "UpstreamConfig",
+    "Upstreams",
+    "Warning",
+    "Weights",
+];
+
+/// True if keys follow this field.
+pub(super) fn is_map(name: &str) -> bool {
+    MAPS.contains(&name)
+}
+
+/// True for a field that is shown but cannot be filtered on.
+pub(super) fn is_hidden(name: &str) -> bool {
+    HIDDEN.contains(&name)
+}
+
+/// True for a field that can be filtered on.
+pub(super) fn is_field(name: &str) -> bool {
+    is_map(name) || FIELDS.binary_search(&name).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_sorted_and_named_once() {
+        assert!(FIELDS.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+}
