@@ -61,17 +61,22 @@ fn write(directory: &Path, name: &str, text: &str) {
 #[test]
 fn services_and_entries_of_files_are_there_when_it_is_ready() {
     let directory = tempfile::tempdir().unwrap();
-    write(
-        directory.path(),
-        "web.json",
-        r#"{"service": {"name": "web", "port": 8080, "connect": {"sidecar_service": {}}}}"#,
-    );
-    write(
-        directory.path(),
-        "agent.json",
-        r#"{"datacenter": "east", "hosted_datacenters": ["west"],
-            "config_entries": {"bootstrap": [{"kind": "service-defaults", "name": "web", "protocol": "http"}]}}"#,
-    );
+    let web = r#"
+        service {
+          name = "web"
+          port = 8080
+          connect { sidecar_service {} }
+        }
+    "#;
+    let settings = r#"
+        datacenter         = "east"
+        hosted_datacenters = ["west"]
+        config_entries {
+          bootstrap = [{ kind = "service-defaults" name = "web" protocol = "http" }]
+        }
+    "#;
+    write(directory.path(), "web.hcl", web);
+    write(directory.path(), "agent.hcl", settings);
 
     let agent = Agent::start(&format!("-dev -config-dir {}", directory.path().display()));
 

@@ -112,8 +112,8 @@ fn every_wrong_setting_is_told_before_anything_starts() {
     let text = stderr(&output);
     for expected in [
         "5 settings are wrong:",
-        "agent.json: ports.http: \"eighty\" is no port: use a number from 0 to 65535",
-        "agent.json: colour: invalid config key colour",
+        "agent.json:1: ports.http: \"eighty\" is no port: use a number from 0 to 65535",
+        "agent.json:1: colour: invalid config key colour",
         "-advertise: 0.0.0.0 cannot be dialled by others: give an address of this host",
         "MESHGATE_LOG_LEVEL: \"loud\" is no log level: use trace, debug, info, warn or error",
         "data_dir: required, because the state is kept there",
@@ -147,13 +147,17 @@ fn print_settings_shows_the_result_of_flags_variables_and_files() {
 #[test]
 fn validate_accepts_what_the_agent_would_and_tells_the_rest() {
     let directory = tempfile::tempdir().unwrap();
-    let good =
-        write(directory.path(), "good.json", r#"{"Kind": "mesh", "TransparentProxy": {"MeshDestinationsOnly": true}}"#);
-    let bad = write(
-        directory.path(),
-        "bad.json",
-        r#"{"config_entries": {"bootstrap": [{"Kind": "mesh"}, {"Kind": "proxy-defaults", "Name": "mine"}]}}"#,
-    );
+    let good = write(directory.path(), "good.yaml", "Kind: mesh\nTransparentProxy:\n  MeshDestinationsOnly: true\n");
+    let text = r#"
+config_entries {
+  bootstrap { kind = "mesh" }
+  bootstrap {
+    kind = "proxy-defaults"
+    name = "mine"
+  }
+}
+"#;
+    let bad = write(directory.path(), "bad.hcl", text);
 
     let accepted = run(&["validate", &good]);
     assert_eq!(
@@ -167,10 +171,8 @@ fn validate_accepts_what_the_agent_would_and_tells_the_rest() {
     let refused = run(&["validate", &good, &bad]);
     assert_eq!(code(&refused), 1);
     let text = stderr(&refused);
-    assert!(
-        text.contains("Config validation failed: ") && text.contains("config_entries.bootstrap[1].Name: "),
-        "{text}"
-    );
+    assert!(text.contains("Config validation failed: "), "{text}");
+    assert!(text.contains("bad.hcl:6: config_entries.bootstrap[1].Name: "), "{text}");
 }
 
 #[test]
@@ -178,16 +180,25 @@ fn a_file_with_several_mistakes_is_not_sent() {
     let directory = tempfile::tempdir().unwrap();
     let file = write(
         directory.path(),
-        "services.json",
-        r#"{"services": [{"Name": "web", "Address": "0.0.0.0"}, {"Name": "api", "Meta": {"consul-x": "1"}}]}"#,
+        "services.hcl",
+        r#"
+services {
+  name = "web"
+  address = "0.0.0.0"
+}
+services {
+  name = "api"
+  meta { consul-x = "1" }
+}
+"#,
     );
 
     let output = run(&["services", "register", "-http-addr", "127.0.0.1:1", &file]);
 
     assert_eq!(code(&output), 1);
     let text = stderr(&output);
-    assert!(text.contains("services.json: services[0].Address: "), "{text}");
-    assert!(text.contains("services.json: services[1].Meta.consul-x: "), "{text}");
+    assert!(text.contains("services.hcl:4: services[0].Address: "), "{text}");
+    assert!(text.contains("services.hcl:8: services[1].Meta.consul-x: "), "{text}");
     assert!(!text.contains("no answer"), "{text}");
 }
 

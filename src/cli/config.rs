@@ -11,7 +11,7 @@ use crate::model::EntryKind;
 /// Commands on config entries.
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Write the config entry of a file
+    /// Write the config entry of a file, or several of a YAML file
     Write(WriteOptions),
     /// Print one config entry as JSON
     Read(ReadOptions),
@@ -35,7 +35,7 @@ struct CasOptions {
 /// Options of `config write`.
 #[derive(Debug, Args)]
 pub(super) struct WriteOptions {
-    /// File with one config entry, in HCL, JSON or YAML; - is standard input
+    /// File with a config entry, in HCL, JSON or YAML; - is standard input
     #[arg(value_name = "FILE")]
     file: String,
     #[command(flatten)]
@@ -110,17 +110,23 @@ pub(super) async fn run(command: ConfigCommand) -> Result<(), CliError> {
 }
 
 async fn write(options: &WriteOptions) -> Result<(), CliError> {
-    let entry = SourceText::read(&options.file)?.entry().map_err(|problems| CliError::input(&problems))?;
+    let entries = SourceText::read(&options.file)?.entries().map_err(|problems| CliError::input(&problems))?;
     let condition = options.cas.condition()?;
-    let body = serde_json::to_value(&entry).map_err(|error| CliError::Input(error.to_string()))?;
-    let key = entry.key();
-    let shown = format!("{}/{}", key.kind, key.name.name);
+    if condition.is_some() && entries.len() > 1 {
+        return Err(CliError::Usage("-cas is about one config entry, and the file holds several".to_owned()));
+    }
     let client = Client::new(&options.client, &options.datacenter.datacenter)?;
     let query: Vec<_> = condition.iter().map(|index| ("cas", index.as_str())).collect();
-    if client.put(&["config"], &query, Some(&body)).await?.trim() == "false" {
-        return Err(CliError::Input(format!("Config entry not updated: {shown}")));
+    for entry in &entries {
+        let body = serde_json::to_value(entry).map_err(|error| CliError::Input(error.to_string()))?;
+        let key = entry.key();
+        let shown = format!("{}/{}", key.kind, key.name.name);
+        if client.put(&["config"], &query, Some(&body)).await?.trim() == "false" {
+            return Err(CliError::Input(format!("Config entry not updated: {shown}")));
+        }
+        output::line(&format!("Config entry written: {shown}"))?;
     }
-    output::line(&format!("Config entry written: {shown}"))
+    Ok(())
 }
 
 async fn read(options: &ReadOptions) -> Result<(), CliError> {
@@ -144,7 +150,10 @@ async fn delete(options: &DeleteOptions) -> Result<(), CliError> {
     let (kind, name) = match (&options.kind, &options.name, &options.filename) {
         (Some(kind), Some(name), _) => (known_kind(kind)?, name.clone()),
         (_, _, Some(file)) => {
-            let entry = SourceText::read(file)?.entry().map_err(|problems| CliError::input(&problems))?;
+            let entries = SourceText::read(file)?.entries().map_err(|problems| CliError::input(&problems))?;
+            let [entry] = entries.as_slice() else {
+                return Err(CliError::Usage("-filename names one config entry, and the file holds several".to_owned()));
+            };
             (entry.kind(), entry.key().name.name.to_string())
         }
         (_, _, None) => return Err(CliError::Usage("-kind and -name, or -filename, are required".to_owned())),

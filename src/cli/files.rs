@@ -4,12 +4,9 @@ use std::io::Read;
 use std::path::Path;
 
 use super::CliError;
-use crate::codec::Format;
-use crate::model::{ConfigEntry, Namespace, Partition, Problem, Problems, ServiceDefinition};
-use crate::settings::check_service;
-
-/// More than any sensible file of definitions has.
-const MOST_BYTES: u64 = 16 * 1024 * 1024;
+use crate::codec::{self, Definitions, Format, MAX_BYTES};
+use crate::model::{ConfigEntry, Problem, Problems, ServiceDefinition};
+use crate::settings::checked;
 
 /// A text to decode, with its name for messages.
 #[derive(Debug)]
@@ -23,7 +20,7 @@ impl SourceText {
     /// Reads a file, or standard input for `-`.
     ///
     /// # Errors
-    /// It cannot be read, or is too large.
+    /// It cannot be read.
     pub(super) fn read(argument: &str) -> Result<Self, CliError> {
         let (name, text) = if argument == "-" {
             let name = "standard input".to_owned();
@@ -40,35 +37,48 @@ impl SourceText {
     /// The registrations in it, all of them good.
     ///
     /// # Errors
-    /// Every problem, with its place; also if there is no registration or anything else.
+    /// Every problem, with its place; also if there is no registration, or anything else.
     pub(super) fn services(&self) -> Result<Vec<ServiceDefinition>, Vec<String>> {
-        let definitions =
-            crate::codec::definitions(&self.text, self.format).map_err(|problems| self.located(problems))?;
-        let mut problems = Vec::new();
-        if !definitions.entries.is_empty() {
-            let advice = "holds config entries: write them with `meshgate config write`";
-            problems.push(format!("{}: {advice}", self.name));
-        } else if definitions.services.is_empty() {
-            problems.push(format!("{}: holds no service: expected `service {{ ... }}` or `services`", self.name));
+        let Definitions { services, entries } = self.definitions()?;
+        if !entries.is_empty() {
+            return Err(vec![format!("{}: holds config entries: use `meshgate config write`", self.name)]);
         }
-        for (position, service) in definitions.services.iter().enumerate() {
-            let mut found = Problems::default();
-            found.extend_under(&format!("services[{position}]"), check_service(service));
-            problems.extend(self.located(found));
+        if services.is_empty() {
+            return Err(vec![format!("{}: holds no service: expected `service {{ ... }}` or `services`", self.name)]);
         }
-        if problems.is_empty() { Ok(definitions.services) } else { Err(problems) }
+        Ok(services)
     }
 
-    /// The config entry in it, as it was written, and good.
+    /// The config entries in it, as they were written, all of them good.
     ///
     /// # Errors
-    /// Every problem, with its place.
-    pub(super) fn entry(&self) -> Result<ConfigEntry, Vec<String>> {
-        let entry = crate::codec::config_entry(&self.text, self.format).map_err(|problems| self.located(problems))?;
-        let mut canonical = entry.clone();
-        canonical.normalize(&Partition::default(), &Namespace::default());
-        canonical.validate().into_result().map_err(|problems| self.located(problems))?;
-        Ok(entry)
+    /// Every problem, with its place; also if there is no config entry, or anything else.
+    pub(super) fn entries(&self) -> Result<Vec<ConfigEntry>, Vec<String>> {
+        let Definitions { services, entries } = self.definitions()?;
+        if !services.is_empty() {
+            return Err(vec![format!("{}: holds services: use `meshgate services register`", self.name)]);
+        }
+        if entries.is_empty() {
+            return Err(vec![format!("{}: holds no config entry: expected `Kind` and `Name`", self.name)]);
+        }
+        Ok(entries)
+    }
+
+    fn definitions(&self) -> Result<Definitions, Vec<String>> {
+        let documents =
+            codec::parse_documents(&self.text, self.format).map_err(|problem| self.located(problem.into()))?;
+        let mut found = Definitions::default();
+        let mut problems = Vec::new();
+        for document in &documents {
+            match checked(document) {
+                Ok(definitions) => {
+                    found.services.extend(definitions.services);
+                    found.entries.extend(definitions.entries);
+                }
+                Err(inner) => problems.extend(self.located(inner)),
+            }
+        }
+        if problems.is_empty() { Ok(found) } else { Err(problems) }
     }
 
     fn located(&self, problems: Problems) -> Vec<String> {
@@ -85,22 +95,15 @@ impl SourceText {
 
 fn read_all(reader: impl Read) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    reader.take(MOST_BYTES + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > MOST_BYTES {
-        let message = format!("larger than {} MiB", MOST_BYTES >> 20);
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
-    }
+    // One byte more than is allowed is enough for the codec to refuse it.
+    reader.take(MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
     Ok(text)
 }
 
 /// The format by suffix; without one JSON starts with a brace, YAML with `key:` or a document marker, and all else is HCL.
 fn format_of(path: &Path, text: &[u8]) -> Format {
-    match path.extension().and_then(|suffix| suffix.to_str()) {
-        Some("json") => Format::Json,
-        Some("yaml" | "yml") => Format::Yaml,
-        Some("hcl") => Format::Hcl,
-        Some(_) | None => sniff(text),
-    }
+    let by_name = path.extension().and_then(|suffix| Format::from_extension(suffix.to_str()?));
+    by_name.unwrap_or_else(|| sniff(text))
 }
 
 fn sniff(text: &[u8]) -> Format {

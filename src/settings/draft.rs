@@ -1,7 +1,7 @@
 //! Collecting what was said, from the weakest source to the strongest.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use super::error::{SettingProblem, Source};
 use super::inputs::Inputs;
 use super::keys::{self, KEYS, Key, Merge};
 use super::{files, parse};
-use crate::model::{ConfigEntry, ServiceDefinition};
+use crate::model::{ConfigEntry, Problem, ServiceDefinition};
 
 /// Variables that begin like ours and are none of the settings: options of commands, and what Kubernetes sets in every
 /// pod for a service of the name `meshgate`.
@@ -116,9 +116,15 @@ impl Draft {
         self.problems.push(SettingProblem { source, message: message.into() });
     }
 
+    /// Notes what is wrong with a file as a whole.
+    pub(super) fn file_problem(&mut self, path: &Path, message: impl Into<String>) {
+        self.problem(Source::File { path: path.to_owned(), line: None, key: String::new() }, message);
+    }
+
     /// Notes what is wrong in a file.
-    pub(super) fn file_problem(&mut self, path: &std::path::Path, key: &str, message: impl Into<String>) {
-        self.problem(Source::File { path: PathBuf::from(path), key: key.to_owned() }, message);
+    pub(super) fn located_problem(&mut self, path: &Path, problem: Problem) {
+        let Problem { path: key, line, message, .. } = problem;
+        self.problem(Source::File { path: path.to_owned(), line, key }, message);
     }
 }
 

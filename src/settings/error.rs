@@ -14,6 +14,8 @@ pub enum Source {
     File {
         /// The file.
         path: PathBuf,
+        /// Line in it, counted from 1, where it is known.
+        line: Option<usize>,
         /// Its key, with dots between levels.
         key: String,
     },
@@ -26,8 +28,11 @@ impl fmt::Display for Source {
         match self {
             Source::Flag(flag) => write!(f, "-{flag}"),
             Source::Variable(name) => f.write_str(name),
-            Source::File { path, key } if key.is_empty() => write!(f, "{}", path.display()),
-            Source::File { path, key } => write!(f, "{}: {key}", path.display()),
+            Source::File { path, line, key } => {
+                write!(f, "{}", path.display())?;
+                line.iter().try_for_each(|line| write!(f, ":{line}"))?;
+                if key.is_empty() { Ok(()) } else { write!(f, ": {key}") }
+            }
             Source::Missing(key) => f.write_str(key),
         }
     }

@@ -99,16 +99,16 @@ fn everything_that_is_wrong_is_told_at_once_with_its_place() {
     assert_eq!(
         problems(&inputs, directory.path()),
         [
-            "agent.json: acl.enabled: access control lists are not enforced: remove the key, and keep the ports away from \
-             those who must not use them",
-            "agent.json: datacentre: invalid config key datacentre; did you mean datacenter?",
-            "agent.json: ports.gprc: invalid config key ports.gprc; did you mean ports.grpc?",
-            "agent.json: services[0].Address: Invalid service address: it must be one that others can dial",
+            "agent.json:2: datacentre: invalid config key datacentre; did you mean datacenter?",
+            "agent.json:3: ports.gprc: invalid config key ports.gprc; did you mean ports.grpc?",
+            "agent.json:4: acl.enabled: access control lists are not enforced: remove the key, and keep the ports away \
+             from those who must not use them",
+            "agent.json:5: service.Address: Invalid service address: it must be one that others can dial",
             "notes.txt: is no .hcl, .json or .yaml file: rename it, or add -config-format",
             "missing.hcl: No such file or directory (os error 2)",
             "MESHGATE_CLIENT_ADDR: \"everywhere\" is no IP address",
             "-http-port: 99999 is no port: use a number up to 65535",
-            "agent.json: ports.grpc: cannot be switched off: give a port, or 0 to let the system choose one",
+            "agent.json:3: ports.grpc: cannot be switched off: give a port, or 0 to let the system choose one",
             "-shutdown-deadline: invalid duration \"soon\": expected a number with a unit, such as \"30s\", \"250ms\" or \
              \"1h30m\"",
             "data_dir: required, because the state is kept there (or use -dev, which keeps it in memory): set -data-dir, \
@@ -153,11 +153,83 @@ fn keys_of_consul_without_a_meaning_are_told_and_do_not_matter() {
     assert_eq!(
         warnings,
         [
-            "agent.json: without effect in meshgate: connect, ports.https, server",
+            "agent.json: without effect in meshgate: server, connect, ports.https",
             "-data-dir: has no effect with -dev, which keeps the state in memory",
         ]
     );
     assert_eq!((settings.grpc.port(), settings.data_dir), (8600, None));
+}
+
+#[test]
+fn services_and_entries_are_taken_from_every_format() {
+    let directory = tempfile::tempdir().unwrap();
+    let hcl = r#"
+        ports { grpc = 8600 }
+        services {
+          name = "mesh-gateway"
+          kind = "mesh-gateway"
+          port = 4431
+        }
+        config_entries {
+          bootstrap {
+            kind = "proxy-defaults"
+            name = "global"
+            config { protocol = "http" }
+          }
+          bootstrap { kind = "mesh" }
+        }
+    "#;
+    let yaml = "kind: service-defaults\nname: web\nprotocol: http\n---\nkind: service-defaults\nname: api\n";
+    write(directory.path(), "a.hcl", hcl);
+    write(directory.path(), "b.yaml", yaml);
+    write(directory.path(), "c.json", r#"{"service": {"Name": "web", "Port": "8080"}}"#);
+    write(directory.path(), "d.hcl", "\n");
+    let mut inputs = dev(&[]);
+    inputs.files = vec![directory.path().to_owned()];
+    inputs.snippets = vec![r#"node_name = "snippet""#.to_owned()];
+
+    let settings = Settings::load(&inputs).unwrap();
+
+    let services: Vec<_> = settings.services.iter().map(|service| (service.name.as_str(), service.port)).collect();
+    assert_eq!(services, [("mesh-gateway", 4431), ("web", 8080)]);
+    let entries: Vec<_> = settings.entries.iter().map(|entry| entry.key().to_string()).collect();
+    assert_eq!(entries, ["proxy-defaults/global", "mesh/mesh", "service-defaults/web", "service-defaults/api"]);
+    assert_eq!((settings.grpc.port(), settings.node_name.as_str()), (8600, "snippet"));
+}
+
+#[test]
+fn what_is_wrong_in_a_definition_is_told_with_its_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let hcl = r#"
+services = [
+  { name = "web" port = 80 },
+  {
+    name = "api"
+    meta { consul-x = "1" }
+    connect { sidecar_service { proxy { upstreams { destination_name = "db" } } } }
+  },
+]
+config_entries {
+  bootstrap { kind = "mesh" }
+  bootstrap {
+    kind = "proxy-defaults"
+    name = "mine"
+  }
+}
+"#;
+    let mut inputs = dev(&[]);
+    inputs.files = vec![write(directory.path(), "agent.hcl", hcl)];
+
+    assert_eq!(
+        problems(&inputs, directory.path()),
+        [
+            "agent.hcl:6: services[1].Meta.consul-x: Invalid Service Meta: the key prefix \"consul-\" is reserved",
+            "agent.hcl:7: services[1].Connect.SidecarService.Proxy.Upstreams[0].LocalBindPort: upstream local bind port or \
+             local socket path must be defined and nonzero",
+            "agent.hcl:14: config_entries.bootstrap[1].Name: invalid name \"mine\": a proxy-defaults entry is named \
+             \"global\"",
+        ]
+    );
 }
 
 #[test]
