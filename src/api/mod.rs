@@ -1,8 +1,8 @@
 //! Consul's HTTP contract, and the debug API under `/v1/meshgate/`.
 //!
-//! A call is read and checked once ([`call`], [`query`], [`scope`], [`body`]); its handler reads the store through a
-//! recorder or writes to it; [`error`] says what each failure looks like from outside. What other parts of the process
-//! contribute comes through the traits of [`seam`].
+//! A call is read and checked once (`call`, `query`, `scope`, `body`); its handler reads the store through a
+//! recorder or writes to it; `error` says what each failure looks like from outside. What other parts of the process
+//! contribute comes through the traits of `seam`.
 //!
 //! There are no ACLs: tokens are accepted and ignored, and the ACL endpoints say that they are off. Bodies are limited to
 //! 512 KiB where Consul does so and to 4 MiB elsewhere.
