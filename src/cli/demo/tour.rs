@@ -82,10 +82,13 @@ async fn look(mesh: &Mesh, callee: Callee, requests: u64) -> Result<(Vec<&'stati
 /// The mode set at each level of the ladder, weakest first, while a client keeps sending.
 async fn every_level(mesh: &mut Mesh, report: &mut Report, progress: &dyn Progress) -> Result<(), DemoError> {
     report.heading("The ladder, weakest level first, while a client keeps sending");
+    report.text("  accepted: the sidecar has ACKed all of the change; moved: requests take the new way");
     for callee in Callee::ALL {
         mesh.set_modes(Sources::default()).await?;
         settle(mesh, callee, &callee.hops(GatewayMode::None)).await?;
         report.subheading(callee.title());
+        let columns = ["accepted", "moved", "failed", "on the way"];
+        report.text(&format!("{:<73}{:>8} {:>8} {:>7}   {}", "", columns[0], columns[1], columns[2], columns[3]));
         let traffic = Traffic::start(&mesh.url(callee), callee.greeting());
         let mut sources = Sources::default();
         // Each level says something else than the one below, so that the traffic shows who wins.
@@ -125,11 +128,13 @@ async fn change(
     let moved = started.elapsed().as_millis();
     let accepted = accepted.as_millis();
     let failed = traffic.failed() - failed_before;
-    let text = format!(
-        "accepted after {accepted:>3} ms, traffic moved by {moved:>3} ms, {failed} failed   {}",
-        expected.join(" > ")
-    );
-    report.step(failed == 0, &format!("{title:<66}"), &text);
+    let way = match expected.len() - 2 {
+        0 => "no gateway",
+        1 => "1 gateway",
+        _ => "2 gateways",
+    };
+    let text = format!("{accepted:>5} ms {moved:>5} ms {failed:>7}   {way}");
+    report.step(failed == 0, &format!("{title:<64}"), &text);
     Ok(())
 }
 
