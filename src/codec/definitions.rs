@@ -111,7 +111,7 @@ fn unknown_key(member: &Member, place: &str, known: &[&str]) -> Problem {
         kind: ProblemKind::UnknownKey,
         path: key.clone(),
         message: format!("invalid config key {key:?}{hint}"),
-        line: Some(member.value.line),
+        line: Some(member.line),
     }
     .under(place)
 }

@@ -120,7 +120,8 @@ impl<'de> Visitor<'de> for TreeSeed<'_> {
         let mut tree = self.tree(Content::Null);
         let mut members = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
-            members.push(Member { key, value: map.next_value_seed(self)? });
+            let line = self.0.get().line;
+            members.push(Member { key, line, value: map.next_value_seed(self)? });
         }
         tree.content = Content::Object(members);
         Ok(tree)

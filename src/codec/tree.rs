@@ -37,6 +37,8 @@ pub enum Content {
 pub struct Member {
     /// The key as it is spelled.
     pub key: String,
+    /// Line of the key.
+    pub line: usize,
     /// Its value.
     pub value: Tree,
 }
@@ -132,7 +134,7 @@ mod tests {
 
     #[test]
     fn known_members_are_split_off_in_any_spelling() {
-        let member = |key: &str| Member { key: key.to_owned(), value: Tree::empty(1) };
+        let member = |key: &str| Member { key: key.to_owned(), line: 1, value: Tree::empty(1) };
         let mut tree =
             Tree { line: 1, content: Content::Object(vec![member("log_level"), member("service"), member("DataDir")]) };
 

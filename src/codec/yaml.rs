@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
-use serde_saphyr::Spanned;
+use serde_saphyr::{Error, Location, Spanned, UserMessageFormatter};
 
 use super::tree::{Content, MAX_DEPTH, Member, Tree};
 use crate::model::{Problem, ProblemKind};
@@ -24,23 +24,32 @@ pub(super) fn read(text: &str) -> Result<Vec<Tree>, Problem> {
     };
     serde_saphyr::from_multiple_with_options::<Spanned<Content>>(text, options)
         .map(|documents| documents.into_iter().map(Tree::from).collect())
-        .map_err(|error| {
-            let line = error.location().and_then(|location| usize::try_from(location.line()).ok());
-            let text = error.without_snippet().to_string();
-            let message = text.lines().next().unwrap_or_default();
-            Problem {
-                kind: ProblemKind::Syntax,
-                path: String::new(),
-                message: format!("invalid YAML: {message}"),
-                line,
-            }
-        })
+        .map_err(|error| syntax_error(&error))
+}
+
+fn syntax_error(error: &Error) -> Problem {
+    let location = error.location();
+    let text = error.render_with_formatter(&UserMessageFormatter);
+    let text = text.lines().next().unwrap_or_default();
+    // The message repeats the position behind this word.
+    let message = text.rsplit_once(" at line ").map_or(text, |(message, _)| message);
+    let column = location.map(|location| format!(", at column {}", location.column())).unwrap_or_default();
+    Problem {
+        kind: ProblemKind::Syntax,
+        path: String::new(),
+        message: format!("invalid YAML: {message}{column}"),
+        line: location.map(line),
+    }
 }
 
 impl From<Spanned<Content>> for Tree {
     fn from(spanned: Spanned<Content>) -> Self {
-        Self { line: usize::try_from(spanned.referenced.line()).unwrap_or(usize::MAX), content: spanned.value }
+        Self { line: line(spanned.referenced), content: spanned.value }
     }
+}
+
+fn line(location: Location) -> usize {
+    usize::try_from(location.line()).unwrap_or(usize::MAX)
 }
 
 impl<'de> Deserialize<'de> for Content {
@@ -104,8 +113,8 @@ impl<'de> Visitor<'de> for ContentVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Content, A::Error> {
         let mut members = Vec::new();
-        while let Some((key, value)) = map.next_entry::<String, Spanned<Content>>()? {
-            members.push(Member { key, value: Tree::from(value) });
+        while let Some((key, value)) = map.next_entry::<Spanned<String>, Spanned<Content>>()? {
+            members.push(Member { line: line(key.referenced), key: key.value, value: Tree::from(value) });
         }
         Ok(Content::Object(members))
     }

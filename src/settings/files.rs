@@ -94,7 +94,7 @@ fn collect_document(path: &Path, mut document: Tree, draft: &mut Draft) {
 
 /// Takes the keys of a map; those that have no meaning here are added to `ignored`.
 fn collect_keys(path: &Path, members: &[Member], prefix: &str, draft: &mut Draft, ignored: &mut Vec<String>) {
-    for Member { key, value } in members {
+    for Member { key, value, .. } in members {
         let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         let source = Source::File { path: path.to_owned(), line: Some(value.line), key: key.clone() };
         if keys::find(&key).is_some() {

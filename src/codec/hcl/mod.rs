@@ -50,7 +50,7 @@ impl Reader<'_> {
             let line = self.cursor.line();
             let Some(key) = self.key()? else { return Ok(members.list) };
             let value = self.member_value(&key)?;
-            members.add(key, value).map_err(|message| cursor::syntax_error(line, message))?;
+            members.add(Member { key, line, value }).map_err(|message| cursor::syntax_error(line, message))?;
             self.cursor.skip_blanks()?;
             self.cursor.eat(",");
         }
@@ -86,7 +86,7 @@ impl Reader<'_> {
             return Err(self.too_deep());
         }
         let block = self.value()?;
-        let nest = |value, key| Tree { line, content: Content::Object(vec![Member { key, value }]) };
+        let nest = |value, key| Tree { line, content: Content::Object(vec![Member { key, line, value }]) };
         Ok(labels.into_iter().rev().fold(block, nest))
     }
 
@@ -167,12 +167,13 @@ struct Members {
 
 impl Members {
     /// A repeated block, or a list that goes on, adds to what the key holds; any other value can be given only once.
-    fn add(&mut self, key: String, value: Tree) -> Result<(), String> {
-        let Some(place) = self.places.get(&key) else {
-            self.places.insert(key.clone(), self.list.len());
-            self.list.push(Member { key, value });
+    fn add(&mut self, member: Member) -> Result<(), String> {
+        let Some(place) = self.places.get(&member.key) else {
+            self.places.insert(member.key.clone(), self.list.len());
+            self.list.push(member);
             return Ok(());
         };
+        let Member { key, value, .. } = member;
         let existing = &mut self.list[*place].value;
         let may_repeat = |tree: &Tree| matches!(tree.content, Content::List(_) | Content::Object(_));
         if !may_repeat(existing) || !may_repeat(&value) {

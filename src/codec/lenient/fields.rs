@@ -16,8 +16,8 @@ const NOT_STRICT: [&str; 1] = ["socket_path"];
 
 /// What replies show and bodies may send back, by struct; it is not read.
 const IGNORED: [(&str, &[&str]); 8] = [
-    ("Check", &["ExposedPort", "CreateIndex", "ModifyIndex", "Namespace", "PeerName"]),
-    ("Service", &["CreateIndex", "ModifyIndex", "Datacenter"]),
+    ("Check", &["PeerName"]),
+    ("Service", &["Datacenter"]),
     ("CatalogDeregistration", &["Address"]),
     ("ExportedServices", ENTRY),
     ("Mesh", ENTRY),
@@ -77,11 +77,6 @@ fn is_ignored(decoder: &Decoder<'_, '_>, name: &str, member: &Member) -> bool {
     if keys.iter().any(|key| same_key(key, &member.key)) {
         return true;
     }
-    // A catalog row of the local cluster shows its peer as an empty name.
-    let is_empty = member.value.content == Content::String(String::new());
-    if name == "Service" && is_empty && same_key("PeerName", &member.key) {
-        return true;
-    }
     let is_definition = name == "CheckDefinition" && matches!(decoder.path, Path::Field(_, "Definition"));
     decoder.session.typing == Typing::Strict && (name == "Connect" || is_definition)
 }
@@ -99,7 +94,7 @@ fn report_unknown(decoder: &Decoder<'_, '_>, fields: &[&str], member: &Member) {
         kind: ProblemKind::UnknownKey,
         path: Path::Field(decoder.path, key).to_string(),
         message,
-        line: Some(member.value.line),
+        line: Some(member.line),
     });
 }
 

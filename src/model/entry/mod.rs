@@ -170,7 +170,8 @@ impl ConfigEntry {
             ConfigEntry::ServiceDefaults(entry) => entry.normalize(namespace),
             ConfigEntry::ServiceResolver(entry) => entry.normalize(namespace),
             ConfigEntry::ExportedServices(entry) => entry.normalize(),
-            ConfigEntry::Mesh(_) => {}
+            // Given or not, it means the same entry.
+            ConfigEntry::Mesh(entry) => entry.name.clear(),
         }
     }
 

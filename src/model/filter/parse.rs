@@ -29,9 +29,9 @@ pub(super) fn expression(text: &str) -> Result<Expression, FilterError> {
     let end = (multispace0, eof).context(expected("and, or, or the end"));
     delimited(multispace0, alternatives(0), end).parse(LocatingSlice::new(text)).map_err(|error| {
         let column = 1 + text[..error.offset()].chars().count();
-        let wanted = error.inner().context().find_map(|context| match context {
-            StrContext::Expected(StrContextValue::Description(what)) => Some((*what).to_owned()),
-            _ => None,
+        let wanted = error.inner().context().find_map(|context| {
+            let StrContext::Expected(StrContextValue::Description(what)) = context else { return None };
+            Some((*what).to_owned())
         });
         FilterError::Syntax { column, expected: wanted.unwrap_or_else(|| "another character".to_owned()) }
     })

@@ -1,0 +1,3 @@
+Kind = "exported-services"
+Name = "team-a"
+Partition = "team-b"

@@ -1,0 +1,8 @@
+Kind = "proxy-defaults"
+Name = "global"
+AccessLogs {
+  Type = "syslog"
+  Path = "/x"
+  JSONFormat = "[]"
+  TextFormat = "x"
+}

@@ -1,0 +1,2 @@
+Kind = "proxy-default"
+Name = "global"

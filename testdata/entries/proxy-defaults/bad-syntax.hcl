@@ -1,0 +1,4 @@
+Kind = "proxy-defaults"
+MeshGateway {
+  Mode = local
+}

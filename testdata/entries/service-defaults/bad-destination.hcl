@@ -1,0 +1,6 @@
+Kind = "service-defaults"
+Name = "mail"
+Destination {
+  Addresses = ["*.example.com", "a", "a"]
+}
+UpstreamConfig {}

@@ -1,0 +1,3 @@
+Kind = "service-resolver"
+Name = "api"
+DefaultSubset = "v1"

@@ -1,0 +1,4 @@
+Kind = "service-resolver"
+Name = "api"
+Redirect { Service = "b" }
+Failover { "*" { Service = "c" } }

@@ -1,0 +1,4 @@
+Kind = "service-resolver"
+Name = "api"
+Subsets "V1" {}
+Subsets "-a" {}
