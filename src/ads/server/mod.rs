@@ -24,7 +24,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{debug, info, warn};
 
 pub use self::options::Options;
 pub use self::service::AdsService;
@@ -46,6 +46,7 @@ const RECEIVE_WINDOW: u32 = 1 << 20;
 /// What the streams of a connection share.
 #[derive(Debug, Clone)]
 struct Connection {
+    peer: Option<SocketAddr>,
     /// Streams end with a status.
     closing: CancellationToken,
     flow: Arc<Flow>,
@@ -87,9 +88,8 @@ pub async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
                     let flow = flows.watch(abort.child_token());
-                    let connection = Connection { closing: shutdown.child_token(), flow };
-                    let span = info_span!("connection", %peer);
-                    connections.spawn(serve_connection(socket, service.clone(), connection).instrument(span));
+                    let connection = Connection { peer: Some(peer), closing: shutdown.child_token(), flow };
+                    connections.spawn(serve_connection(socket, service.clone(), connection));
                 }
                 Err(error) => {
                     // Such as too many open files: others may end in the meantime.
@@ -138,7 +138,7 @@ async fn serve_connection(socket: TcpStream, service: AdsService, shared: Connec
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = shared.flow.abort.cancelled() => return,
-        () = unused => return debug!("nothing was asked for on the connection"),
+        () = unused => return debug!(peer = ?shared.peer, "nothing was asked for on the connection"),
         () = shared.closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
@@ -148,6 +148,6 @@ async fn serve_connection(socket: TcpStream, service: AdsService, shared: Connec
         }
     };
     if let Err(error) = ended {
-        debug!(%error, "the connection broke");
+        debug!(peer = ?shared.peer, %error, "the connection broke");
     }
 }

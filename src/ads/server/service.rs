@@ -13,8 +13,8 @@ use hyper::body::Body;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::server::{Grpc, NamedService, StreamingService};
-use tonic::{Status, Streaming};
-use tracing::{Instrument, info};
+use tonic::{Code, Status, Streaming};
+use tracing::{Instrument, info, warn};
 
 use super::flow::Flow;
 use super::stream::AdsStream;
@@ -125,6 +125,7 @@ impl<R: DiscoveryRequest> StreamingService<R> for Open {
             return ready(Err(Status::unavailable(format!("not ready, waiting for {}", waiting_for.join(", ")))));
         }
         let connection = request.extensions().get::<Connection>().cloned().unwrap_or_else(|| Connection {
+            peer: None,
             closing: self.shared.shutdown.child_token(),
             flow: Arc::new(Flow::default()),
         });
@@ -136,13 +137,22 @@ impl<R: DiscoveryRequest> StreamingService<R> for Open {
                 Ok(Some(response)) => Some((Ok(response), Some(stream))),
                 Ok(None) => None,
                 Err(status) => {
-                    stream
-                        .span
-                        .in_scope(|| info!(code = ?status.code(), error = status.message(), "ending the stream"));
+                    stream.span.in_scope(|| log_end(&status));
                     Some((Err(status), None))
                 }
             }
         });
         ready(Ok(tonic::Response::new(responses.boxed())))
+    }
+}
+
+fn log_end(status: &Status) {
+    let (code, error) = (status.code(), status.message());
+    let is_refused = matches!(code, Code::InvalidArgument | Code::ResourceExhausted | Code::DeadlineExceeded);
+    if is_refused {
+        warn!(?code, error, "refusing the stream");
+    } else {
+        // The client went away, or the process does.
+        info!(?code, error, "ending the stream");
     }
 }

@@ -41,12 +41,12 @@ pub(super) struct AdsStream<R> {
     /// Nothing happened since the session had nothing to send.
     settled: bool,
     /// `None` until the first request.
-    peer: Option<Peer>,
+    proxy: Option<Proxy>,
     pub(super) span: Span,
 }
 
 /// The client of a stream, once it said who it is.
-struct Peer {
+struct Proxy {
     snapshots: BoxStream<'static, Arc<Snapshot>>,
     report: Report,
     /// Held while the first state is built and sent, but not beyond this age of the stream.
@@ -63,10 +63,15 @@ impl<R: DiscoveryRequest> AdsStream<R> {
             closing: connection.closing,
             queued: Queued(connection.flow),
             session: Session::new(R::VARIANT, shared.options.names_per_type),
-            span: info_span!("stream", stream = number, proxy = field::Empty),
+            span: info_span!(
+                "stream",
+                peer = connection.peer.map(field::display),
+                stream = number,
+                proxy = field::Empty
+            ),
             opened: Instant::now(),
             settled: true,
-            peer: None,
+            proxy: None,
             shared,
             inbound,
         }
@@ -74,20 +79,20 @@ impl<R: DiscoveryRequest> AdsStream<R> {
 
     /// Waits for the next response; `None` when the client ends the stream.
     pub(super) async fn next_response(&mut self) -> Result<Option<Response>, Status> {
-        let mut peer = match self.peer.take() {
-            Some(peer) => peer,
+        let mut proxy = match self.proxy.take() {
+            Some(proxy) => proxy,
             None => match self.meet().await? {
-                Some(peer) => peer,
+                Some(proxy) => proxy,
                 None => return Ok(None),
             },
         };
-        let response = self.advance(&mut peer).await?;
-        self.peer = Some(peer);
+        let response = self.advance(&mut proxy).await?;
+        self.proxy = Some(proxy);
         Ok(response)
     }
 
     /// Waits for the first request and for the turn of this stream.
-    async fn meet(&mut self) -> Result<Option<Peer>, Status> {
+    async fn meet(&mut self) -> Result<Option<Proxy>, Status> {
         let options = &self.shared.options;
         let first = tokio::select! {
             () = self.closing.cancelled() => return Err(shutting_down()),
@@ -113,17 +118,17 @@ impl<R: DiscoveryRequest> AdsStream<R> {
         let report = Report { source: self.shared.source.clone(), node: identity, stream: self.number };
         report.send(Feedback::Connected { user_agent_version });
         let loading = Some((permit, self.opened.elapsed() + LOADING_LIMIT));
-        let peer = Peer { snapshots, report, loading };
-        self.on_request(&peer, request)?;
-        Ok(Some(peer))
+        let proxy = Proxy { snapshots, report, loading };
+        self.on_request(&proxy, request)?;
+        Ok(Some(proxy))
     }
 
     /// Requests and snapshots come before responses, so that a response is computed from all that is known (R49).
-    async fn advance(&mut self, peer: &mut Peer) -> Result<Option<Response>, Status> {
+    async fn advance(&mut self, proxy: &mut Proxy) -> Result<Option<Response>, Status> {
         loop {
             let now = self.opened.elapsed();
             let paused = self.pace.wait_until(now);
-            let wake = self.next_wake(peer, paused);
+            let wake = self.next_wake(proxy, paused);
             tokio::select! {
                 biased;
                 () = self.closing.cancelled() => return Err(shutting_down()),
@@ -133,9 +138,9 @@ impl<R: DiscoveryRequest> AdsStream<R> {
                         return Ok(None);
                     };
                     self.pace.spend(now);
-                    self.on_request(peer, request)?;
+                    self.on_request(proxy, request)?;
                 }
-                snapshot = peer.snapshots.next() => {
+                snapshot = proxy.snapshots.next() => {
                     let Some(snapshot) = snapshot else { return Err(shutting_down()) };
                     self.session.on_snapshot(snapshot);
                     self.settled = false;
@@ -150,33 +155,33 @@ impl<R: DiscoveryRequest> AdsStream<R> {
                     None => {
                         self.settled = true;
                         if self.session.has_snapshot() {
-                            peer.loading = None;
+                            proxy.loading = None;
                         }
                     }
                 },
-                () = wake_at(self.opened, wake) => self.on_tick(peer),
+                () = wake_at(self.opened, wake) => self.on_tick(proxy),
             }
         }
     }
 
     /// When the stream has to look at the clock again, if nothing else happens.
-    fn next_wake(&self, peer: &Peer, paused: Option<Duration>) -> Option<Duration> {
-        let loading = peer.loading.as_ref().map(|(_, until)| *until);
+    fn next_wake(&self, proxy: &Proxy, paused: Option<Duration>) -> Option<Duration> {
+        let loading = proxy.loading.as_ref().map(|(_, until)| *until);
         [self.session.next_tick(), paused, loading].into_iter().flatten().min()
     }
 
-    fn on_tick(&mut self, peer: &mut Peer) {
+    fn on_tick(&mut self, proxy: &mut Proxy) {
         let now = self.opened.elapsed();
-        if peer.loading.as_ref().is_some_and(|(_, until)| *until <= now) {
-            peer.loading = None;
+        if proxy.loading.as_ref().is_some_and(|(_, until)| *until <= now) {
+            proxy.loading = None;
         }
         for event in self.session.on_tick(now) {
             self.settled = false;
-            self.on_event(peer, event);
+            self.on_event(proxy, event);
         }
     }
 
-    fn on_request(&mut self, peer: &Peer, request: R) -> Result<(), Status> {
+    fn on_request(&mut self, proxy: &Proxy, request: R) -> Result<(), Status> {
         let type_url = request.type_url();
         if type_url.is_empty() {
             return Err(Status::invalid_argument("a request without type_url"));
@@ -189,21 +194,21 @@ impl<R: DiscoveryRequest> AdsStream<R> {
         let event = self.session.on_request(request.into_request(kind))?;
         self.settled = false;
         if let Some(event) = event {
-            self.on_event(peer, event);
+            self.on_event(proxy, event);
         }
         Ok(())
     }
 
-    fn on_event(&self, peer: &Peer, event: Event) {
+    fn on_event(&self, proxy: &Proxy, event: Event) {
         match event {
             Event::Acked { kind } => {
                 debug!(type_url = kind.type_url(), "ACK");
-                peer.report.send(Feedback::Acked { kind });
+                proxy.report.send(Feedback::Acked { kind });
             }
             Event::Nacked { kind, resources, message } => {
                 let names: Vec<_> = resources.iter().take(10).map(|(name, _)| &**name).collect();
                 warn!(type_url = kind.type_url(), resources = resources.len(), ?names, error = message, "NACK");
-                peer.report.send(Feedback::Nacked { kind, resources, message });
+                proxy.report.send(Feedback::Nacked { kind, resources, message });
             }
             Event::Overdue { kind } => {
                 warn!(type_url = kind.type_url(), "no answer to the latest response; nothing waits for it any more");

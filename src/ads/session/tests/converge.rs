@@ -166,9 +166,9 @@ impl Client {
                         Some(wanted) => wanted != *held && !self.unsure.contains(&(user, (*name).clone())),
                         None => user == ResourceType::Listener && !self.hidden.contains(&(user, (*name).clone())),
                     });
-                    for (name, held) in stale.filter(|(_, held)| held.references.iter().any(|it| gone.contains(&it))) {
-                        panic!("{user} {name} is stale and still needs {:?}", held.references);
-                    }
+                    let broken: Vec<_> =
+                        stale.filter(|(_, held)| held.references.iter().any(|it| gone.contains(&it))).collect();
+                    assert!(broken.is_empty(), "{user}: still in use: {broken:?}");
                 }
             }
             ResourceType::Listener | ResourceType::Route => {
