@@ -46,7 +46,7 @@ impl<Q, R> Stream<Q, R> {
 
 impl Client {
     pub(crate) async fn connect(url: &str) -> Self {
-        Self(Endpoint::new(url.to_owned()).unwrap().connect().await.unwrap())
+        Self(Endpoint::new(url.to_owned()).expect("a URL").connect().await.expect("the server listens"))
     }
 
     fn service(&self) -> AggregatedDiscoveryServiceClient<Channel> {
@@ -70,10 +70,12 @@ impl Client {
     /// Calls any other method, which fails.
     pub(crate) async fn call(self, path: &'static str) -> Status {
         let mut grpc = tonic::client::Grpc::new(self.0);
-        grpc.ready().await.unwrap();
+        grpc.ready().await.expect("the connection lives");
         let codec = tonic_prost::ProstCodec::<DiscoveryRequest, DiscoveryResponse>::default();
         let request = tonic::Request::new(DiscoveryRequest::default());
-        within(grpc.unary(request, http::uri::PathAndQuery::from_static(path), codec)).await.unwrap_err()
+        within(grpc.unary(request, http::uri::PathAndQuery::from_static(path), codec))
+            .await
+            .expect_err("there is no such method")
     }
 }
 

@@ -3,6 +3,7 @@
 mod client;
 mod source;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,8 +32,8 @@ struct Server {
 
 impl Server {
     fn start(options: Options) -> Self {
-        let listener = ads::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let listener = ads::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let (source, readiness, shutdown) =
             (Arc::new(Source::default()), Readiness::default(), CancellationToken::new());
         let served = tokio::spawn(ads::serve(listener, source.clone(), options, readiness.clone(), shutdown.clone()));
@@ -46,7 +47,7 @@ impl Server {
 
 /// Opens a stream that asks for all clusters.
 async fn open(server: &Server, node: core_v3::Node) -> DeltaStream {
-    let stream = server.connect().await.delta().await.unwrap();
+    let stream = server.connect().await.delta().await.expect("the server is ready");
     stream.send(subscribe(CLUSTERS, &[], Some(node)));
     stream
 }

@@ -24,7 +24,7 @@ pub(crate) struct Source {
 
 impl Source {
     fn of(&self, id: &str) -> watch::Sender<Option<Arc<Snapshot>>> {
-        self.published.lock().unwrap().entry(id.to_owned()).or_default().clone()
+        self.published.lock().expect("no test panics while it holds this").entry(id.to_owned()).or_default().clone()
     }
 
     pub(crate) fn publish(&self, id: &str, snapshot: Snapshot) {
@@ -47,7 +47,7 @@ impl Source {
         let is_end = |reports: &Reports| {
             reports.iter().any(|(node, _, feedback)| **node == *id && *feedback == Feedback::Disconnected)
         };
-        within(self.reports.subscribe().wait_for(is_end)).await.unwrap();
+        within(self.reports.subscribe().wait_for(is_end)).await.expect("the source lives");
     }
 
     /// How many streams the proxy has had.
