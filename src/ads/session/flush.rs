@@ -144,7 +144,7 @@ impl Session {
             let endpoints = self.state_mut(ResourceType::Endpoint);
             if endpoints.subscription.covers(name) {
                 endpoints.force_again(name, set);
-            } else if !endpoints.subscription.is_open() {
+            } else if endpoints.variant == Variant::Delta && !endpoints.subscription.is_open() {
                 self.owed_endpoints.insert(name.clone());
             }
         }

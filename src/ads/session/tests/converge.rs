@@ -1,6 +1,6 @@
 //! Whatever happens on a stream, a client that answers ends up with the snapshot, restricted to what it asked for (T135).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +72,9 @@ struct Client {
     hidden: BTreeSet<(ResourceType, Arc<str>)>,
     names: BTreeMap<ResourceType, BTreeSet<&'static str>>,
     nonces: BTreeMap<ResourceType, u64>,
-    inbox: std::collections::VecDeque<Response>,
+    /// It let a response wait for so long that nothing waits for it any more.
+    was_silent: bool,
+    inbox: VecDeque<Response>,
 }
 
 impl Client {
@@ -87,7 +89,8 @@ impl Client {
             hidden: BTreeSet::new(),
             names: ResourceType::ALL.map(|kind| (kind, BTreeSet::new())).into(),
             nonces: BTreeMap::new(),
-            inbox: std::collections::VecDeque::new(),
+            was_silent: false,
+            inbox: VecDeque::new(),
         };
         client.connect();
         client
@@ -95,7 +98,9 @@ impl Client {
 
     fn connect(&mut self) {
         self.session = Session::new(self.variant, 100);
+        self.now = Duration::ZERO;
         self.inbox.clear();
+        self.was_silent = false;
         self.hidden.extend(self.unsure.iter().cloned());
         self.nonces.clear();
         self.session.on_snapshot(Arc::new(self.snapshot.clone()));
@@ -131,7 +136,52 @@ impl Client {
 
     fn pump(&mut self) {
         while let Some(response) = self.session.next(self.now) {
+            if !self.was_silent {
+                self.check_order(&response);
+            }
             self.inbox.push_back(response);
+        }
+    }
+
+    /// What is sent never makes the client point at a cluster that it has not, or no longer, confirmed (R34, R36).
+    fn check_order(&self, response: &Response) {
+        let clusters = &self.held[&ResourceType::Cluster];
+        if self.variant == Variant::StateOfTheWorld && !self.nonces.contains_key(&ResourceType::Cluster) {
+            // A whole set replaces what an earlier stream sent, and nobody knows what that was.
+            return;
+        }
+        let (resources, gone): (_, Vec<_>) = match &response.content {
+            Content::Delta { resources, removed } => {
+                (resources, removed.iter().filter(|name| clusters.contains_key(*name)).collect())
+            }
+            Content::StateOfTheWorld { resources, .. } => {
+                (resources, clusters.keys().filter(|name| resources.iter().all(|it| it.name != **name)).collect())
+            }
+        };
+        match response.kind {
+            ResourceType::Cluster => {
+                for user in [ResourceType::Listener, ResourceType::Route] {
+                    let wanted = self.snapshot.get(user);
+                    let stale = self.held[&user].iter().filter(|(name, held)| match wanted.get(*name) {
+                        Some(wanted) => wanted != *held && !self.unsure.contains(&(user, (*name).clone())),
+                        None => user == ResourceType::Listener && !self.hidden.contains(&(user, (*name).clone())),
+                    });
+                    let broken: Vec<_> =
+                        stale.filter(|(_, held)| held.references.iter().any(|it| gone.contains(&it))).collect();
+                    assert!(broken.is_empty(), "{user}: still in use: {broken:?}");
+                }
+            }
+            ResourceType::Listener | ResourceType::Route => {
+                let held = &self.held[&response.kind];
+                let new = resources.iter().filter(|it| it.body[0] != BAD && held.get(&it.name) != Some(*it));
+                for reference in new.flat_map(|it| &it.references) {
+                    let wanted = self.snapshot.get(ResourceType::Cluster).get(reference);
+                    if let Some(wanted) = wanted.filter(|wanted| wanted.body[0] != BAD) {
+                        assert_eq!(clusters.get(reference), Some(wanted), "{} before its cluster", response.kind);
+                    }
+                }
+            }
+            ResourceType::Secret | ResourceType::Endpoint => {}
         }
     }
 
@@ -177,6 +227,7 @@ impl Client {
             Happening::Answer => self.answer(),
             Happening::Silence => {
                 self.now += Duration::from_secs(30);
+                self.was_silent = true;
                 self.session.on_tick(self.now);
             }
             Happening::Reconnect => self.connect(),

@@ -173,6 +173,16 @@ fn refusals() {
         ],
     );
     delta(
+        "one that changed and changed back on the way is tried alone, too",
+        &[
+            ("set LDS bad@1 good@1; LDS", "LDS +bad@1 +good@1"),
+            ("set LDS good@2", ""),
+            ("set LDS good@1", ""),
+            ("nack LDS", "(nacked LDS bad good) | LDS +bad@1"),
+            ("nack LDS", "(nacked LDS bad) | LDS +good@1"),
+        ],
+    );
+    delta(
         "new content goes before second tries",
         &[
             ("set LDS a@1 b@1; LDS", "LDS +a@1 +b@1"),
