@@ -91,7 +91,8 @@ async fn agent_roots(call: Call) -> Result<Response, ApiError> {
 
 /// The leaf of any name; the service need not exist.
 async fn leaf(call: Call, tail: Tail) -> Result<Response, ApiError> {
-    let key = call.scope.service(&tail.required("service name")?);
+    let scope = call.scope.clone().in_namespace(None)?;
+    let key = scope.service(&tail.required("service name")?);
     let service = key.service.name.to_string();
     let identity = SpiffeId::Service(key);
     let issued = tokio::time::timeout(ISSUE_TIME, call.api.certificates.leaf(identity.clone())).await;

@@ -8,8 +8,8 @@ use super::query::Query;
 use crate::model::{Datacenter, Namespace, NodeName, Partition, Place, ServiceKey, ServiceName};
 use crate::store::NodeKey;
 
-/// The namespace that stands for all of them in reads.
-const EVERY_NAMESPACE: &str = "*";
+/// The name that stands for all namespaces in reads.
+const EVERY: &str = "*";
 
 /// The datacenter, partition and namespace that a call means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,7 @@ impl Scope {
             namespace: said("ns", "x-consul-namespace").map(Namespace::from),
         };
         let partition = said.partition.clone().unwrap_or_default();
+        is_one("partition", partition.as_str())?;
         let namespace = said.namespace.clone().unwrap_or_default();
         Self { place: Place { datacenter, partition }, namespace, said }.hosted(options)
     }
@@ -71,16 +72,18 @@ impl Scope {
             self.place.partition = body.clone();
             self.said.partition = Some(body.clone());
         }
+        is_one("partition", self.place.partition.as_str())?;
         Ok(self)
     }
 
-    /// The scope in the namespace that a body names, which must not contradict the call.
+    /// The scope of a write in the namespace that a body names, which must not contradict the call.
     pub(super) fn in_namespace(mut self, body: Option<&Namespace>) -> Result<Self, ApiError> {
         if let Some(body) = body {
             agree("ns", self.said.namespace.as_ref().map(Namespace::as_str), body.as_str())?;
             self.namespace = body.clone();
             self.said.namespace = Some(body.clone());
         }
+        is_one("ns", self.namespace.as_str())?;
         Ok(self)
     }
 
@@ -99,8 +102,16 @@ impl Scope {
 
     /// True if a read of this scope shows what is in `namespace`.
     pub(super) fn shows(&self, namespace: &Namespace) -> bool {
-        self.namespace.as_str() == EVERY_NAMESPACE || self.namespace == *namespace
+        self.namespace.as_str() == EVERY || self.namespace == *namespace
     }
+}
+
+/// Refuses the name that stands for all where one is meant.
+fn is_one(name: &'static str, value: &str) -> Result<(), ApiError> {
+    if value == EVERY {
+        return Err(ApiError::InvalidParameter { name, value: value.to_owned(), expected: "expected the name of one" });
+    }
+    Ok(())
 }
 
 /// What call and body both say must be the same.

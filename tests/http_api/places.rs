@@ -115,3 +115,20 @@ async fn call_and_body_must_agree() {
         api.refuses(Method::PUT, &format!("/v1/config?{query}"), &entry, 400, "in the query and").await;
     }
 }
+
+#[tokio::test]
+async fn the_name_for_all_is_no_place_to_write_to() {
+    let api = TestApi::start().await;
+
+    for query in ["ns=*", "partition=*"] {
+        let service = json!({ "Name": "web" });
+        let node = json!({ "Node": "n", "Address": "10.0.0.1", "Service": { "Service": "db" } });
+        let entry = json!({ "Kind": "service-defaults", "Name": "web" });
+        for (path, body) in [("agent/service/register", service), ("catalog/register", node), ("config", entry)] {
+            api.refuses(Method::PUT, &format!("/v1/{path}?{query}"), body, 400, "the name of one").await;
+        }
+        api.get(&format!("/v1/agent/connect/ca/leaf/web?{query}")).await.says(400, "the name of one");
+    }
+    let apart = json!({ "Name": "web", "Partition": "*" });
+    api.refuses(Method::PUT, "/v1/agent/service/register", apart, 400, "the name of one").await;
+}
