@@ -1,17 +1,24 @@
 //! The control plane of the demo, as its own process, and what it is told over HTTP.
 
 use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
 
 use super::DemoError;
-use super::network::free_port;
 use super::process::Process;
 use super::wait::Wait;
 
+/// What its process and log are called.
+const NAME: &str = "control-plane";
+/// Port of the HTTP API.
+const HTTP_PORT: u16 = 8_500;
+/// Port of the ADS server.
+const GRPC_PORT: u16 = 8_502;
 /// How long a start may take.
 const START: Duration = Duration::from_secs(20);
 
@@ -20,22 +27,19 @@ const START: Duration = Duration::from_secs(20);
 pub struct ControlPlane {
     program: PathBuf,
     directory: PathBuf,
-    http: u16,
-    grpc: u16,
+    address: Ipv4Addr,
     process: Process,
     client: reqwest::Client,
 }
 
 impl ControlPlane {
-    /// Starts it, with two datacenters, on its store in `directory`.
-    pub(super) async fn start(program: &Path, directory: &Path) -> Result<Self, DemoError> {
-        let (http, grpc) = (free_port(8_500)?, free_port(8_502)?);
-        let process = Process::start("control-plane", program, arguments(directory, http, grpc), directory)?;
+    /// Starts it, with two datacenters, on its store in `directory`. Nobody else may have `address`.
+    pub(super) async fn start(program: &Path, directory: &Path, address: Ipv4Addr) -> Result<Self, DemoError> {
+        let process = Process::start(NAME, program, arguments(directory, address), directory)?;
         let mut this = Self {
             program: program.to_owned(),
             directory: directory.to_owned(),
-            http,
-            grpc,
+            address,
             process,
             client: reqwest::Client::new(),
         };
@@ -51,13 +55,26 @@ impl ControlPlane {
         self.process.kill().await
     }
 
-    /// Starts it again on the same store and ports, after [`kill`](Self::kill).
+    /// The ID of its process; `None` after it has ended.
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
+    /// Waits until it has ended, after somebody told it to.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub async fn ended(&mut self) -> Result<ExitStatus, DemoError> {
+        self.process.ended().await
+    }
+
+    /// Starts it again on the same store and address, after it has ended.
     ///
     /// # Errors
     /// It does not get ready.
     pub async fn start_again(&mut self) -> Result<(), DemoError> {
-        let arguments = arguments(&self.directory, self.http, self.grpc);
-        self.process = Process::start("control-plane", &self.program, arguments, &self.directory)?;
+        let arguments = arguments(&self.directory, self.address);
+        self.process = Process::start(NAME, &self.program, arguments, &self.directory)?;
         self.ready().await
     }
 
@@ -76,12 +93,12 @@ impl ControlPlane {
 
     /// `host:port` of the HTTP API.
     pub fn http_address(&self) -> String {
-        format!("127.0.0.1:{}", self.http)
+        SocketAddr::from((self.address, HTTP_PORT)).to_string()
     }
 
     /// `host:port` of the ADS server.
     pub fn grpc_address(&self) -> String {
-        format!("127.0.0.1:{}", self.grpc)
+        SocketAddr::from((self.address, GRPC_PORT)).to_string()
     }
 
     fn url(&self, path: &str) -> String {
@@ -136,10 +153,10 @@ impl ControlPlane {
     }
 }
 
-fn arguments(directory: &Path, http: u16, grpc: u16) -> Vec<OsString> {
-    let data = directory.join("data");
-    let plain = ["agent", "-datacenter", "dc1", "-hosted-datacenter", "dc2", "-node", "demo"].map(OsString::from);
-    let ports = [("-http-port", http), ("-grpc-port", grpc)];
-    let ports = ports.into_iter().flat_map(|(flag, port)| [OsString::from(flag), OsString::from(port.to_string())]);
-    plain.into_iter().chain(ports).chain([OsString::from("-data-dir"), data.into_os_string()]).collect()
+fn arguments(directory: &Path, address: Ipv4Addr) -> Vec<OsString> {
+    let own =
+        ["agent", "-datacenter", "dc1", "-hosted-datacenter", "dc2", "-node", "demo", "-client"].map(OsString::from);
+    let (http, grpc) = (HTTP_PORT.to_string(), GRPC_PORT.to_string());
+    let places = [&address.to_string(), "-http-port", &http, "-grpc-port", &grpc, "-data-dir"].map(OsString::from);
+    own.into_iter().chain(places).chain([directory.join("data").into_os_string()]).collect()
 }

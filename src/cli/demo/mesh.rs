@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use super::control_plane::ControlPlane;
 use super::network::{GATEWAY_PORT, Network};
 use super::proxy::{EnvoyProxy, Launch};
+use super::site::{APPLICATION_HOST, Callee, GATEWAY_HOST, SITES, Site};
 use super::traffic::{client, request};
 use super::wait::Wait;
 use super::{DemoError, Progress, application};
@@ -32,107 +33,13 @@ const APPLICATION_PORT: u16 = 9_000;
 /// How long health checks may take to notice that something runs.
 const HEALTHY: Duration = Duration::from_secs(20);
 
-/// The host numbers of a place: its gateway, its application.
-const GATEWAY_HOST: u8 = 1;
-const APPLICATION_HOST: u8 = 10;
-
-/// A place of the demo.
-#[derive(Debug, Clone, Copy)]
-struct Site {
-    number: u8,
-    datacenter: &'static str,
-    partition: &'static str,
-    gateway: &'static str,
-    service: &'static str,
-    sidecar: &'static str,
-}
-
-const SITES: [Site; 3] = [
-    Site {
-        number: 1,
-        datacenter: "dc1",
-        partition: "default",
-        gateway: "gateway dc1",
-        service: "web",
-        sidecar: "sidecar web",
-    },
-    Site {
-        number: 2,
-        datacenter: "dc2",
-        partition: "default",
-        gateway: "gateway dc2",
-        service: "api",
-        sidecar: "sidecar api",
-    },
-    Site {
-        number: 3,
-        datacenter: "dc1",
-        partition: "team-a",
-        gateway: "gateway team-a",
-        service: "billing",
-        sidecar: "sidecar billing",
-    },
-];
-
-/// A service that `web` calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Callee {
-    /// `api` in the other datacenter, over HTTP.
-    OtherDatacenter,
-    /// `billing` in the other partition, over TCP.
-    OtherPartition,
-}
-
-impl Callee {
-    /// Both.
-    pub const ALL: [Callee; 2] = [Callee::OtherDatacenter, Callee::OtherPartition];
-
-    const fn site(self) -> Site {
-        match self {
-            Callee::OtherDatacenter => SITES[1],
-            Callee::OtherPartition => SITES[2],
-        }
-    }
-
-    const fn port(self) -> u16 {
-        match self {
-            Callee::OtherDatacenter => 9_191,
-            Callee::OtherPartition => 9_192,
-        }
-    }
-
-    /// What it is called, with its place.
-    pub const fn title(self) -> &'static str {
-        match self {
-            Callee::OtherDatacenter => "other datacenter: web -> api in dc2 (http)",
-            Callee::OtherPartition => "other partition: web -> billing in team-a (tcp)",
-        }
-    }
-
-    /// What its answers contain.
-    pub const fn greeting(self) -> &'static str {
-        match self {
-            Callee::OtherDatacenter => "hello from api",
-            Callee::OtherPartition => "hello from billing",
-        }
-    }
-
-    /// The Envoys that carry a request in this mode, in order (contract 2.5).
-    pub fn hops(self, mode: GatewayMode) -> Vec<&'static str> {
-        let site = self.site();
-        match mode {
-            GatewayMode::None => vec!["sidecar web", site.sidecar],
-            GatewayMode::Local => vec!["sidecar web", "gateway dc1", site.gateway, site.sidecar],
-            GatewayMode::Remote => vec!["sidecar web", site.gateway, site.sidecar],
-        }
-    }
-}
-
 /// A running mesh. Everything ends when it is dropped.
 #[derive(Debug)]
 pub struct Mesh {
     /// The control plane.
     pub control_plane: ControlPlane,
+    program: PathBuf,
+    envoy: PathBuf,
     envoys: Vec<EnvoyProxy>,
     network: Network,
     sources: Sources,
@@ -151,9 +58,11 @@ impl Mesh {
         let directory = directory.map_err(DemoError::io("no temporary directory can be made"))?;
         let network = Network::take()?;
         progress.step("starting the control plane for dc1 and dc2");
-        let control_plane = ControlPlane::start(program, directory.path()).await?;
+        let control_plane = ControlPlane::start(program, directory.path(), network.operator()).await?;
         let mut mesh = Self {
             control_plane,
+            program: program.to_owned(),
+            envoy: envoy.to_owned(),
             envoys: Vec::new(),
             network,
             sources: Sources::default(),
@@ -164,7 +73,7 @@ impl Mesh {
         progress.step("starting and registering web, api and billing");
         mesh.start_services().await?;
         progress.step("starting three mesh gateways and three sidecars");
-        mesh.start_envoys(program, envoy).await?;
+        mesh.start_envoys().await?;
         progress.step("waiting until every health check passes");
         mesh.healthy().await?;
         Ok(mesh)
@@ -235,8 +144,7 @@ impl Mesh {
         self.control_plane.put("/v1/config?partition=team-a", &entry).await
     }
 
-    async fn start_envoys(&mut self, program: &Path, envoy: &Path) -> Result<(), DemoError> {
-        let launch = Launch { program, envoy, directory: self.directory.path() };
+    async fn start_envoys(&mut self) -> Result<(), DemoError> {
         for site in SITES {
             let place = ["-datacenter", site.datacenter, "-partition", site.partition];
             let lan = format!("{}:{GATEWAY_PORT}", self.network.lan(site.number, GATEWAY_HOST));
@@ -245,11 +153,46 @@ impl Mesh {
             let sidecar = ["-sidecar-for", site.service];
             for (name, own) in [(site.gateway, &gateway[..]), (site.sidecar, &sidecar[..])] {
                 let arguments: Vec<&str> = own.iter().chain(&place).copied().collect();
-                self.envoys.push(EnvoyProxy::start(name, launch, &self.control_plane, &arguments)?);
+                self.launch_envoy(name, &arguments)?;
             }
         }
         let logs = self.directory.path().to_owned();
         try_join_all(self.envoys.iter_mut().map(|envoy| envoy.ready(&logs))).await.map(drop)
+    }
+
+    fn launch_envoy(&mut self, name: &'static str, arguments: &[&str]) -> Result<&mut EnvoyProxy, DemoError> {
+        let launch = Launch {
+            program: &self.program,
+            envoy: &self.envoy,
+            directory: self.directory.path(),
+            control_plane: &self.control_plane,
+        };
+        let started = u16::try_from(self.envoys.len()).unwrap_or(u16::MAX);
+        let envoy = EnvoyProxy::start(name, launch, self.network.admin(started), arguments)?;
+        Ok(self.envoys.push_mut(envoy))
+    }
+
+    /// Starts one more Envoy with `meshgate connect envoy` and these arguments, and waits until it is configured.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start_envoy(&mut self, name: &'static str, arguments: &[&str]) -> Result<(), DemoError> {
+        let logs = self.directory();
+        self.launch_envoy(name, arguments)?.ready(&logs).await
+    }
+
+    /// Starts one more application, which answers every request with `text`.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub async fn start_application(&mut self, address: SocketAddr, text: &str) -> Result<(), DemoError> {
+        application::start(&mut self.applications, address, text.to_owned()).await
+    }
+
+    /// The address of a host inside a place: 1 is dc1, 2 is dc2, 3 is team-a, and others are free. The hosts below 20 of the
+    /// first three are taken.
+    pub fn address(&self, place: u8, host: u8) -> Ipv4Addr {
+        self.network.lan(place, host)
     }
 
     async fn healthy(&self) -> Result<(), DemoError> {
@@ -269,9 +212,14 @@ impl Mesh {
         Ok(())
     }
 
-    /// The Envoys.
+    /// The Envoys, in the order of their start.
     pub fn envoys(&self) -> &[EnvoyProxy] {
         &self.envoys
+    }
+
+    /// The Envoys, to end one.
+    pub fn envoys_mut(&mut self) -> &mut [EnvoyProxy] {
+        &mut self.envoys
     }
 
     /// Where the logs are.

@@ -8,6 +8,7 @@ mod network;
 mod process;
 mod proxy;
 mod report;
+mod site;
 mod tour;
 mod traffic;
 mod wait;
@@ -18,9 +19,10 @@ use clap::Args;
 
 pub use control_plane::ControlPlane;
 pub use error::DemoError;
-pub use mesh::{Callee, Mesh};
+pub use mesh::Mesh;
 pub use proxy::EnvoyProxy;
 pub use report::{Progress, Quiet};
+pub use site::Callee;
 pub use traffic::Traffic;
 
 use self::report::{Report, Spinner};

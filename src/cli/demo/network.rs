@@ -10,6 +10,9 @@ const LOCK_PORT: u16 = 65_000;
 /// Port of every gateway, on its LAN and on its WAN address.
 pub(super) const GATEWAY_PORT: u16 = 8_443;
 
+/// Port of the first Envoy's admin interface; those of the others follow.
+const ADMIN_PORT: u16 = 19_000;
+
 /// The addresses of one demo: `127.<n>.0.0/16`.
 #[derive(Debug)]
 pub(super) struct Network {
@@ -27,6 +30,17 @@ impl Network {
         (42..250).find_map(lock).ok_or(DemoError::NoNetwork)
     }
 
+    /// The address of the control plane and of the admin interfaces. No other demo has it, so nobody takes its ports while
+    /// the control plane is restarted.
+    pub(super) fn operator(&self) -> Ipv4Addr {
+        Ipv4Addr::new(127, self.number, 0, 1)
+    }
+
+    /// The admin interface of an Envoy, counted from zero.
+    pub(super) fn admin(&self, envoy: u16) -> SocketAddr {
+        SocketAddr::from((self.operator(), ADMIN_PORT + envoy))
+    }
+
     /// The address of a host inside a place. Hosts of different places could not reach each other if these were real
     /// networks.
     pub(super) fn lan(&self, place: u8, host: u8) -> Ipv4Addr {
@@ -37,11 +51,4 @@ impl Network {
     pub(super) fn wan(&self, place: u8) -> Ipv4Addr {
         Ipv4Addr::new(127, self.number, 100, place)
     }
-}
-
-/// A port of this host that nobody listens on, `preferred` if possible.
-pub(super) fn free_port(preferred: u16) -> Result<u16, DemoError> {
-    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| listener.local_addr());
-    let address = bind(preferred).or_else(|_| bind(0)).map_err(DemoError::io("no port is free"))?;
-    Ok(address.port())
 }

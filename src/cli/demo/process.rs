@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use tokio::process::{Child, Command};
 
@@ -62,6 +62,16 @@ impl Process {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+    }
+
+    /// Its ID; `None` after it has ended.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Waits for its end.
+    pub(super) async fn ended(&mut self) -> Result<ExitStatus, DemoError> {
+        self.child.wait().await.map_err(DemoError::io(format!("{} cannot be waited for", self.name)))
     }
 
     /// Ends the process at once, without a chance to tidy up.

@@ -9,7 +9,6 @@ use serde::Deserialize;
 
 use super::DemoError;
 use super::control_plane::ControlPlane;
-use super::network::free_port;
 use super::process::Process;
 use super::wait::Wait;
 
@@ -45,12 +44,13 @@ struct Stat {
     value: u64,
 }
 
-/// The programs and folders that Envoys are started with.
+/// The programs, the folder and the control plane that Envoys are started with.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Launch<'a> {
     pub(super) program: &'a Path,
     pub(super) envoy: &'a Path,
     pub(super) directory: &'a Path,
+    pub(super) control_plane: &'a ControlPlane,
 }
 
 impl EnvoyProxy {
@@ -58,15 +58,14 @@ impl EnvoyProxy {
     pub(super) fn start(
         name: &'static str,
         launch: Launch<'_>,
-        control_plane: &ControlPlane,
+        admin: SocketAddr,
         arguments: &[&str],
     ) -> Result<Self, DemoError> {
-        let admin = SocketAddr::from(([127, 0, 0, 1], free_port(0)?));
         let own = [
             "-http-addr".to_owned(),
-            control_plane.http_address(),
+            launch.control_plane.http_address(),
             "-grpc-addr".to_owned(),
-            control_plane.grpc_address(),
+            launch.control_plane.grpc_address(),
             "-admin-bind".to_owned(),
             admin.to_string(),
             // Each tag costs Envoy time for each counter of a new cluster, and the old ones only repeat the others.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::mesh::{Callee, Mesh};
+use super::mesh::Mesh;
 use super::report::Report;
+use super::site::Callee;
 use super::traffic::Traffic;
 use super::wait::Wait;
 use super::{DemoError, Progress};
