@@ -52,7 +52,7 @@ impl CheckReports for Reports {
 }
 
 /// Certificates of a real authority.
-struct Issuer(Authority);
+pub(crate) struct Issuer(pub(crate) Authority);
 
 impl Certificates for Issuer {
     fn leaf(&self, identity: SpiffeId) -> BoxFuture<'_, Result<Stored<Leaf>, IssueError>> {
@@ -61,7 +61,7 @@ impl Certificates for Issuer {
 }
 
 /// No proxy is connected.
-struct NoProxies;
+pub(crate) struct NoProxies;
 
 impl ProxyStatus for NoProxies {
     fn proxies(&self) -> Vec<ProxyState> {

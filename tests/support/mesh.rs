@@ -1,0 +1,117 @@
+//! The whole way from calls of the HTTP API to the snapshots of proxies, in one process and without sockets.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use http::{Method, Request};
+use meshgate::api::{self, Api, AsRegistered, Metrics};
+use meshgate::ca::{self, Authority};
+use meshgate::engine::{self, Engine};
+use meshgate::envoy::snapshot::{NodeIdentity, Snapshot, SnapshotSource};
+use meshgate::model::{Datacenter, IntentionPolicy};
+use meshgate::store::{Backend, Memory, Store};
+use meshgate::telemetry::Readiness;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::http::{Issuer, LIMIT, NoProxies, Reports};
+
+/// The identifier of every cluster in tests.
+pub(crate) const CLUSTER_ID: &str = "11111111-2222-3333-4444-555555555555";
+
+/// Name of the agent's node.
+pub(crate) const AGENT: &str = "agent";
+
+/// A store, an authority, an engine and the API in front of them. Ends when dropped.
+pub(crate) struct Mesh {
+    pub(crate) store: Store,
+    pub(crate) engine: Engine,
+    authority: Authority,
+    options: engine::Options,
+    router: Router,
+    shutdown: CancellationToken,
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// Options of an engine for these datacenters, the own one first.
+pub(crate) fn options(datacenters: &[Datacenter], default_intention: IntentionPolicy) -> engine::Options {
+    let own = datacenters.first().cloned().unwrap_or_else(|| Datacenter::from("dc1"));
+    engine::Options { datacenter: own, hosted: datacenters.to_vec(), node: AGENT.into(), default_intention }
+}
+
+impl Mesh {
+    /// An empty mesh in memory.
+    pub(crate) async fn start(options: engine::Options) -> Self {
+        Self::open(Box::new(Memory), options).await
+    }
+
+    /// The mesh of a backend.
+    pub(crate) async fn open(backend: Box<dyn Backend>, options: engine::Options) -> Self {
+        let (store, _) = Store::open(backend, engine::guard()).expect("the backend opens");
+        let settings = ca::Options { cluster_id: Some(CLUSTER_ID.to_owned()), ..ca::Options::default() };
+        let authority = Authority::open(store.clone(), settings).await.expect("a root is made");
+        let shutdown = CancellationToken::new();
+        tokio::spawn(authority.clone().run(shutdown.clone()));
+        let router = api::router(Api {
+            options: api::Options {
+                datacenter: options.datacenter.clone(),
+                hosted: options.hosted.clone(),
+                node: options.node.clone(),
+                ..api::Options::default()
+            },
+            store: store.clone(),
+            readiness: Readiness::default(),
+            certificates: Arc::new(Issuer(authority.clone())),
+            proxies: Arc::new(NoProxies),
+            reports: Arc::new(Reports::default()),
+            central: Arc::new(AsRegistered),
+            shutdown: shutdown.clone(),
+            metrics: Metrics::default(),
+        });
+        let engine = follow(&options, &store, &authority, &shutdown);
+        Self { store, engine, authority, options, router, shutdown }
+    }
+
+    /// Another engine, which knows nothing but the current state.
+    pub(crate) fn fresh_engine(&self) -> Engine {
+        follow(&self.options, &self.store, &self.authority, &self.shutdown)
+    }
+
+    /// A call of the HTTP API: status and body.
+    pub(crate) async fn call(&self, method: &Method, path: &str, body: String) -> (u16, String) {
+        let request = Request::builder().method(method).uri(path).body(Body::from(body)).expect("a valid path");
+        let response = self.router.clone().oneshot(request).await.expect("the router always answers");
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), usize::MAX).await.expect("the body is in memory");
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+}
+
+fn follow(options: &engine::Options, store: &Store, authority: &Authority, shutdown: &CancellationToken) -> Engine {
+    let engine = Engine::new(options.clone());
+    tokio::spawn(engine.clone().run(store.clone(), authority.clone(), shutdown.clone()));
+    engine
+}
+
+/// The snapshots of one proxy, one after the other.
+pub(crate) struct Watched(BoxStream<'static, Arc<Snapshot>>);
+
+impl Watched {
+    /// Starts to watch.
+    pub(crate) fn new(engine: &Engine, node: &NodeIdentity) -> Self {
+        Self(engine.watch(node))
+    }
+
+    /// The next snapshot.
+    pub(crate) async fn next(&mut self) -> Arc<Snapshot> {
+        tokio::time::timeout(LIMIT, self.0.next()).await.expect("in time").expect("the stream does not end")
+    }
+}
