@@ -10,15 +10,12 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::DemoError;
+use super::network::{GRPC_PORT, HTTP_PORT};
 use super::process::Process;
 use super::wait::Wait;
 
 /// What its process and log are called.
 const NAME: &str = "control-plane";
-/// Port of the HTTP API.
-const HTTP_PORT: u16 = 8_500;
-/// Port of the ADS server.
-const GRPC_PORT: u16 = 8_502;
 /// How long a start may take.
 const START: Duration = Duration::from_secs(20);
 

@@ -10,6 +10,12 @@ const LOCK_PORT: u16 = 65_000;
 /// Port of every gateway, on its LAN and on its WAN address.
 pub(super) const GATEWAY_PORT: u16 = 8_443;
 
+/// Port of the control plane's HTTP API.
+pub(super) const HTTP_PORT: u16 = 8_500;
+
+/// Port of the control plane's ADS server.
+pub(super) const GRPC_PORT: u16 = 8_502;
+
 /// Port of the first Envoy's admin interface; those of the others follow.
 const ADMIN_PORT: u16 = 19_000;
 
@@ -27,7 +33,15 @@ impl Network {
             let address = SocketAddr::from((Ipv4Addr::new(127, number, 0, 1), LOCK_PORT));
             TcpListener::bind(address).ok().map(|lock| Self { number, _lock: lock })
         };
-        (42..250).find_map(lock).ok_or(DemoError::NoNetwork)
+        (42..250).filter_map(lock).find(Self::is_free).ok_or(DemoError::NoNetwork)
+    }
+
+    /// True if nobody listens where a demo would. The processes of a demo that has just ended can be there still.
+    fn is_free(&self) -> bool {
+        let gateways = (1..=3).flat_map(|place| [self.lan(place, 1), self.wan(place)]).map(|host| (host, GATEWAY_PORT));
+        let admin = (0..6).map(|envoy| (self.operator(), ADMIN_PORT + envoy));
+        let control_plane = [HTTP_PORT, GRPC_PORT].map(|port| (self.operator(), port));
+        gateways.chain(admin).chain(control_plane).all(|address| TcpListener::bind(address).is_ok())
     }
 
     /// The address of the control plane and of the admin interfaces. No other demo has it, so nobody takes its ports while
