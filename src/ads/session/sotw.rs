@@ -1,5 +1,8 @@
 //! Requests of the State-of-the-World form.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use super::Session;
 use super::type_state::{Held, TypeState};
 use crate::ads::message::Event;
@@ -32,7 +35,10 @@ impl Session {
         let state = self.state_mut(kind);
         let standing = state.standing(nonce);
         let event = match standing {
-            Standing::Stale => return None,
+            Standing::Stale => {
+                state.note_stale(&names);
+                return None;
+            }
             Standing::Answer => state.on_answer(rejection),
             Standing::First | Standing::Again => None,
         };
@@ -55,6 +61,20 @@ impl TypeState {
             Some(latest) if latest.to_string() != nonce => Standing::Stale,
             Some(_) if self.in_flight.is_some() => Standing::Answer,
             Some(_) => Standing::Again,
+        }
+    }
+
+    /// A list that is too old to be followed still tells what the client dropped. If the next one names that again, the
+    /// client waits for it.
+    fn note_stale(&mut self, names: &[Arc<str>]) {
+        let names: BTreeSet<_> = names.iter().collect();
+        let dropped: Vec<_> = self.subscription.iter().filter(|name| !names.contains(name)).cloned().collect();
+        for name in &dropped {
+            if self.sends_whole_set() {
+                self.answer_due = true;
+            } else {
+                self.force(name, Held::Nothing);
+            }
         }
     }
 

@@ -72,6 +72,15 @@ fn subscriptions() {
 #[test]
 fn nonces() {
     sotw(
+        "what a stale list dropped is sent again if the next one names it",
+        &[
+            ("set EDS a@1 b@1; EDS =a =b", "EDS =a@1 =b@1"),
+            ("ack EDS; set EDS b@2", "(acked EDS) | EDS =b@2"),
+            ("nonce EDS 1 =b; nonce EDS 1 =a =b", ""),
+            ("ack EDS", "(acked EDS) | EDS =a@1"),
+        ],
+    );
+    sotw(
         "a stale nonce is ignored", // T046, T047
         &[
             ("set CDS a@1; CDS", "CDS =a@1"),
