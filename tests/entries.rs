@@ -3,6 +3,8 @@
 //! `testdata/entries/<kind>/` holds `ok-*` and `bad-*` files. Files with the same stem are the same entry in several
 //! formats. Beside every bad one stands a `.problems` file, which `UPDATE_GOLDEN=1` rewrites.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -151,6 +151,13 @@ mod tests {
     }
 
     #[test]
+    fn numbers_keep_their_last_digit() {
+        let tree = read(b"-517626283.59799564").expect("valid");
+
+        assert_eq!(tree.content, Content::Number(Number::from_f64(-517_626_283.597_995_64).expect("finite")));
+    }
+
+    #[test]
     fn syntax_errors_have_line_and_column() {
         for (text, expected) in [
             ("{\n  \"a\": nope\n}", "line 2: invalid JSON: expected ident, at column 9"),

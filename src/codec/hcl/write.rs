@@ -1,4 +1,5 @@
-//! HCL texts for people: objects as blocks, two spaces of indentation.
+//! HCL texts for people, in the part of the language that versions 1 and 2 share: objects as blocks where every key is a
+//! word, with two spaces of indentation.
 
 use super::super::tree::{Content, Member, Tree};
 
@@ -6,7 +7,7 @@ use super::super::tree::{Content, Member, Tree};
 pub(in super::super) fn write(tree: &Tree) -> String {
     let mut text = String::new();
     match &tree.content {
-        Content::Object(members) => write_members(&mut text, members, 0),
+        Content::Object(members) => write_members(&mut text, members, 0, Style::Blocks),
         Content::Null | Content::Bool(_) | Content::Number(_) | Content::String(_) | Content::List(_) => {
             write_value(&mut text, tree, 0);
             text.push('\n');
@@ -15,19 +16,51 @@ pub(in super::super) fn write(tree: &Tree) -> String {
     text
 }
 
+/// How objects are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// `key { ... }`, whose keys must be words.
+    Blocks,
+    /// `key = { ... }`, in which no block may stand.
+    Values,
+}
+
 fn indent(text: &mut String, depth: usize) {
     text.extend(std::iter::repeat_n("  ", depth));
 }
 
-fn write_members(text: &mut String, members: &[Member], depth: usize) {
-    for member in members {
+fn write_members(text: &mut String, members: &[Member], depth: usize, style: Style) {
+    for Member { key, value, .. } in members {
         indent(text, depth);
-        write_key(text, &member.key);
-        let is_block = matches!(member.value.content, Content::Object(_));
-        text.push_str(if is_block { " " } else { " = " });
-        write_value(text, &member.value, depth);
+        write_key(text, key);
+        match &value.content {
+            Content::Object(inner) if style == Style::Blocks && inner.iter().all(|member| is_word(&member.key)) => {
+                text.push(' ');
+                write_object(text, inner, depth, Style::Blocks);
+            }
+            Content::Null
+            | Content::Bool(_)
+            | Content::Number(_)
+            | Content::String(_)
+            | Content::List(_)
+            | Content::Object(_) => {
+                text.push_str(" = ");
+                write_value(text, value, depth);
+            }
+        }
         text.push('\n');
     }
+}
+
+fn write_object(text: &mut String, members: &[Member], depth: usize, style: Style) {
+    if members.is_empty() {
+        text.push_str("{}");
+        return;
+    }
+    text.push_str("{\n");
+    write_members(text, members, depth + 1, style);
+    indent(text, depth);
+    text.push('}');
 }
 
 fn write_value(text: &mut String, tree: &Tree, depth: usize) {
@@ -36,13 +69,7 @@ fn write_value(text: &mut String, tree: &Tree, depth: usize) {
         Content::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
         Content::Number(number) => text.push_str(&number.to_string()),
         Content::String(value) => write_quoted(text, value),
-        Content::Object(members) if members.is_empty() => text.push_str("{}"),
-        Content::Object(members) => {
-            text.push_str("{\n");
-            write_members(text, members, depth + 1);
-            indent(text, depth);
-            text.push('}');
-        }
+        Content::Object(members) => write_object(text, members, depth, Style::Values),
         Content::List(items) => write_list(text, items, depth),
     }
 }
@@ -69,10 +96,15 @@ fn write_list(text: &mut String, items: &[Tree], depth: usize) {
     text.push(']');
 }
 
+/// True for a key that both versions read without quotes.
+fn is_word(key: &str) -> bool {
+    key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+        && !matches!(key, "true" | "false" | "null" | "for")
+}
+
 fn write_key(text: &mut String, key: &str) {
-    let is_word = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-    if is_word { text.push_str(key) } else { write_quoted(text, key) }
+    if is_word(key) { text.push_str(key) } else { write_quoted(text, key) }
 }
 
 fn write_quoted(text: &mut String, value: &str) {
