@@ -1,6 +1,7 @@
 //! `meshgate demo --once`, as somebody runs it whose terminal is a pipe.
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
