@@ -3,11 +3,14 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A running agent.
 struct Agent {
@@ -107,6 +110,71 @@ fn what_was_registered_outlives_an_orderly_stop_and_a_kill() {
 
     let agent = Agent::start(&line);
     assert_eq!(agent.say("catalog services"), "api\nweb\n");
+    agent.signal("-TERM");
+    assert_eq!(agent.wait().0.code(), Some(0));
+}
+
+/// Registers services with their sidecars, and writes an entry for each, one after the other until nobody answers. Notes
+/// what was acknowledged.
+async fn write_until_the_end(http: String, writer: String, acknowledged: Arc<Mutex<BTreeSet<String>>>) {
+    let client = reqwest::Client::new();
+    let put = async |path: &str, body: Value| {
+        let answer = client.put(format!("http://{http}{path}")).json(&body).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    };
+    for number in 0.. {
+        let name = format!("{writer}-{number}");
+        let service = json!({"Name": name, "Port": 80, "Connect": {"SidecarService": {"Port": 20_000}}});
+        if !put("/v1/agent/service/register", service).await {
+            return;
+        }
+        acknowledged.lock().unwrap().extend([name.clone(), format!("{name}-sidecar-proxy")]);
+        if !put("/v1/config", json!({"Kind": "service-defaults", "Name": name, "Protocol": "http"})).await {
+            return;
+        }
+        acknowledged.lock().unwrap().insert(format!("entry {name}"));
+    }
+}
+
+/// What an agent has, in the same words.
+fn everything_of(agent: &Agent) -> BTreeSet<String> {
+    let services = agent.say("catalog services");
+    let entries = agent.say("config list -kind service-defaults");
+    services.lines().map(str::to_owned).chain(entries.lines().map(|name| format!("entry {name}"))).collect()
+}
+
+#[test]
+fn no_acknowledged_write_is_lost_and_no_other_half_done_when_it_is_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let line = format!("-data-dir {}", directory.path().join("data").display());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
+    for round in 0..6 {
+        let agent = Agent::start(&line);
+        let before = acknowledged.lock().unwrap().len();
+        for writer in 0..4 {
+            let name = format!("service-{round}-{writer}");
+            runtime.spawn(write_until_the_end(agent.http.clone(), name, acknowledged.clone()));
+        }
+        let started = Instant::now();
+        while acknowledged.lock().unwrap().len() < before + 10 + 7 * round {
+            assert!(started.elapsed() < Duration::from_secs(20), "writes are not answered");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        agent.signal("-KILL");
+        assert_eq!(agent.wait().0.code(), None);
+    }
+
+    let agent = Agent::start(&line);
+    let found = everything_of(&agent);
+    let acknowledged = acknowledged.lock().unwrap();
+    let lost: Vec<&String> = acknowledged.difference(&found).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    // A service and its sidecar come with one write.
+    let services = found.iter().filter(|name| !name.starts_with("entry ") && !name.ends_with("-sidecar-proxy"));
+    let sidecars = found.iter().filter(|name| name.ends_with("-sidecar-proxy"));
+    let alone = services.clone().find(|name| !found.contains(&format!("{name}-sidecar-proxy")));
+    assert_eq!((alone, services.count()), (None, sidecars.count()));
     agent.signal("-TERM");
     assert_eq!(agent.wait().0.code(), Some(0));
 }

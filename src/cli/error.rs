@@ -39,6 +39,9 @@ pub(crate) enum CliError {
         /// How many.
         failed: usize,
     },
+    /// Somebody ended the demo before it had shown everything.
+    #[error("stopped before the tour was over")]
+    TourEnded,
     /// The operating system refused something.
     #[error("{0}")]
     Io(#[source] IoError),
@@ -107,6 +110,7 @@ impl Verb {
                 | CliError::App(_)
                 | CliError::Demo(_)
                 | CliError::Tour { .. }
+                | CliError::TourEnded
                 | CliError::Io(_),
             ) => ExitCode::from(1),
         }

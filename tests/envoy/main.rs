@@ -6,7 +6,12 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod doors;
+mod exports;
+mod failover;
 mod levels;
 mod modes;
+mod protocol;
 mod restart;
 mod support;
+mod unknown;

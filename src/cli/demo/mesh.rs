@@ -189,8 +189,8 @@ impl Mesh {
         application::start(&mut self.applications, address, text.to_owned()).await
     }
 
-    /// The address of a host inside a place: 1 is dc1, 2 is dc2, 3 is team-a, and others are free. The hosts below 20 of the
-    /// first three are taken.
+    /// The address of a host inside a place: 1 is dc1, 2 is dc2, 3 is team-a, 0 has the control plane and the admin interfaces,
+    /// 100 the gateways' addresses in the WAN, and others are free. The hosts below 20 of the first three are taken.
     pub fn address(&self, place: u8, host: u8) -> Ipv4Addr {
         self.network.lan(place, host)
     }

@@ -54,24 +54,11 @@ pub(super) fn run(options: &DemoOptions) -> Result<(), CliError> {
 }
 
 async fn show(options: &DemoOptions) -> Result<(), CliError> {
-    let stopped = tokio::signal::ctrl_c();
-    tokio::select! {
-        shown = tour_and_stay(options) => shown,
-        _ = stopped => Ok(()),
-    }
-}
-
-async fn tour_and_stay(options: &DemoOptions) -> Result<(), CliError> {
-    let program = std::env::current_exe().map_err(CliError::io("this program cannot be found"))?;
-    let progress = Spinner::new();
-    progress.step("looking for Envoy");
-    let explicit = options.envoy_binary.clone();
-    let found = tokio::task::spawn_blocking(move || envoy::find_or_install(explicit.as_deref())).await;
-    let envoy = found.map_err(|error| CliError::io("Envoy cannot be looked for")(std::io::Error::other(error)))?;
-    let envoy = envoy.map_err(DemoError::from)?;
-    let mut mesh = Mesh::start(&program, &envoy, &progress).await?;
-    let mut report = Report::default();
-    tour::run(&mut mesh, &mut report, &progress).await?;
+    let (progress, mut report) = (Spinner::new(), Report::default());
+    let mesh = tokio::select! {
+        mesh = tour(options, &mut report, &progress) => mesh?,
+        () = told_to_end() => return Err(CliError::TourEnded),
+    };
     drop(progress);
     let failed = report.end();
     if failed > 0 {
@@ -79,9 +66,50 @@ async fn tour_and_stay(options: &DemoOptions) -> Result<(), CliError> {
     }
     if !options.once {
         report.text(&what_to_try(&mesh));
-        std::future::pending::<()>().await;
+        told_to_end().await;
     }
     Ok(())
+}
+
+async fn tour(options: &DemoOptions, report: &mut Report, progress: &Spinner) -> Result<Mesh, CliError> {
+    let program = std::env::current_exe().map_err(CliError::io("this program cannot be found"))?;
+    progress.step("looking for Envoy");
+    let explicit = options.envoy_binary.clone();
+    let found = tokio::task::spawn_blocking(move || envoy::find_or_install(explicit.as_deref())).await;
+    let envoy = found.map_err(|error| CliError::io("Envoy cannot be looked for")(std::io::Error::other(error)))?;
+    let envoy = envoy.map_err(DemoError::from)?;
+    let mut mesh = Mesh::start(&program, &envoy, progress).await?;
+    tour::run(&mut mesh, report, progress).await?;
+    Ok(mesh)
+}
+
+/// Ends when somebody asks the demo to end. What it has started ends with it, but not if it is killed.
+async fn told_to_end() {
+    let interrupted = async {
+        // Without a way to be told there is nothing to wait for.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    };
+    tokio::select! {
+        () = interrupted => {}
+        () = terminated() => {}
+    }
+}
+
+#[cfg(unix)]
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => drop(terminate.recv().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn terminated() {
+    std::future::pending().await
 }
 
 /// What a visitor can do next.

@@ -1,6 +1,7 @@
 //! The mesh of the demo, for a test.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use meshgate::cli::demo::{Callee, Mesh, Quiet, Traffic};
 use meshgate::cli::envoy;
 use meshgate::model::GatewayMode;
 use meshgate::resolve::{Rung, Sources};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use super::Admin;
@@ -33,6 +34,19 @@ pub(crate) async fn envoy_binary() -> PathBuf {
         found.unwrap_or_else(|error| panic!("this test needs a real Envoy: {error}"))
     };
     FOUND.get_or_init(find).await.clone()
+}
+
+/// Where a further service of a test is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// Its datacenter.
+    pub(crate) datacenter: &'static str,
+    /// Its partition.
+    pub(crate) partition: &'static str,
+    /// The number of the place in addresses.
+    pub(crate) number: u8,
+    /// The number of its host.
+    pub(crate) host: u8,
 }
 
 /// A running mesh. When the test fails, it shows the ends of the logs.
@@ -74,16 +88,41 @@ impl TestMesh {
         Admin::at(self.envoys().iter().find(|envoy| envoy.name == name).unwrap().admin())
     }
 
-    /// The Envoys that carry `requests` requests, all of which must be answered.
+    /// The Envoys that carry `requests` requests to this service, all of which must be answered.
     pub(crate) async fn carriers(&self, callee: Callee, requests: u32) -> BTreeSet<&'static str> {
-        let all: Vec<&'static str> = self.envoys().iter().map(|envoy| envoy.name).collect();
-        let before = self.received_by(&all).await.unwrap();
+        self.carriers_to(&self.url(callee), callee.greeting(), requests).await
+    }
+
+    /// The Envoys that carry `requests` requests to `url`, all of which must be answered with something that contains
+    /// `greeting`.
+    pub(crate) async fn carriers_to(&self, url: &str, greeting: &str, requests: u32) -> BTreeSet<&'static str> {
+        let before = self.received().await;
         for _ in 0..requests {
-            let text = self.call(callee).await.unwrap_or_else(|error| panic!("{error:?}"));
-            assert!(text.contains(callee.greeting()), "{text}");
+            let text = self.request(url).await.unwrap_or_else(|error| panic!("{error:?}"));
+            assert!(text.contains(greeting), "{text}");
         }
-        let after = self.received_by(&all).await.unwrap();
-        all.into_iter().filter(|name| after[name] > before[name]).collect()
+        let after = self.received().await;
+        after.into_iter().filter(|(name, bytes)| *bytes > before[name]).map(|(name, _)| name).collect()
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) async fn request(&self, url: &str) -> Result<String, reqwest::Error> {
+        let client = reqwest::Client::builder().timeout(Waiting::LIMIT).build().unwrap();
+        client.get(url).send().await?.error_for_status()?.text().await
+    }
+
+    /// Waits until a request to `url` is answered.
+    pub(crate) async fn answers(&self, url: &str) {
+        let waiting = Waiting::for_(format!("an answer of {url}"));
+        while self.request(url).await.is_err() {
+            waiting.again().await;
+        }
+    }
+
+    /// Bytes that each Envoy took from callers so far.
+    pub(crate) async fn received(&self) -> BTreeMap<&'static str, u64> {
+        let all: Vec<&'static str> = self.envoys().iter().map(|envoy| envoy.name).collect();
+        self.received_by(&all).await.unwrap()
     }
 
     /// Waits until requests take this way and no other.
@@ -97,15 +136,14 @@ impl TestMesh {
 
     /// The Envoys that carry the traffic of a client until it has sent some more requests.
     pub(crate) async fn carry(&self, traffic: &Traffic) -> BTreeSet<&'static str> {
-        let all: Vec<&'static str> = self.envoys().iter().map(|envoy| envoy.name).collect();
-        let before = self.received_by(&all).await.unwrap();
+        let before = self.received().await;
         let sent = traffic.sent();
         let waiting = Waiting::for_("requests of the client");
         while traffic.sent() < sent + 4 {
             waiting.again().await;
         }
-        let after = self.received_by(&all).await.unwrap();
-        all.into_iter().filter(|name| after[name] > before[name]).collect()
+        let after = self.received().await;
+        after.into_iter().filter(|(name, bytes)| *bytes > before[name]).map(|(name, _)| name).collect()
     }
 
     /// Waits until the traffic of a client takes this way and no other.
@@ -117,6 +155,63 @@ impl TestMesh {
         }
     }
 
+    /// Writes to the control plane.
+    pub(crate) async fn put(&self, path: &str, body: &Value) {
+        self.control_plane.put(path, body).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// The trust domain.
+    pub(crate) async fn trust_domain(&self) -> String {
+        let roots = self.control_plane.get("/v1/connect/ca/roots").await.unwrap();
+        roots["TrustDomain"].as_str().unwrap().to_owned()
+    }
+
+    /// The only instance that `path` shows as passing.
+    pub(crate) async fn instance(&self, path: &str) -> Value {
+        let waiting = Waiting::for_(format!("a passing instance in {path}"));
+        loop {
+            let found = self.control_plane.get(&format!("{path}&passing")).await.unwrap();
+            match found.as_array().unwrap().as_slice() {
+                [] => waiting.again().await,
+                [one] => return one["Service"].clone(),
+                several => panic!("{path} shows {several:?}"),
+            }
+        }
+    }
+
+    /// Starts a service with its application, which says `hello from <name> in <place>`, and its sidecar, and registers
+    /// them. `more` is added to the registration.
+    pub(crate) async fn add_service(&mut self, at: Place, name: &str, sidecar: &'static str, more: Value) {
+        let host = self.address(at.number, at.host);
+        let text = format!("hello from {name} in {}/{}", at.datacenter, at.partition);
+        self.start_application(SocketAddr::from((host, 9_000)), &text).await.unwrap();
+        self.register(at, name, more).await;
+        let id = format!("{name}-{}", at.host);
+        let place = ["-datacenter", at.datacenter, "-partition", at.partition];
+        self.start_envoy(sidecar, &[&["-sidecar-for", &id][..], &place].concat()).await.unwrap();
+        let query = format!("dc={}&partition={}", at.datacenter, at.partition);
+        self.instance(&format!("/v1/health/connect/{name}?{query}")).await;
+    }
+
+    /// Registers a service with its sidecar.
+    pub(crate) async fn register(&self, at: Place, name: &str, more: Value) {
+        let host = self.address(at.number, at.host).to_string();
+        let mut body = json!({
+            "Name": name, "ID": format!("{name}-{}", at.host), "Address": host, "Port": 9_000,
+            "Connect": {"SidecarService": {"Address": host, "Proxy": {"LocalServiceAddress": host}}},
+        });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            match key.as_str() {
+                "Proxy" => value.as_object().unwrap().iter().for_each(|(key, value)| {
+                    body["Connect"]["SidecarService"]["Proxy"][key] = value.clone();
+                }),
+                key => body[key] = value.clone(),
+            }
+        }
+        let path = format!("/v1/agent/service/register?dc={}&partition={}", at.datacenter, at.partition);
+        self.put(&path, &body).await;
+    }
+
     /// What the control plane knows about the connected proxies.
     pub(crate) async fn proxies(&self) -> Vec<Value> {
         self.control_plane.get("/v1/meshgate/proxies").await.unwrap().as_array().unwrap().clone()
@@ -126,7 +221,7 @@ impl TestMesh {
     /// for something.
     pub(crate) async fn is_clean(&self) {
         for proxy in self.proxies().await {
-            assert_eq!(proxy["Problems"], serde_json::json!([]), "{proxy}");
+            assert_eq!(proxy["Problems"], json!([]), "{proxy}");
             for kind in proxy["Types"].as_array().unwrap() {
                 assert_eq!((&kind["Nacks"], &kind["LastNack"]), (&0.into(), &Value::Null), "{proxy}");
             }
@@ -167,7 +262,7 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// Longest time that a test waits for anything: much more than it takes on a busy machine, and less than the fetch
     /// time-outs of Envoy.
-    const LIMIT: Duration = Duration::from_secs(12);
+    pub(crate) const LIMIT: Duration = Duration::from_secs(12);
 
     /// Starts to wait.
     pub(crate) fn for_(what: impl Into<String>) -> Self {

@@ -2,6 +2,10 @@
 
 mod admin;
 mod mesh;
+mod process;
+mod tls;
 
 pub(crate) use admin::Admin;
-pub(crate) use mesh::{TestMesh, Waiting};
+pub(crate) use mesh::{Place, TestMesh, Waiting, program};
+pub(crate) use process::EnvoyProcess;
+pub(crate) use tls::{Certificate, Visit, visit, visit_in_plain_text};
