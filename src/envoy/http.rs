@@ -119,7 +119,7 @@ fn routes(manager: &ir::HttpConnectionManager) -> RouteSpecifier {
             route_config_name: names::upstream(name),
             config_source: Some(wire::ads(*fetch_timeout)),
         }),
-        ir::RouteSource::Inline { upstream, action } => {
+        ir::RouteSource::Inline { upstream, path, action } => {
             // The application must not believe what the caller says about its own certificate.
             let removed = manager
                 .inbound
@@ -129,7 +129,7 @@ fn routes(manager: &ir::HttpConnectionManager) -> RouteSpecifier {
             let filter = names::filter(&manager.stat);
             RouteSpecifier::RouteConfig(RouteConfiguration {
                 name: upstream.as_ref().map_or_else(|| filter.clone(), names::upstream),
-                virtual_hosts: vec![route::virtual_host(&filter, action, removed)],
+                virtual_hosts: vec![route::virtual_host(&filter, path, action, removed)],
                 ..RouteConfiguration::default()
             })
         }

@@ -20,18 +20,26 @@ pub fn translate(configuration: &ir::RouteConfiguration) -> Resource {
     let name = names::upstream(&configuration.name);
     let message = RouteConfiguration {
         name: name.clone(),
-        virtual_hosts: vec![virtual_host(&name, &configuration.action, None)],
+        virtual_hosts: vec![virtual_host(&name, &ir::PathMatch::Any, &configuration.action, None)],
         validate_clusters: configuration.validate_clusters.then(|| wire::boolean(true)),
         ..RouteConfiguration::default()
     };
     Resource::new(&name, canonical::encode(&message), [Arc::from(names::cluster(&configuration.action.cluster))])
 }
 
-/// One virtual host for every domain, with one way for every path.
-pub(super) fn virtual_host(name: &str, action: &ir::RouteAction, removed_header: Option<String>) -> VirtualHost {
+/// One virtual host for every domain, with one way for what it lets through.
+pub(super) fn virtual_host(
+    name: &str,
+    path: &ir::PathMatch,
+    action: &ir::RouteAction,
+    removed_header: Option<String>,
+) -> VirtualHost {
     let route = Route {
         r#match: Some(RouteMatch {
-            path_specifier: Some(PathSpecifier::Prefix("/".to_owned())),
+            path_specifier: Some(match path {
+                ir::PathMatch::Any => PathSpecifier::Prefix("/".to_owned()),
+                ir::PathMatch::Exact(path) => PathSpecifier::Path(path.to_string()),
+            }),
             ..RouteMatch::default()
         }),
         request_headers_to_remove: removed_header.into_iter().collect(),

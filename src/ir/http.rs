@@ -1,5 +1,6 @@
 //! HTTP: connection managers and routes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ClusterName, HashSource, Rbac, Stat, UpstreamId};
@@ -33,10 +34,12 @@ pub enum Codec {
 /// Where a connection manager's routes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteSource {
-    /// Every request goes to one cluster.
+    /// Every request that is let through goes to one cluster.
     Inline {
         /// The upstream that the routes are for; unset on the inbound side.
         upstream: Option<UpstreamId>,
+        /// What is let through.
+        path: PathMatch,
         /// Where they lead.
         action: Box<RouteAction>,
     },
@@ -47,6 +50,15 @@ pub enum RouteSource {
         /// Time that Envoy waits for it; Envoy's default when absent.
         fetch_timeout: Option<Duration>,
     },
+}
+
+/// Which requests a route is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathMatch {
+    /// All of them.
+    Any,
+    /// Those for one path.
+    Exact(Arc<str>),
 }
 
 /// What happens to requests that come from the mesh.

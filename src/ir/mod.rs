@@ -15,7 +15,8 @@ pub use cluster::{
     SocketAddress, TcpKeepalive, UpstreamProtocol, UpstreamTls,
 };
 pub use http::{
-    Codec, ForwardClientCert, HttpConnectionManager, InboundHttp, RouteAction, RouteConfiguration, RouteSource,
+    Codec, ForwardClientCert, HttpConnectionManager, InboundHttp, PathMatch, RouteAction, RouteConfiguration,
+    RouteSource,
 };
 pub use listener::{
     Bind, Direction, DownstreamTls, Filter, FilterChain, Listener, Rbac, RbacAction, TlsParameters, TlsVersion,

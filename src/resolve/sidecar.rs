@@ -8,8 +8,8 @@ use super::state::Context;
 use super::{Owner, Part, Parts, merge, opaque, tls, upstream};
 use crate::ir::{
     Bind, CircuitBreaker, Cluster, ClusterName, Codec, Direction, Discovery, DownstreamTls, Filter, FilterChain,
-    ForwardClientCert, HttpConnectionManager, InboundHttp, Listener, ListenerName, LoadBalancing, Rbac, RbacAction,
-    Resources, RouteAction, RouteSource, SocketAddress, Stat, UpstreamProtocol,
+    ForwardClientCert, HttpConnectionManager, InboundHttp, Listener, ListenerName, LoadBalancing, PathMatch, Rbac,
+    RbacAction, Resources, RouteAction, RouteSource, SocketAddress, Stat, UpstreamProtocol,
 };
 use crate::model::{ExposePath, IntentionPolicy, OpaqueConfig, Place, Service};
 
@@ -128,6 +128,7 @@ fn inbound_http(
         codec: codec(protocol),
         routes: RouteSource::Inline {
             upstream: None,
+            path: PathMatch::Any,
             action: Box::new(RouteAction {
                 cluster: ClusterName::LocalApp,
                 timeout: millis(options, "local_request_timeout_ms"),
@@ -207,6 +208,7 @@ fn expose_path(resources: &mut Resources, proxy: &Service, options: &OpaqueConfi
         codec: codec(protocol),
         routes: RouteSource::Inline {
             upstream: None,
+            path: PathMatch::Exact(path.path.as_str().into()),
             action: Box::new(RouteAction { cluster, timeout: None, idle_timeout: None, hash: Vec::new() }),
         },
         inbound: None,

@@ -11,8 +11,8 @@ use super::state::Context;
 use super::{Part, PartError, sidecar, tls};
 use crate::ir::{
     Aggregate, Bind, Cluster, ClusterName, Direction, Discovery, DnsKind, Endpoint, Filter, FilterChain, HashField,
-    HashSource, Health, HttpConnectionManager, Listener, ListenerName, LoadBalancing, RouteAction, RouteConfiguration,
-    RouteSource, SocketAddress, Stat, TlsParameters, UpstreamId, UpstreamProtocol, UpstreamTls,
+    HashSource, Health, HttpConnectionManager, Listener, ListenerName, LoadBalancing, PathMatch, RouteAction,
+    RouteConfiguration, RouteSource, SocketAddress, Stat, TlsParameters, UpstreamId, UpstreamProtocol, UpstreamTls,
 };
 use crate::model::entry::{HashPolicy, LoadBalancer};
 use crate::model::{AddressForm, DestinationType, GoDuration, OpaqueConfig, Place, Service, SpiffeId, Upstream};
@@ -115,7 +115,11 @@ impl Builder<'_> {
                 let routes = if self.uses_rds() {
                     RouteSource::Rds { name: self.id.clone(), fetch_timeout: self.fetch_timeout() }
                 } else {
-                    RouteSource::Inline { upstream: Some(self.id.clone()), action: Box::new(action) }
+                    RouteSource::Inline {
+                        upstream: Some(self.id.clone()),
+                        path: PathMatch::Any,
+                        action: Box::new(action),
+                    }
                 };
                 Filter::Http(Box::new(HttpConnectionManager {
                     stat,
