@@ -34,8 +34,12 @@ fn entry_kind(tree: &Tree, place: &str) -> Result<EntryKind, Problem> {
         return Err(problem("Kind", kind.line, format!("Kind must be a string, found {}", kind.describe())));
     };
     EntryKind::parse(text).ok_or_else(|| {
-        let close = suggestion(text, &names).map(|close| format!(", did you mean {close:?}?"));
-        let hint = close.unwrap_or_else(|| format!(": expected one of {}", names.join(", ")));
+        let hint = match text.as_str() {
+            "connect-proxy" | "mesh-gateway" => ", which a registration has: put it into a service block".to_owned(),
+            _ => suggestion(text, &names)
+                .map(|close| format!(", did you mean {close:?}?"))
+                .unwrap_or_else(|| format!(": expected one of {}", names.join(", "))),
+        };
         problem("Kind", kind.line, format!("invalid config entry kind: {text}{hint}"))
     })
 }

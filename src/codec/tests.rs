@@ -85,6 +85,10 @@ fn an_entry_needs_a_known_kind() {
     assert!(refused("{\"Name\": \"a\"}").contains("needs a Kind"));
     assert_eq!(refused("{\"Kind\": 1}"), "line 1: Kind: Kind must be a string, found the number 1");
     assert!(refused("{\"kind\": \"x\"}").contains("invalid config entry kind: x"));
+    assert_eq!(
+        refused("{\"kind\": \"mesh-gateway\"}"),
+        "line 1: Kind: invalid config entry kind: mesh-gateway, which a registration has: put it into a service block"
+    );
     assert_eq!(refused("[]"), "line 1: expected an object with a Kind, found a list of 0");
 }
 

@@ -19,6 +19,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Tree>, Problem> {
     };
     let options = serde_saphyr::options! {
         budget: budget,
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
         strict_booleans: true,
         with_snippet: false,
     };

@@ -82,6 +82,9 @@ fn is_ignored(decoder: &Decoder<'_, '_>, name: &str, member: &Member) -> bool {
 }
 
 fn report_unknown(decoder: &Decoder<'_, '_>, fields: &[&str], member: &Member) {
+    if decoder.session.is_full() {
+        return;
+    }
     let key = &member.key;
     let mut message = match decoder.session.typing {
         Typing::Strict => format!("json: unknown field {key:?}"),

@@ -82,10 +82,14 @@ struct Session<'s> {
 
 impl Session<'_> {
     fn report(&self, problem: Problem) {
-        let mut problems = self.problems.borrow_mut();
-        if problems.len() < MAX_PROBLEMS {
-            problems.push(problem);
+        if !self.is_full() {
+            self.problems.borrow_mut().push(problem);
         }
+    }
+
+    /// True once nothing more is reported, so that nobody need find words for it.
+    fn is_full(&self) -> bool {
+        self.problems.borrow().len() >= MAX_PROBLEMS
     }
 
     /// True, with its problem reported, for a value that an earlier pass refused.
