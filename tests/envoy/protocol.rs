@@ -109,8 +109,23 @@ async fn an_envoy_of_the_state_of_the_world_gets_the_same() {
         }
         assert_eq!(traffic.failed(), 0, "of {} requests", traffic.sent());
     }
+    let held = envoy.admin.dynamic().await;
+    mesh.control_plane.kill().await.unwrap();
+    mesh.control_plane.start_again().await.unwrap();
+    let waiting = Waiting::for_("the same answer to every subscription on a new stream");
+    while !has_answered_all(&mesh, "web-sidecar-proxy").await {
+        waiting.again().await;
+    }
+    assert_eq!(contents(envoy.admin.dynamic().await), contents(held));
     let bad = envoy.admin.stats("update_rejected|deprecated_feature_use|warming|init_fetch_timeout").await;
     assert!(bad.len() > 3 && bad.values().all(|count| *count == 0), "{bad:?}");
+}
+
+/// True if a proxy has accepted something of each type that a sidecar asks for.
+async fn has_answered_all(mesh: &TestMesh, id: &str) -> bool {
+    let proxies = mesh.proxies().await;
+    let types = proxies.iter().filter(|proxy| proxy["ID"] == id).flat_map(|proxy| proxy["Types"].as_array().unwrap());
+    types.filter(|kind| kind["Acks"].as_u64() >= Some(1) && kind["Acked"] == true).count() >= 4
 }
 
 /// True if some of the next requests of a client pass the gateway of the caller's place.
