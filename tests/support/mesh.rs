@@ -1,11 +1,12 @@
 //! The whole way from calls of the HTTP API to the snapshots of proxies, in one process and without sockets.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use http::{Method, Request};
 use meshgate::api::{self, Api, AsRegistered, Metrics};
 use meshgate::ca::{self, Authority};
@@ -50,12 +51,12 @@ pub(crate) fn options(datacenters: &[Datacenter], default_intention: IntentionPo
 impl Mesh {
     /// An empty mesh in memory.
     pub(crate) async fn start(options: engine::Options) -> Self {
-        Self::open(Box::new(Memory), options).await
+        Self::open(Box::new(Memory), options).await.0
     }
 
-    /// The mesh of a backend.
-    pub(crate) async fn open(backend: Box<dyn Backend>, options: engine::Options) -> Self {
-        let (store, _) = Store::open(backend, engine::guard()).expect("the backend opens");
+    /// The mesh of a backend, and the thread that has the backend until the mesh is gone.
+    pub(crate) async fn open(backend: Box<dyn Backend>, options: engine::Options) -> (Self, JoinHandle<()>) {
+        let (store, writer) = Store::open(backend, engine::guard()).expect("the backend opens");
         let settings = ca::Options { cluster_id: Some(CLUSTER_ID.to_owned()), ..ca::Options::default() };
         let authority = Authority::open(store.clone(), settings).await.expect("a root is made");
         let shutdown = CancellationToken::new();
@@ -77,7 +78,7 @@ impl Mesh {
             metrics: Metrics::default(),
         });
         let engine = follow(&options, &store, &authority, &shutdown);
-        Self { store, engine, authority, options, router, shutdown }
+        (Self { store, engine, authority, options, router, shutdown }, writer)
     }
 
     /// Another engine, which knows nothing but the current state.
@@ -113,5 +114,15 @@ impl Watched {
     /// The next snapshot.
     pub(crate) async fn next(&mut self) -> Arc<Snapshot> {
         tokio::time::timeout(LIMIT, self.0.next()).await.expect("in time").expect("the stream does not end")
+    }
+
+    /// Waits for a snapshot for which `holds`; the last one that came must.
+    pub(crate) async fn until(&mut self, holds: impl Fn(&Snapshot) -> bool) {
+        while !holds(&*self.next().await) {}
+    }
+
+    /// A snapshot that came since the last one was taken.
+    pub(crate) fn came(&mut self) -> Option<Arc<Snapshot>> {
+        self.0.next().now_or_never().map(|next| next.expect("the stream does not end"))
     }
 }
