@@ -2,8 +2,30 @@
 
 use super::Definitions;
 use super::lenient::{Typing, decode, suggestion};
-use super::tree::{Content, Member, Tree, same_key};
+use super::tree::{Content, Member, Tree, same_key, shortened};
 use crate::model::{ConfigEntry, EntryKind, Problem, ProblemKind, Problems, ServiceDefinition};
+
+/// Kinds of services that are not the name of any kind of entry too.
+const SERVICE_KINDS: [&str; 2] = ["connect-proxy", "mesh-gateway"];
+
+/// Kinds that Consul has (`http-api.md` 2.6) and meshgate has no use for. They are spelled well, so that a similar name
+/// is not what was meant.
+const NOT_KEPT: [&str; 14] = [
+    "api-gateway",
+    "control-plane-request-limit",
+    "file-system-certificate",
+    "http-route",
+    "ingress-gateway",
+    "inline-certificate",
+    "jwt-provider",
+    "rate-limit",
+    "sameness-group",
+    "service-intentions",
+    "service-router",
+    "service-splitter",
+    "tcp-route",
+    "terminating-gateway",
+];
 
 /// The entry that a tree at `place` of a larger document is.
 pub(super) fn entry(tree: &Tree, place: &str) -> Result<ConfigEntry, Problems> {
@@ -34,14 +56,24 @@ fn entry_kind(tree: &Tree, place: &str) -> Result<EntryKind, Problem> {
         return Err(problem("Kind", kind.line, format!("Kind must be a string, found {}", kind.describe())));
     };
     EntryKind::parse(text).ok_or_else(|| {
-        let hint = match text.as_str() {
-            "connect-proxy" | "mesh-gateway" => ", which a registration has: put it into a service block".to_owned(),
-            _ => suggestion(text, &names)
-                .map(|close| format!(", did you mean {close:?}?"))
-                .unwrap_or_else(|| format!(": expected one of {}", names.join(", "))),
-        };
-        problem("Kind", kind.line, format!("invalid config entry kind: {text}{hint}"))
+        let hint = kind_hint(text, &names);
+        problem("Kind", kind.line, format!("invalid config entry kind: {}{hint}", shortened(text)))
     })
+}
+
+/// What whoever wrote an unknown kind may have meant.
+fn kind_hint(text: &str, names: &[&str]) -> String {
+    if SERVICE_KINDS.contains(&text) {
+        return ", which a registration has: put it into a service block".to_owned();
+    }
+    let expected = names.join(", ");
+    if NOT_KEPT.contains(&text) {
+        return format!(", of which meshgate keeps no entries: expected one of {expected}");
+    }
+    match suggestion(text, names) {
+        Some(close) => format!(", did you mean {close:?}?"),
+        None => format!(": expected one of {expected}"),
+    }
 }
 
 /// Adds what one document holds, and what is wrong with it.
@@ -109,11 +141,11 @@ fn each(member: &Member, place: &str, mut read: impl FnMut(&Tree, &str)) {
 }
 
 fn unknown_key(member: &Member, place: &str, known: &[&str]) -> Problem {
-    let key = &member.key;
+    let key = &*shortened(&member.key);
     let hint = suggestion(key, known).map(|close| format!(", did you mean {close:?}?")).unwrap_or_default();
     Problem {
         kind: ProblemKind::UnknownKey,
-        path: key.clone(),
+        path: key.to_owned(),
         message: format!("invalid config key {key:?}{hint}"),
         line: Some(member.line),
     }

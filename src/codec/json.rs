@@ -7,28 +7,31 @@ use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
 
-use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
-use super::tree::{Content, Member, Tree};
+use super::tree::{Content, MAX_DEPTH, Member, Tree};
 use crate::model::{Problem, ProblemKind};
 
 /// Reads one JSON value with nothing behind it.
 pub(super) fn read(text: &[u8]) -> Result<Tree, Problem> {
     let line = Cell::new(Position { line: 1, at_end: false });
     let mut deserializer = serde_json::Deserializer::from_reader(Counted { rest: text, position: &line });
-    TreeSeed(&line).deserialize(&mut deserializer).and_then(|tree| deserializer.end().map(|()| tree)).map_err(|error| {
-        let text = error.to_string();
-        // The message repeats the position behind this word.
-        let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-        let column = error.column();
-        Problem {
-            kind: ProblemKind::Syntax,
-            path: String::new(),
-            message: format!("invalid JSON: {message}, at column {column}"),
-            line: Some(error.line()),
-        }
-    })
+    TreeSeed { position: &line, depth: 0 }
+        .deserialize(&mut deserializer)
+        .and_then(|tree| deserializer.end().map(|()| tree))
+        .map_err(|error| {
+            let text = error.to_string();
+            // The message repeats the position behind this word.
+            let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+            let column = error.column();
+            Problem {
+                kind: ProblemKind::Syntax,
+                path: String::new(),
+                message: format!("invalid JSON: {message}, at column {column}"),
+                line: Some(error.line()),
+            }
+        })
 }
 
 /// Where the reader stands: a line end counts only once something behind it was read.
@@ -54,12 +57,25 @@ impl Read for Counted<'_> {
     }
 }
 
+/// A value that is about to be read, inside of so many lists and objects.
 #[derive(Clone, Copy)]
-struct TreeSeed<'a>(&'a Cell<Position>);
+struct TreeSeed<'a> {
+    position: &'a Cell<Position>,
+    depth: usize,
+}
 
 impl TreeSeed<'_> {
     fn tree(self, content: Content) -> Tree {
-        Tree { line: self.0.get().line, content }
+        Tree { line: self.position.get().line, content }
+    }
+
+    /// One level further in. `serde_json` follows a few levels more, which are left to those who store the value inside
+    /// of another and read it back.
+    fn inner<E: de::Error>(self) -> Result<Self, E> {
+        if self.depth >= MAX_DEPTH {
+            return Err(E::custom(format_args!("nested deeper than {MAX_DEPTH} levels")));
+        }
+        Ok(Self { depth: self.depth + 1, ..self })
     }
 }
 
@@ -108,8 +124,9 @@ impl<'de> Visitor<'de> for TreeSeed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Tree, A::Error> {
         let mut tree = self.tree(Content::Null);
+        let inner = self.inner()?;
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(self)? {
+        while let Some(item) = seq.next_element_seed(inner)? {
             items.push(item);
         }
         tree.content = Content::List(items);
@@ -118,10 +135,11 @@ impl<'de> Visitor<'de> for TreeSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tree, A::Error> {
         let mut tree = self.tree(Content::Null);
+        let inner = self.inner()?;
         let mut members = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
-            let line = self.0.get().line;
-            members.push(Member { key, line, value: map.next_value_seed(self)? });
+            let line = self.position.get().line;
+            members.push(Member { key, line, value: map.next_value_seed(inner)? });
         }
         tree.content = Content::Object(members);
         Ok(tree)
@@ -170,6 +188,13 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused() {
+        let nested = |levels| "[".repeat(levels) + &"]".repeat(levels);
+
+        assert!(read(nested(100).as_bytes()).is_ok());
+        assert_eq!(
+            read(nested(101).as_bytes()).expect_err("too deep").to_string(),
+            "line 1: invalid JSON: nested deeper than 100 levels, at column 102"
+        );
         assert!(read("[".repeat(100_000).as_bytes()).is_err());
     }
 }

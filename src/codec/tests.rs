@@ -90,6 +90,15 @@ fn an_entry_needs_a_known_kind() {
         "line 1: Kind: invalid config entry kind: mesh-gateway, which a registration has: put it into a service block"
     );
     assert_eq!(refused("[]"), "line 1: expected an object with a Kind, found a list of 0");
+    assert_eq!(
+        refused("{\"Kind\": \"service-router\"}"),
+        "line 1: Kind: invalid config entry kind: service-router, of which meshgate keeps no entries: expected \
+         one of exported-services, mesh, proxy-defaults, service-defaults, service-resolver"
+    );
+    assert_eq!(
+        refused("{\"Kind\": \"service-resolvr\"}"),
+        "line 1: Kind: invalid config entry kind: service-resolvr, did you mean \"service-resolver\"?"
+    );
 }
 
 #[test]

@@ -1,10 +1,15 @@
 //! What a text says, before anybody asks what it means: values with the line they start on.
 
+use std::borrow::Cow;
+
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Number;
 
 /// Deepest nesting of lists and objects that any reader follows, so that no text can exhaust the stack.
 pub(super) const MAX_DEPTH: usize = 100;
+
+/// Most characters of the input that a message repeats in one place.
+const LONGEST_SHOWN: usize = 60;
 
 /// A value and where it starts.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,13 +82,22 @@ impl Tree {
         taken
     }
 
+    /// How many values it is made of, itself included.
+    pub(super) fn size(&self) -> usize {
+        1 + match &self.content {
+            Content::Null | Content::Bool(_) | Content::Number(_) | Content::String(_) => 0,
+            Content::List(items) => items.iter().map(Tree::size).sum(),
+            Content::Object(members) => members.iter().map(|member| member.value.size()).sum::<usize>(),
+        }
+    }
+
     /// What it is, for messages.
     pub(super) fn describe(&self) -> String {
         match &self.content {
             Content::Null => "null".to_owned(),
             Content::Bool(value) => format!("the value {value}"),
             Content::Number(number) => format!("the number {number}"),
-            Content::String(text) if text.chars().count() > 60 => "a long string".to_owned(),
+            Content::String(text) if text.chars().count() > LONGEST_SHOWN => "a long string".to_owned(),
             Content::String(text) => format!("the string {text:?}"),
             Content::List(items) if items.len() == 1 => "a list".to_owned(),
             Content::List(items) => format!("a list of {}", items.len()),
@@ -114,6 +128,14 @@ impl Serialize for Tree {
 /// True if two keys have the same letters and digits, whatever their case and underscores.
 pub(super) fn same_key(left: &str, right: &str) -> bool {
     letters(left).eq(letters(right))
+}
+
+/// A text of the input as messages repeat it: without what makes it too long.
+pub(super) fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(LONGEST_SHOWN) {
+        Some((end, _)) => Cow::Owned(format!("{}\u{2026}", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
 }
 
 fn letters(key: &str) -> impl Iterator<Item = char> + '_ {

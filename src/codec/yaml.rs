@@ -5,10 +5,15 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
+use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::{Error, Location, Spanned, UserMessageFormatter};
 
-use super::tree::{Content, MAX_DEPTH, Member, Tree};
+use super::tree::{Content, Member, Tree};
 use crate::model::{Problem, ProblemKind};
+
+/// Deepest nesting that is followed, aliases included. One level of `serde_saphyr` takes some 40 KiB of stack in a build
+/// without optimization, and threads have 2 MiB.
+const MAX_DEPTH: usize = 32;
 
 /// Reads every document of a text.
 pub(super) fn read(text: &str) -> Result<Vec<Tree>, Problem> {
@@ -21,6 +26,8 @@ pub(super) fn read(text: &str) -> Result<Vec<Tree>, Problem> {
         budget: budget,
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
         strict_booleans: true,
+        // `0640` is the same number as in HCL, and not the fraction 640.0.
+        legacy_octal_numbers: true,
         with_snippet: false,
     };
     serde_saphyr::from_multiple_with_options::<Spanned<Content>>(text, options)
@@ -34,6 +41,7 @@ fn syntax_error(error: &Error) -> Problem {
     let text = text.lines().next().unwrap_or_default();
     // The message repeats the position behind this word.
     let message = text.rsplit_once(" at line ").map_or(text, |(message, _)| message);
+    let message = if is_too_deep(error) { &format!("nested deeper than {MAX_DEPTH} levels") } else { message };
     let column = location.map(|location| format!(", at column {}", location.column())).unwrap_or_default();
     Problem {
         kind: ProblemKind::Syntax,
@@ -41,6 +49,14 @@ fn syntax_error(error: &Error) -> Problem {
         message: format!("invalid YAML: {message}{column}"),
         line: location.map(line),
     }
+}
+
+/// Also for an error that is wrapped in where the value is shown or used.
+fn is_too_deep(mut error: &Error) -> bool {
+    while let Error::WithSnippet { error: inner, .. } | Error::AliasError { error: inner, .. } = error {
+        error = inner;
+    }
+    matches!(error, Error::Budget { breach: BudgetBreach::Depth { .. }, .. })
 }
 
 impl From<Spanned<Content>> for Tree {
@@ -138,13 +154,14 @@ mod tests {
 
     #[test]
     fn words_are_not_truth_values() {
-        let documents = read("a: no\nb: 1.20\nc: \"1.20\"\n1: x\n").expect("valid");
+        let documents = read("a: no\nb: 1.20\nc: \"1.20\"\n1: x\nd: 0640\n").expect("valid");
 
         let content = |key| documents[0].get(key).expect("is there").content.clone();
         assert_eq!(content("a"), Content::String("no".to_owned()));
         assert_eq!(content("b"), Content::Number(Number::from_f64(1.2).expect("finite")));
         assert_eq!(content("c"), Content::String("1.20".to_owned()));
         assert_eq!(content("1"), Content::String("x".to_owned()));
+        assert_eq!(content("d"), Content::Number(0o640.into()));
     }
 
     #[test]
@@ -168,6 +185,16 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused() {
-        assert!(read(&"[".repeat(10_000)).is_err());
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        let chain: String = (1..100).map(|n| format!("a{n}: &a{n} [*a{}]\n", n - 1)).collect();
+
+        assert!(read(&nested(32)).is_ok());
+        for (text, line, column) in [(nested(33), 1, 33), (format!("a0: &a0 x\n{chain}"), 33, 12)] {
+            assert_eq!(
+                read(&text).expect_err("too deep").to_string(),
+                format!("line {line}: invalid YAML: nested deeper than 32 levels, at column {column}")
+            );
+        }
+        assert!(read(&nested(10_000)).is_err());
     }
 }

@@ -49,6 +49,7 @@ fn escaped(cursor: &mut Cursor<'_>) -> Result<char, Problem> {
         Some('f') => return Ok('\u{c}'),
         Some('v') => return Ok('\u{b}'),
         Some(same @ ('"' | '\\')) => return Ok(same),
+        Some(first @ '0'..='3') => octal(cursor, first),
         Some('x') => code_point(cursor, 2),
         Some('u') => code_point(cursor, 4),
         Some('U') => code_point(cursor, 8),
@@ -56,6 +57,15 @@ fn escaped(cursor: &mut Cursor<'_>) -> Result<char, Problem> {
         None => None,
     };
     code.ok_or_else(|| syntax_error(line, "an escape does not name a character"))
+}
+
+/// Three digits, of which the first was read; so that they name a byte, it is at most 3.
+fn octal(cursor: &mut Cursor<'_>, first: char) -> Option<char> {
+    let mut code = first.to_digit(8)?;
+    for _ in 0..2 {
+        code = code * 8 + cursor.next()?.to_digit(8)?;
+    }
+    char::from_u32(code)
 }
 
 fn code_point(cursor: &mut Cursor<'_>, digits: usize) -> Option<char> {
@@ -70,8 +80,8 @@ fn code_point(cursor: &mut Cursor<'_>, digits: usize) -> Option<char> {
     char::from_u32(code)
 }
 
-/// The lines behind `<<MARKER` up to a line with nothing but the marker. `<<-MARKER` takes away the indentation of the
-/// closing marker where every line has it.
+/// The lines behind `<<MARKER` up to a line with nothing but the marker, indented or not. `<<-MARKER` takes away the
+/// indentation of the closing marker where every line has it.
 pub(super) fn heredoc(cursor: &mut Cursor<'_>) -> Result<String, Problem> {
     let start = cursor.line();
     cursor.eat("<<");
@@ -85,12 +95,12 @@ pub(super) fn heredoc(cursor: &mut Cursor<'_>) -> Result<String, Problem> {
     loop {
         let mut ahead = cursor.clone();
         let line = ahead.take_line().ok_or_else(unclosed)?;
-        let indentation = if is_indented { line.strip_suffix(marker) } else { (line == marker).then_some("") };
+        let indentation = line.strip_suffix(marker);
         if let Some(indentation) = indentation.filter(|indentation| indentation.trim().is_empty()) {
             // The line end stays, as it does behind every other value.
             cursor.eat(indentation);
             cursor.eat(marker);
-            return Ok(unindent(&lines, indentation));
+            return Ok(unindent(&lines, if is_indented { indentation } else { "" }));
         }
         lines.push(line);
         *cursor = ahead;

@@ -82,10 +82,14 @@ impl Reader<'_> {
         if self.cursor.peek() != Some('{') {
             return Err(self.expected(&format!("= or {{ behind the key {key:?}")));
         }
+        // Each label is a level of its own, also for what stands inside the block.
         if self.depth + labels.len() > MAX_DEPTH {
             return Err(self.too_deep());
         }
-        let block = self.value()?;
+        self.depth += labels.len();
+        let block = self.value();
+        self.depth -= labels.len();
+        let block = block?;
         let nest = |value, key| Tree { line, content: Content::Object(vec![Member { key, line, value }]) };
         Ok(labels.into_iter().rev().fold(block, nest))
     }

@@ -58,7 +58,7 @@ fn scalars_are_read_as_version_1_does() {
         ("18446744073709551615", json!(u64::MAX)),
         ("true", json!(true)),
         ("null", json!(null)),
-        (r#""a\n\t\"\\\u00e9\x41""#, json!("a\n\t\"\\éA")),
+        (r#""a\n\t\"\\\u00e9\x41\102""#, json!("a\n\t\"\\éAB")),
         (r#""${f("x{}")}-y""#, json!("${f(\"x{}\")}-y")),
         (r#""$5 {}""#, json!("$5 {}")),
     ] {
@@ -73,6 +73,7 @@ fn heredocs_keep_their_lines() {
     assert_eq!(value("a = <<-EOF\n  x\n    y\n    EOF\n"), json!({"a": "  x\n    y\n"}));
     assert_eq!(value("a = <<EOF\r\nx\r\nEOF\r\nb = 1"), json!({"a": "x\n", "b": 1}));
     assert_eq!(value("a = [<<X\n1\nX\n, <<X\n2\nX\n]"), json!({"a": ["1\n", "2\n"]}));
+    assert_eq!(value("a {\n  b = <<EOF\n  x\n  EOF\n}"), json!({"a": {"b": "  x\n"}}));
 }
 
 #[test]
@@ -117,7 +118,9 @@ fn errors_name_the_line_and_what_was_expected() {
 
 #[test]
 fn deep_nesting_is_refused() {
-    for text in ["a = ".to_owned() + &"[".repeat(100_000), "a {".repeat(100_000), "a ".repeat(100_000) + "{}"] {
+    let labelled = "a b c d e {".repeat(21) + &"}".repeat(21);
+    for text in ["a = ".to_owned() + &"[".repeat(100_000), "a {".repeat(100_000), "a ".repeat(100_000) + "{}", labelled]
+    {
         assert!(error(&text).contains("nested deeper than 100 levels"));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::decoder::Decoder;
 use super::{Path, Typing};
-use crate::codec::tree::{Content, Member, Tree, same_key};
+use crate::codec::tree::{Content, Member, Tree, same_key, shortened};
 use crate::model::{Problem, ProblemKind};
 
 /// Second names of fields, where a struct has both.
@@ -13,6 +13,9 @@ const SECOND_NAMES: [(&str, &str); 4] =
 
 /// Snake-case spellings that strict bodies do not have (`http-api.md` 1.5).
 const NOT_STRICT: [&str; 1] = ["socket_path"];
+
+/// Longer than every name, so that nothing can be close to it. Closeness costs as much as both lengths multiplied.
+const LONGEST_MEANT: usize = 64;
 
 /// What replies show and bodies may send back, by struct; it is not read.
 const IGNORED: [(&str, &[&str]); 8] = [
@@ -65,7 +68,7 @@ pub(super) fn struct_members<'t>(
 }
 
 fn field_named(key: &str, fields: &'static [&'static str], typing: Typing) -> Option<&'static str> {
-    if typing == Typing::Strict && NOT_STRICT.contains(&key) {
+    if typing == Typing::Strict && NOT_STRICT.iter().any(|name| name.eq_ignore_ascii_case(key)) {
         return None;
     }
     let exact = fields.iter().find(|field| **field == key);
@@ -85,7 +88,7 @@ fn report_unknown(decoder: &Decoder<'_, '_>, fields: &[&str], member: &Member) {
     if decoder.session.is_full() {
         return;
     }
-    let key = &member.key;
+    let key = &*shortened(&member.key);
     let mut message = match decoder.session.typing {
         Typing::Strict => format!("json: unknown field {key:?}"),
         Typing::Weak => format!("invalid config key {key:?}"),
@@ -105,6 +108,9 @@ fn report_unknown(decoder: &Decoder<'_, '_>, fields: &[&str], member: &Member) {
 pub(in super::super) fn suggestion(key: &str, fields: &[&str]) -> Option<String> {
     /// Below this, names have little more in common than a few letters.
     const CLOSE: f64 = 0.85;
+    if key.len() > LONGEST_MEANT {
+        return None;
+    }
     let normal = |name: &str| name.replace('_', "").to_ascii_lowercase();
     let key_letters = normal(key);
     let closeness = |field: &&&str| strsim::jaro_winkler(&key_letters, &normal(field));

@@ -32,6 +32,9 @@ pub enum Typing {
 /// Most problems that are reported of one document; whoever has more will decode again anyway.
 const MAX_PROBLEMS: usize = 50;
 
+/// Most values that are looked at again to find further problems, so that a large text costs little more than reading it.
+const MAX_AGAIN: usize = 2_000_000;
+
 /// The value that a tree means.
 ///
 /// Keys fit fields whatever their case, with or without underscores. The contents of opaque maps keep their spelling.
@@ -45,6 +48,7 @@ pub fn from_tree<T: DeserializeOwned>(tree: &Tree, typing: Typing) -> Result<T, 
 /// The value that a tree at `place` of a larger document means.
 pub(super) fn decode<T: DeserializeOwned>(tree: &Tree, place: &str, typing: Typing) -> Result<T, Problems> {
     let mut refused = HashMap::new();
+    let mut most = None;
     loop {
         let session = Session { typing, refused: &refused, problems: RefCell::default() };
         let root = Path::Root(place);
@@ -59,7 +63,8 @@ pub(super) fn decode<T: DeserializeOwned>(tree: &Tree, place: &str, typing: Typi
         let value = refusal.value.unwrap_or(tree);
         let is_new =
             !std::ptr::eq(value, tree) && refused.insert(std::ptr::from_ref(value), refusal.problem.clone()).is_none();
-        if !is_new || refused.len() >= MAX_PROBLEMS {
+        let most = *most.get_or_insert_with(|| (MAX_AGAIN / tree.size()).clamp(1, MAX_PROBLEMS));
+        if !is_new || refused.len() >= most {
             problems.push(refusal.problem);
             return Err(in_order(problems));
         }

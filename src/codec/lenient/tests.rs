@@ -61,8 +61,8 @@ fn snake_case_means_the_same_in_strict_bodies_but_for_the_socket_path() {
 
     assert_eq!(snake, camel);
     assert_eq!(
-        problems::<ServiceDefinition>(Typing::Strict, r#"{"socket_path":"/x"}"#),
-        ["line 1: socket_path: json: unknown field \"socket_path\", did you mean \"SocketPath\"?"]
+        problems::<ServiceDefinition>(Typing::Strict, r#"{"SOCKET_path":"/x"}"#),
+        ["line 1: SOCKET_path: json: unknown field \"SOCKET_path\", did you mean \"SocketPath\"?"]
     );
     assert_eq!(weak::<ServiceDefinition>(r#"{"socket_path":"/x"}"#).socket_path, "/x");
 }
@@ -185,6 +185,28 @@ fn the_number_of_reports_is_bounded() {
     let text = format!("{{\"Tags\": [{tags}], {}}}", fields.join(","));
 
     assert!(problems::<ServiceDefinition>(Typing::Strict, &text).len() <= MAX_PROBLEMS + 1);
+}
+
+#[test]
+fn large_texts_are_not_decoded_once_per_problem() {
+    let (numbers, paths) = (vec!["1"; 700_000].join(","), [r#"{"ListenerPort":"x"}"#; 9].join(","));
+    let text = format!("{{\"Config\":{{\"numbers\":[{numbers}]}},\"Expose\":{{\"Paths\":[{paths}]}}}}");
+
+    let found = json::<ProxyDefaults>(Typing::Weak, &text).expect_err("bad").0;
+
+    let paths: Vec<_> = found.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["Expose.Paths[0].ListenerPort", "Expose.Paths[1].ListenerPort"]);
+}
+
+#[test]
+fn a_key_of_any_length_is_repeated_in_short() {
+    let text = format!("{{\"{}\": 1}}", "x".repeat(1_000_000));
+    let shown = "x".repeat(60) + "\u{2026}";
+
+    assert_eq!(
+        problems::<ServiceDefinition>(Typing::Strict, &text),
+        [format!("line 1: {shown}: json: unknown field \"{shown}\"")]
+    );
 }
 
 #[test]
