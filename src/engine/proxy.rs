@@ -22,6 +22,8 @@ pub(super) struct Proxy {
     /// Clients that name the proxy in different ways have a slot each.
     pub(super) slots: Vec<Arc<Slot>>,
     parts: BTreeMap<Owner, EncodedPart>,
+    /// The snapshot does not hold the parts as they are yet.
+    has_newer_parts: bool,
     pub(super) assignments: BTreeSet<AssignmentKey>,
     pub(super) identity: Option<SpiffeId>,
     pub(super) is_registered: bool,
@@ -38,6 +40,7 @@ impl Proxy {
 
     /// Takes over newer parts. One that could not be made stays as it last was, and is reported.
     pub(super) fn take(&mut self, parts: Parts, interner: &mut Interner) {
+        self.has_newer_parts = true;
         self.parts.retain(|owner, _| parts.contains_key(owner));
         self.failures.clear();
         for (owner, part) in parts {
@@ -64,7 +67,8 @@ impl Proxy {
         (secrets, interner): (&mut Secrets, &mut Interner),
     ) -> Option<Snapshot> {
         let mut next = self.snapshot.clone().unwrap_or_default();
-        for kind in OWN_TYPES {
+        // Where only endpoints or secrets changed, as they mostly do, all others are as they were.
+        for kind in OWN_TYPES.into_iter().filter(|_| self.has_newer_parts) {
             let resources = self.parts.values().flat_map(|part| part.resources(kind));
             replace(&mut next, kind, resources.cloned());
         }
@@ -79,6 +83,7 @@ impl Proxy {
 
     /// Sends a snapshot to every stream, unless it is what they have. True if it was sent.
     pub(super) fn publish(&mut self, next: Snapshot) -> bool {
+        self.has_newer_parts = false;
         if self.snapshot.as_ref() == Some(&next) {
             return false;
         }

@@ -7,7 +7,8 @@ use crate::ca;
 use crate::envoy::snapshot::ResourceType;
 use crate::model::entry::{Consumer, ExportedService, ExportedServices, Redirect, ServiceResolver};
 use crate::model::{
-    Check, CheckStatus, ConfigEntry, GatewayMode, MeshGateway, Namespace, Node, Proxy, Service, ServiceKind, Upstream,
+    Check, CheckStatus, ConfigEntry, DestinationType, GatewayMode, MeshGateway, Namespace, Node, Proxy, Service,
+    ServiceKind, Upstream,
 };
 use crate::store::{Memory, NodeKey, Op};
 
@@ -264,7 +265,9 @@ async fn an_upstream_that_cannot_be_made_keeps_its_last_state_and_disturbs_no_ot
     let mut web = bench.watch("web-sidecar-proxy", "");
     web.next().await;
 
-    service.proxy.upstreams[0].destination_peer = "west".into();
+    let redirect = Redirect { service: "api".to_owned(), peer: "west".into(), ..Redirect::default() };
+    let api = ServiceResolver { name: "api".to_owned(), redirect: Some(redirect), ..ServiceResolver::default() };
+    bench.write(vec![Op::PutEntry(ConfigEntry::ServiceResolver(api))]).await;
     service.proxy.upstreams.push(upstream("db", 9192));
     bench.write(on_node(&here, service)).await;
 
@@ -274,10 +277,21 @@ async fn an_upstream_that_cannot_be_made_keeps_its_last_state_and_disturbs_no_ot
         ["api:127.0.0.1:9191", "db:127.0.0.1:9192", "public_listener:0.0.0.0:21000"]
     );
     let problems = bench.engine.proxies()[0].problems.clone();
-    assert!(
-        problems[0].contains("upstream api?peer=west is in peer \"west\", and no such peering exists"),
-        "{problems:?}"
-    );
+    assert!(problems[0].contains("upstream api is in peer \"west\", and no such peering exists"), "{problems:?}");
+}
+
+#[tokio::test]
+async fn upstreams_of_one_name_do_not_replace_each_other() {
+    let bench = bench().await;
+    let peered = Upstream { destination_peer: "west".into(), ..upstream("db", 9192) };
+    let query = Upstream { destination_type: DestinationType::PreparedQuery, ..upstream("db", 9193) };
+    let service = sidecar("web", 21_000, vec![upstream("db", 9191), peered, query]);
+    bench.write(on_node(&place("dc1", ""), service)).await;
+
+    let snapshot = bench.watch("web-sidecar-proxy", "").next().await;
+
+    assert_eq!(names(&snapshot, ResourceType::Listener), ["db:127.0.0.1:9191", "public_listener:0.0.0.0:21000"]);
+    assert_eq!(bench.engine.proxies()[0].problems.len(), 2);
 }
 
 #[tokio::test]

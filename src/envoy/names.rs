@@ -29,15 +29,17 @@ pub fn cluster(name: &ClusterName) -> String {
     }
 }
 
-/// An upstream in listener and route names: `[<ap>/<ns>/]<name>[?dc=<dc>]`.
+/// An upstream in listener and route names: `[prepared_query:][<ap>/<ns>/]<name>[?peer=<peer>|?dc=<dc>]`.
 pub fn upstream(id: &UpstreamId) -> String {
     let or_default = |name: &str| if name.is_empty() { "default".to_owned() } else { name.to_owned() };
-    let mut text = String::new();
+    let mut text = String::from(if id.is_query { "prepared_query:" } else { "" });
     if !(id.partition.is_empty() && id.namespace.is_empty()) {
         let _ = write!(text, "{}/{}/", or_default(&id.partition), or_default(&id.namespace));
     }
     text.push_str(&id.name);
-    if !id.datacenter.is_empty() {
+    if !id.peer.is_empty() {
+        let _ = write!(text, "?peer={}", id.peer);
+    } else if !id.datacenter.is_empty() {
         let _ = write!(text, "?dc={}", id.datacenter);
     }
     text
@@ -92,9 +94,11 @@ mod tests {
 
     fn id(partition: &str, datacenter: &str) -> UpstreamId {
         UpstreamId {
+            is_query: false,
             partition: partition.into(),
             namespace: "".into(),
             name: "api".into(),
+            peer: "".into(),
             datacenter: datacenter.into(),
         }
     }
@@ -104,6 +108,8 @@ mod tests {
         assert_eq!(upstream(&id("", "")), "api");
         assert_eq!(upstream(&id("", "dc2")), "api?dc=dc2");
         assert_eq!(upstream(&id("team-a", "")), "team-a/default/api");
+        assert_eq!(upstream(&UpstreamId { peer: "west".into(), ..id("", "") }), "api?peer=west");
+        assert_eq!(upstream(&UpstreamId { is_query: true, ..id("", "dc2") }), "prepared_query:api?dc=dc2");
     }
 
     #[test]

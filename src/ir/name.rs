@@ -30,12 +30,16 @@ pub enum ClusterName {
 /// What an upstream is called in listener, route and statistics names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UpstreamId {
+    /// It is a prepared query and not a service.
+    pub is_query: bool,
     /// Partition of the service; empty for `default`.
     pub partition: Arc<str>,
     /// Namespace of the service; empty for `default`.
     pub namespace: Arc<str>,
     /// The service.
     pub name: Arc<str>,
+    /// The peer that exports it; empty for none.
+    pub peer: Arc<str>,
     /// The datacenter that the registration names; empty if it names none.
     pub datacenter: Arc<str>,
 }

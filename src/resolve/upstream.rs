@@ -22,9 +22,11 @@ pub(super) fn id(proxy: &Service, upstream: &Upstream) -> UpstreamId {
     let target = target_of(proxy, upstream);
     let unless_default = |is_default: bool, name: &str| if is_default { "".into() } else { name.into() };
     UpstreamId {
+        is_query: upstream.destination_type == DestinationType::PreparedQuery,
         partition: unless_default(target.partition.is_default(), target.partition.as_str()),
         namespace: unless_default(target.namespace.is_default(), target.namespace.as_str()),
         name: target.name,
+        peer: upstream.destination_peer.as_str().into(),
         datacenter: upstream.datacenter.as_str().into(),
     }
 }
