@@ -96,8 +96,8 @@ impl Proxy {
 
     /// Tells the slots what is wrong, and the log what is newly wrong.
     pub(super) fn tell_problems(&self, instance: &InstanceId, assignments: &Assignments) {
-        let refusals = self.assignments.iter().filter_map(|key| assignments.get(key)?.refusal.as_ref());
-        let problems: Vec<String> = self.failures.iter().cloned().chain(refusals.map(ToString::to_string)).collect();
+        let omissions = self.assignments.iter().filter_map(|key| assignments.get(key)).flat_map(|it| &it.omissions);
+        let problems: Vec<String> = self.failures.iter().cloned().chain(omissions.map(ToString::to_string)).collect();
         let mut new = BTreeSet::new();
         for slot in &self.slots {
             new.extend(slot.set_problems(self.is_registered, problems.clone()));

@@ -10,7 +10,7 @@ use crate::envoy;
 use crate::envoy::snapshot::{Resource, ResourceType};
 use crate::ir::ClusterName;
 use crate::model::{Datacenter, InstanceId};
-use crate::resolve::{EndpointSource, Refusal, assignment};
+use crate::resolve::{EndpointSource, Omission, assignment};
 use crate::store::{Key, Reader, View};
 
 /// What identifies an assignment. Proxies in different places may know one cluster name with different sources.
@@ -20,7 +20,7 @@ pub(super) type AssignmentKey = (ClusterName, EndpointSource);
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) resource: Arc<Resource>,
-    pub(super) refusal: Option<Refusal>,
+    pub(super) omissions: Vec<Omission>,
     users: BTreeSet<InstanceId>,
 }
 
@@ -41,8 +41,8 @@ impl Assignments {
         interner: &mut Interner,
     ) {
         if !self.table.contains_key(key) {
-            let (resource, refusal) = self.compute(key, view, hosted, interner);
-            self.table.insert(key.clone(), Shared { resource, refusal, users: BTreeSet::new() });
+            let (resource, omissions) = self.compute(key, view, hosted, interner);
+            self.table.insert(key.clone(), Shared { resource, omissions, users: BTreeSet::new() });
         }
         if let Some(shared) = self.table.get_mut(key) {
             shared.users.insert(user.clone());
@@ -72,10 +72,10 @@ impl Assignments {
     ) -> BTreeSet<InstanceId> {
         let mut affected = BTreeSet::new();
         for key in self.readers.of(changed) {
-            let (resource, refusal) = self.compute(&key, view, hosted, interner);
+            let (resource, omissions) = self.compute(&key, view, hosted, interner);
             let Some(shared) = self.table.get_mut(&key) else { continue };
-            if !Arc::ptr_eq(&shared.resource, &resource) || shared.refusal != refusal {
-                *shared = Shared { resource, refusal, users: std::mem::take(&mut shared.users) };
+            if !Arc::ptr_eq(&shared.resource, &resource) || shared.omissions != omissions {
+                *shared = Shared { resource, omissions, users: std::mem::take(&mut shared.users) };
                 affected.extend(shared.users.iter().cloned());
             }
         }
@@ -88,10 +88,10 @@ impl Assignments {
         view: &View,
         hosted: &[Datacenter],
         interner: &mut Interner,
-    ) -> (Arc<Resource>, Option<Refusal>) {
+    ) -> (Arc<Resource>, Vec<Omission>) {
         let reader = Reader::new(view);
-        let (assignment, refusal) = assignment(&Recording::new(&reader, hosted), &key.0, &key.1);
+        let (assignment, omissions) = assignment(&Recording::new(&reader, hosted), &key.0, &key.1);
         self.readers.set(key, reader.into_read_set());
-        (interner.intern(ResourceType::Endpoint, envoy::assignment(&assignment)), refusal)
+        (interner.intern(ResourceType::Endpoint, envoy::assignment(&assignment)), omissions)
     }
 }

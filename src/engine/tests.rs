@@ -257,6 +257,24 @@ async fn without_an_export_there_are_no_endpoints_and_a_reason() {
 }
 
 #[tokio::test]
+async fn an_instance_with_a_host_name_is_left_out_and_told() {
+    let bench = bench().await;
+    let here = place("dc1", "");
+    let named = Service { address: "db.example".to_owned(), ..sidecar("db", 21_001, vec![]) };
+    bench.write(on_node(&here, Service { id: "db-1".to_owned().into(), ..sidecar("db", 21_002, vec![]) })).await;
+    bench.write(on_node(&here, named)).await;
+    bench.write(on_node(&here, sidecar("web", 21_000, vec![upstream("db", 9191)]))).await;
+    let mut web = bench.watch("web-sidecar-proxy", "");
+
+    assert_eq!(endpoints(&*web.next().await, "db."), ["10.0.0.1:21002"]);
+    assert_eq!(
+        bench.engine.proxies()[0].problems,
+        ["db-sidecar-proxy on node agent has the host name \"db.example\" for an address, which Envoy does not take \
+             for an endpoint: it gets no traffic; register it with an IP address"]
+    );
+}
+
+#[tokio::test]
 async fn an_upstream_that_cannot_be_made_keeps_its_last_state_and_disturbs_no_other() {
     let bench = bench().await;
     let here = place("dc1", "");

@@ -213,7 +213,14 @@ pub fn compile(
     datacenter: &Datacenter,
     overrides: &Overrides,
 ) -> Result<Chain, ChainError> {
-    let mut compiler = Compiler { context, datacenter, overrides, targets: BTreeMap::new(), protocol: None };
+    let mut compiler = Compiler {
+        context,
+        datacenter,
+        partition: &service.partition,
+        overrides,
+        targets: BTreeMap::new(),
+        protocol: None,
+    };
     compiler.visit(service)?;
     let asked = TargetKey {
         service: service.clone(),
@@ -257,6 +264,7 @@ fn changes_nothing(resolver: &ServiceResolver) -> bool {
 struct Compiler<'a> {
     context: Context<'a>,
     datacenter: &'a Datacenter,
+    partition: &'a Partition,
     overrides: &'a Overrides,
     targets: BTreeMap<TargetKey, Target>,
     /// The first service visited, with its protocol.
@@ -396,7 +404,7 @@ impl Compiler<'_> {
         if !step.peer.is_default() {
             let namespace = step.namespace.clone().unwrap_or_default();
             return TargetKey {
-                service: ServiceName::new(&from.service.partition, &namespace, name),
+                service: ServiceName::new(self.partition, &namespace, name),
                 datacenter: Datacenter::default(),
                 subset,
                 peer: step.peer.clone(),

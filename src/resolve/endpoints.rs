@@ -3,6 +3,9 @@
 //! A source says everything that its endpoints depend on, so that proxies with the same source share one assignment, and
 //! a change of an instance recomputes assignments and no proxy.
 
+use std::fmt;
+use std::net::IpAddr;
+
 use serde_json::json;
 
 use super::health;
@@ -52,40 +55,61 @@ pub enum EndpointSource {
     RemoteGateways(Place),
 }
 
-/// A service that a caller may not reach.
+/// Endpoints that an assignment goes without.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Refusal {
-    /// The service.
-    pub service: ServiceKey,
-    /// The caller's partition.
-    pub consumer: Partition,
+pub enum Omission {
+    /// All of them: the caller's partition is no consumer of the service.
+    NotExported {
+        /// The service.
+        service: ServiceKey,
+        /// The caller's partition.
+        consumer: Partition,
+    },
+    /// One that has a host name for an address. Envoy would refuse it together with everything it was sent with.
+    HostName {
+        /// Whose address it is.
+        owner: String,
+        /// The address.
+        address: String,
+    },
 }
 
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (service, owner) = (&self.service.service, &self.service.service.partition);
-        write!(
-            f,
-            "{} of partition {owner} is not exported to partition {}: no endpoints; add the consumer to \
-             exported-services/{owner}",
-            service.name, self.consumer
-        )
+impl fmt::Display for Omission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Omission::NotExported { service, consumer } => {
+                let (name, owner) = (&service.service.name, &service.service.partition);
+                write!(
+                    f,
+                    "{name} of partition {owner} is not exported to partition {consumer}: no endpoints; add the \
+                     consumer to exported-services/{owner}"
+                )
+            }
+            Omission::HostName { owner, address } => write!(
+                f,
+                "{owner} has the host name {address:?} for an address, which Envoy does not take for an endpoint: it \
+                 gets no traffic; register it with an IP address"
+            ),
+        }
     }
 }
 
-/// The endpoints of `cluster` as they are now, and why there are none if the caller may not have any.
-pub fn assignment(state: &dyn State, cluster: &ClusterName, source: &EndpointSource) -> (Assignment, Option<Refusal>) {
-    let (endpoints, refusal) = match source {
-        EndpointSource::RemoteGateways(place) => (of_remote_gateways(state, place), None),
+/// The endpoints of `cluster` as they are now, and those that it goes without.
+pub fn assignment(state: &dyn State, cluster: &ClusterName, source: &EndpointSource) -> (Assignment, Vec<Omission>) {
+    let mut omissions = Vec::new();
+    let endpoints = match source {
+        EndpointSource::RemoteGateways(place) => gateways(state, place, AddressForm::Wan, &mut omissions),
         EndpointSource::Service { service, consumer: Some(consumer), .. }
             if !is_exported(state, &service.service, consumer) =>
         {
-            let refusal = Refusal { service: service.clone(), consumer: consumer.clone() };
-            (Vec::new(), Some(refusal))
+            omissions.push(Omission::NotExported { service: service.clone(), consumer: consumer.clone() });
+            Vec::new()
         }
-        EndpointSource::Service { service, subset, via, .. } => (of_service(state, service, subset, via), None),
+        EndpointSource::Service { service, subset, via, .. } => {
+            of_service(state, service, (subset, via), &mut omissions)
+        }
     };
-    (Assignment { cluster: cluster.clone(), endpoints }, refusal)
+    (Assignment { cluster: cluster.clone(), endpoints }, omissions)
 }
 
 /// True if `service` is exported to this other partition.
@@ -93,32 +117,49 @@ pub(super) fn is_exported(state: &dyn State, service: &ServiceName, consumer: &P
     state.exports(&service.partition).is_some_and(|exports| exports.exports_to_partition(service, consumer))
 }
 
-fn of_service(state: &dyn State, service: &ServiceKey, subset: &Subset, via: &Via) -> Vec<Endpoint> {
+fn of_service(
+    state: &dyn State,
+    service: &ServiceKey,
+    (subset, via): (&Subset, &Via),
+    omissions: &mut Vec<Omission>,
+) -> Vec<Endpoint> {
     let instances = in_subset(state.endpoints(service), &subset.filter);
     match via {
-        Via::Instances(form) => {
-            instances.iter().map(|instance| endpoint(instance, *form, subset.only_passing)).collect()
-        }
+        Via::Instances(form) => with_ip_addresses(&instances, *form, subset.only_passing, omissions),
         Via::Gateways(place, form) => {
             let somebody_is_there =
                 instances.iter().any(|instance| health::of(instance, subset.only_passing).0 == Health::Healthy);
-            let gateways = state.gateways(place);
-            gateways
-                .iter()
-                .map(|gateway| {
-                    let mut endpoint = endpoint(gateway, *form, false);
-                    if !somebody_is_there {
-                        endpoint.health = Health::Unhealthy;
-                    }
-                    endpoint
-                })
-                .collect()
+            let mut endpoints = gateways(state, place, *form, omissions);
+            if !somebody_is_there {
+                endpoints.iter_mut().for_each(|endpoint| endpoint.health = Health::Unhealthy);
+            }
+            endpoints
         }
     }
 }
 
-fn of_remote_gateways(state: &dyn State, place: &Place) -> Vec<Endpoint> {
-    state.gateways(place).iter().map(|gateway| endpoint(gateway, AddressForm::Wan, false)).collect()
+fn gateways(state: &dyn State, place: &Place, form: AddressForm, omissions: &mut Vec<Omission>) -> Vec<Endpoint> {
+    with_ip_addresses(&state.gateways(place), form, false, omissions)
+}
+
+fn with_ip_addresses(
+    instances: &[Instance],
+    form: AddressForm,
+    only_passing: bool,
+    omissions: &mut Vec<Omission>,
+) -> Vec<Endpoint> {
+    let mut endpoints = Vec::with_capacity(instances.len());
+    for instance in instances {
+        let endpoint = endpoint(instance, form, only_passing);
+        match &endpoint.address {
+            SocketAddress::Tcp(host, _) if host.parse::<IpAddr>().is_err() => {
+                let owner = format!("{} on node {}", instance.service.id, instance.node.node);
+                omissions.push(Omission::HostName { owner, address: host.to_string() });
+            }
+            SocketAddress::Tcp(..) | SocketAddress::Pipe(_) => endpoints.push(endpoint),
+        }
+    }
+    endpoints
 }
 
 /// An instance as an endpoint.

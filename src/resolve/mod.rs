@@ -27,7 +27,7 @@ mod upstream;
 use std::collections::BTreeMap;
 
 pub use chain::{Chain, ChainError, Overrides, Protocol, ResolverNode, Target, compile};
-pub use endpoints::{EndpointSource, Refusal, Subset, Via, assignment};
+pub use endpoints::{EndpointSource, Omission, Subset, Via, assignment};
 pub use gateway::mesh_gateway;
 pub use merge::merged_proxy;
 pub use precedence::{Decision, LADDER, Ladder, Origin, Rung, Sources, TargetSources};
