@@ -22,7 +22,7 @@ Hops by gateway mode, proved by what each Envoy received
     ok   remote   sidecar web > gateway team-a > sidecar billing   20/20 ok
 
 The ladder, weakest level first, while a client keeps sending
-  accepted: the sidecar has ACKed all of the change; moved: requests take the new way
+  accepted: the sidecar has ACKed all of the change; moved: by then requests take the new way
   other datacenter: web -> api in dc2 (http)
                                                                          accepted    moved  failed   on the way
     ok   proxy-defaults Config.mesh_gateway = local TIMES 2 gateways

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Options;
 use super::intern::Interner;
-use super::proxy::Proxy;
+use super::proxy::{Pending, Proxy};
 use super::readers::Readers;
 use super::recording::Recording;
 use super::secrets::Secrets;
@@ -44,17 +44,21 @@ impl Core {
 
     /// Streams ask for these proxies from now on.
     pub(super) fn start(&mut self, slots: Vec<Arc<Slot>>) {
-        let mut started = BTreeSet::new();
+        let mut pending = BTreeMap::new();
+        let mut fresh = BTreeSet::new();
         for slot in slots {
-            let proxy = self.proxies.entry(slot.instance.clone()).or_default();
-            if let Some(snapshot) = proxy.snapshot() {
-                slot.publish(snapshot.clone());
+            let instance = slot.instance.clone();
+            let proxy = self.proxies.entry(instance.clone()).or_default();
+            match proxy.snapshot() {
+                Some(snapshot) => slot.publish(snapshot.clone()),
+                None => drop(fresh.insert(instance.clone())),
             }
-            started.insert(slot.instance.clone());
             proxy.slots.push(slot);
+            // The new slot does not know what is wrong.
+            pending.insert(instance, Pending { has_other_problems: true, ..Pending::default() });
         }
-        self.recompute(&started);
-        self.publish(&started);
+        self.recompute(&fresh);
+        self.publish(&pending);
     }
 
     /// No stream asks for this slot's proxy under this name any more.
@@ -66,11 +70,11 @@ impl Core {
             return;
         }
         self.readers.remove(instance);
-        for key in self.proxies.remove(instance).into_iter().flat_map(|proxy| proxy.assignments) {
+        let Some(proxy) = self.proxies.remove(instance) else { return };
+        for key in proxy.assignments {
             self.assignments.leave(&key, instance);
         }
-        let used: BTreeSet<_> = self.proxies.values().filter_map(|proxy| proxy.identity.as_ref()).collect();
-        self.secrets.retain(|identity| used.contains(identity));
+        self.secrets.leave(proxy.identity.as_ref());
     }
 
     /// A newer state.
@@ -78,13 +82,15 @@ impl Core {
         let older = std::mem::replace(&mut self.view, view);
         let view = self.view.clone();
         let changed: Vec<&Key> = view.changed_since(&older).collect();
-        let mut affected = self.readers.of(changed.iter().copied());
-        self.recompute(&affected);
-        let users =
-            self.assignments.advance(changed.iter().copied(), (&view, &self.options.hosted), &mut self.interner);
-        affected.extend(users);
-        affected.extend(self.holders_of_secrets(&changed));
-        self.publish(&affected);
+        let remade = self.readers.of(changed.iter().copied());
+        self.recompute(&remade);
+        let mut pending: BTreeMap<_, _> = remade.into_iter().map(|instance| (instance, Pending::default())).collect();
+        let keys = changed.iter().copied();
+        self.assignments.advance(keys, (&view, &self.options.hosted), &mut self.interner, &mut pending);
+        for instance in self.holders_of_secrets(&changed) {
+            pending.entry(instance).or_default().has_other_secrets = true;
+        }
+        self.publish(&pending);
     }
 
     /// Proxies whose certificate, or whose roots, are among what changed.
@@ -128,7 +134,12 @@ impl Core {
         let Some(proxy) = self.proxies.get_mut(instance) else { return };
         let old = std::mem::take(&mut proxy.assignments);
         proxy.take(parts, &mut self.interner);
-        proxy.identity = identity(instance, service);
+        let identity = identity(instance, service);
+        if proxy.identity != identity {
+            self.secrets.join(identity.as_ref());
+            self.secrets.leave(proxy.identity.as_ref());
+            proxy.identity = identity;
+        }
         for key in proxy.assignments.difference(&old) {
             self.assignments.join(key, instance, (&self.view, &self.options.hosted), &mut self.interner);
         }
@@ -139,15 +150,14 @@ impl Core {
     }
 
     /// Sends what changed to the streams of these proxies.
-    fn publish(&mut self, instances: &BTreeSet<InstanceId>) {
-        for instance in instances {
+    fn publish(&mut self, pending: &BTreeMap<InstanceId, Pending>) {
+        for (instance, pending) in pending {
             let Some(proxy) = self.proxies.get_mut(instance) else { continue };
-            proxy.tell_problems(instance, &self.assignments);
-            if !proxy.is_registered && proxy.snapshot().is_none() {
-                continue;
+            if proxy.has_newer_parts || pending.has_other_problems || !proxy.is_registered {
+                proxy.tell_problems(instance, &self.assignments);
             }
-            let next = proxy.compose(&self.view, &self.assignments, (&mut self.secrets, &mut self.interner));
-            if next.is_some_and(|next| proxy.publish(next)) {
+            let shared = (&mut self.secrets, &mut self.interner);
+            if proxy.update(pending, &self.view, &self.assignments, shared) {
                 tracing::info!(proxy = %instance, index = self.view.index(), "configuration published");
             }
         }

@@ -23,12 +23,15 @@ mod secrets;
 mod shared;
 mod slot;
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{self, Poll, ready};
 
 use dashmap::DashMap;
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt};
+use futures::{Stream, StreamExt};
 use tokio::sync::Notify;
+use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 
 pub use guard::guard;
@@ -70,14 +73,36 @@ pub struct Engine {
 struct Shared {
     options: Options,
     slots: DashMap<NodeIdentity, Arc<Slot>>,
-    /// A stream came or went; the core looks at the slots.
-    streams: Notify,
+    /// Slots that the core does not know yet, and names whose last stream may have gone.
+    news: Mutex<News>,
+    /// There are some.
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct News {
+    fresh: Vec<Arc<Slot>>,
+    left: Vec<NodeIdentity>,
+}
+
+impl Shared {
+    fn news(&self) -> MutexGuard<'_, News> {
+        // Nothing that holds the lock can leave it half changed.
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut News)) {
+        change(&mut self.news());
+        self.wake.notify_one();
+    }
 }
 
 impl Engine {
     /// An engine that answers nobody yet.
     pub fn new(options: Options) -> Self {
-        Self { shared: Arc::new(Shared { options, slots: DashMap::new(), streams: Notify::new() }) }
+        Self {
+            shared: Arc::new(Shared { options, slots: DashMap::new(), news: Mutex::default(), wake: Notify::new() }),
+        }
     }
 
     /// Follows the store until `shutdown`, on the thread that calls it: generating is work for a processor.
@@ -88,7 +113,7 @@ impl Engine {
             self.update_streams(&mut core);
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = self.shared.streams.notified() => {}
+                () = self.shared.wake.notified() => {}
                 changed = views.changed() => {
                     if changed.is_err() {
                         return;
@@ -102,16 +127,15 @@ impl Engine {
 
     /// Starts proxies that a stream asks for, and forgets those that no stream asks for any more.
     fn update_streams(&self, core: &mut Core) {
-        self.shared.slots.retain(|_, slot| {
-            let is_watched = slot.is_watched();
-            if !is_watched {
-                core.stop(slot);
+        let mut news = News::default();
+        std::mem::swap(&mut *self.shared.news(), &mut news);
+        for node in news.left {
+            // A stream that came in the meantime holds the slot.
+            if let Some((_, slot)) = self.shared.slots.remove_if(&node, |_, slot| !slot.is_watched()) {
+                core.stop(&slot);
             }
-            is_watched
-        });
-        let fresh: Vec<_> =
-            self.shared.slots.iter().filter(|slot| slot.take_fresh()).map(|s| s.value().clone()).collect();
-        core.start(fresh);
+        }
+        core.start(news.fresh.into_iter().filter(|slot| slot.is_watched()).collect());
     }
 
     /// What is known about every proxy with a stream, sorted.
@@ -138,22 +162,57 @@ impl Engine {
 impl SnapshotSource for Engine {
     fn watch(&self, node: &NodeIdentity) -> BoxStream<'static, Arc<Snapshot>> {
         // The entry stays locked until the slot has a receiver, so that the core cannot take it for abandoned.
+        let mut fresh = None;
         let entry = self.shared.slots.entry(node.clone());
-        let slot = entry.or_insert_with(|| Arc::new(Slot::new(self.instance(node))));
+        let slot = entry.or_insert_with(|| fresh.insert(Arc::new(Slot::new(self.instance(node)))).clone());
         let snapshots = slot.subscribe();
         drop(slot);
-        self.shared.streams.notify_one();
-        snapshots.filter_map(|snapshot| async { snapshot }.boxed()).boxed()
+        if let Some(slot) = fresh {
+            self.shared.tell(|news| news.fresh.push(slot));
+        }
+        let departure = Departure { shared: self.shared.clone(), node: node.clone() };
+        Watch { snapshots, _departure: departure }.boxed()
     }
 
     fn report(&self, node: &NodeIdentity, stream: u64, feedback: Feedback) {
-        let is_end = matches!(feedback, Feedback::Disconnected);
         if let Some(slot) = self.shared.slots.get(node) {
             slot.note(stream, feedback);
         }
-        if is_end {
-            self.shared.streams.notify_one();
+    }
+}
+
+/// The snapshots of one stream.
+struct Watch {
+    snapshots: WatchStream<Option<Arc<Snapshot>>>,
+    /// Below the receiver, so that it is dropped after it.
+    _departure: Departure,
+}
+
+impl Stream for Watch {
+    type Item = Arc<Snapshot>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            // Nothing has been published yet where the value is `None`.
+            match ready!(self.snapshots.poll_next_unpin(context)) {
+                Some(None) => {}
+                Some(Some(snapshot)) => return Poll::Ready(Some(snapshot)),
+                None => return Poll::Ready(None),
+            }
         }
+    }
+}
+
+/// Tells the core that a stream has gone.
+struct Departure {
+    shared: Arc<Shared>,
+    node: NodeIdentity,
+}
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        let node = self.node.clone();
+        self.shared.tell(|news| news.left.push(node));
     }
 }
 

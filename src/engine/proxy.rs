@@ -16,6 +16,17 @@ use crate::store::View;
 /// Types whose resources belong to a proxy's own parts.
 const OWN_TYPES: [ResourceType; 3] = [ResourceType::Cluster, ResourceType::Listener, ResourceType::Route];
 
+/// What a proxy has to take over, apart from its own parts.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// Assignments that changed.
+    pub(super) assignments: Vec<AssignmentKey>,
+    /// One of them goes without other endpoints than before.
+    pub(super) has_other_problems: bool,
+    /// Its certificate or the roots changed.
+    pub(super) has_other_secrets: bool,
+}
+
 /// One proxy.
 #[derive(Debug, Default)]
 pub(super) struct Proxy {
@@ -23,7 +34,7 @@ pub(super) struct Proxy {
     pub(super) slots: Vec<Arc<Slot>>,
     parts: BTreeMap<Owner, EncodedPart>,
     /// The snapshot does not hold the parts as they are yet.
-    has_newer_parts: bool,
+    pub(super) has_newer_parts: bool,
     pub(super) assignments: BTreeSet<AssignmentKey>,
     pub(super) identity: Option<SpiffeId>,
     pub(super) is_registered: bool,
@@ -59,39 +70,57 @@ impl Proxy {
         }
     }
 
-    /// What the proxy should have now; `None` while its first certificate is being made.
-    pub(super) fn compose(
-        &self,
+    /// Takes over what is pending and sends the snapshot that results, if it is another one. True if it was sent.
+    ///
+    /// Costs what changed, not what the proxy holds, unless its parts were made again.
+    pub(super) fn update(
+        &mut self,
+        pending: &Pending,
         view: &View,
         assignments: &Assignments,
         (secrets, interner): (&mut Secrets, &mut Interner),
-    ) -> Option<Snapshot> {
-        let mut next = self.snapshot.clone().unwrap_or_default();
-        // Where only endpoints or secrets changed, as they mostly do, all others are as they were.
-        for kind in OWN_TYPES.into_iter().filter(|_| self.has_newer_parts) {
-            let resources = self.parts.values().flat_map(|part| part.resources(kind));
-            replace(&mut next, kind, resources.cloned());
-        }
-        let endpoints = self.assignments.iter().filter_map(|key| assignments.get(key));
-        replace(&mut next, ResourceType::Endpoint, endpoints.map(|shared| shared.resource.clone()));
-        if let Some(identity) = &self.identity {
-            let leaf = secrets.leaf(identity, view, interner)?;
-            replace(&mut next, ResourceType::Secret, [leaf, secrets.roots(view, interner)].into_iter());
-        }
-        Some(next)
-    }
-
-    /// Sends a snapshot to every stream, unless it is what they have. True if it was sent.
-    pub(super) fn publish(&mut self, next: Snapshot) -> bool {
-        self.has_newer_parts = false;
-        if self.snapshot.as_ref() == Some(&next) {
+    ) -> bool {
+        let is_first = self.snapshot.is_none();
+        if is_first && !self.is_registered {
             return false;
         }
-        for slot in &self.slots {
-            slot.publish(next.clone());
+        let mut next = self.snapshot.clone().unwrap_or_default();
+        let mut is_changed = is_first;
+        if is_first || self.has_newer_parts || pending.has_other_secrets {
+            let Some(held) = self.secrets(view, (secrets, interner)) else {
+                // The first certificate is still being made; it wakes the proxy when it is there.
+                return false;
+            };
+            is_changed |= replace(&mut next, ResourceType::Secret, held.into_iter());
         }
-        self.snapshot = Some(next);
-        true
+        if is_first || self.has_newer_parts {
+            for kind in OWN_TYPES {
+                let resources = self.parts.values().flat_map(|part| part.resources(kind));
+                is_changed |= replace(&mut next, kind, resources.cloned());
+            }
+            let endpoints = self.assignments.iter().filter_map(|key| assignments.get(key));
+            is_changed |= replace(&mut next, ResourceType::Endpoint, endpoints.map(|shared| shared.resource.clone()));
+            self.has_newer_parts = false;
+        } else {
+            let changed = pending.assignments.iter().filter(|key| self.assignments.contains(key));
+            for shared in changed.filter_map(|key| assignments.get(key)) {
+                is_changed |= put(&mut next, ResourceType::Endpoint, &shared.resource);
+            }
+        }
+        if is_changed {
+            for slot in &self.slots {
+                slot.publish(next.clone());
+            }
+            self.snapshot = Some(next);
+        }
+        is_changed
+    }
+
+    /// The proxy's own certificate and the roots; nothing for a proxy that opens no TLS, `None` before it has a certificate.
+    fn secrets(&self, view: &View, (secrets, interner): (&mut Secrets, &mut Interner)) -> Option<Vec<Arc<Resource>>> {
+        let Some(identity) = &self.identity else { return Some(Vec::new()) };
+        let leaf = secrets.leaf(identity, view, interner)?;
+        Some(vec![leaf, secrets.roots(view, interner)])
     }
 
     /// Tells the slots what is wrong, and the log what is newly wrong.
@@ -108,22 +137,34 @@ impl Proxy {
     }
 }
 
-/// Makes `snapshot` hold exactly these resources of a type, and touches only what differs.
-fn replace(snapshot: &mut Snapshot, kind: ResourceType, resources: impl Iterator<Item = Arc<Resource>>) {
-    let set = snapshot.get_mut(kind);
+/// Makes `snapshot` hold exactly these resources of a type, and touches only what differs. True if anything did. Equal
+/// resources are one, so that pointers tell.
+fn replace(snapshot: &mut Snapshot, kind: ResourceType, resources: impl Iterator<Item = Arc<Resource>>) -> bool {
+    let mut is_changed = false;
     let mut wanted = BTreeSet::new();
     for resource in resources {
-        if !wanted.insert(resource.name.clone()) {
-            continue;
-        }
-        if !set.get(&resource.name).is_some_and(|held| Arc::ptr_eq(held, &resource)) {
-            set.insert(resource.name.clone(), resource);
+        // Two parts can have one cluster; the first one says what it is.
+        if wanted.insert(resource.name.clone()) {
+            is_changed |= put(snapshot, kind, &resource);
         }
     }
+    let set = snapshot.get_mut(kind);
     if set.len() > wanted.len() {
         let gone: Vec<_> = set.keys().filter(|name| !wanted.contains(*name)).cloned().collect();
         for name in gone {
             set.remove(&name);
         }
+        is_changed = true;
     }
+    is_changed
+}
+
+/// True if the snapshot did not hold this very resource.
+fn put(snapshot: &mut Snapshot, kind: ResourceType, resource: &Arc<Resource>) -> bool {
+    let set = snapshot.get_mut(kind);
+    let is_other = !set.get(&resource.name).is_some_and(|held| Arc::ptr_eq(held, resource));
+    if is_other {
+        set.insert(resource.name.clone(), resource.clone());
+    }
+    is_other
 }

@@ -15,6 +15,8 @@ use crate::store::{Index, Key, View};
 pub(super) struct Secrets {
     roots: Option<(Index, Arc<Resource>)>,
     leaves: BTreeMap<SpiffeId, (Index, Arc<Resource>)>,
+    /// How many proxies have each identity.
+    users: BTreeMap<SpiffeId, usize>,
 }
 
 impl Secrets {
@@ -45,8 +47,21 @@ impl Secrets {
         }
     }
 
-    /// Forgets the certificates of identities that nobody uses.
-    pub(super) fn retain(&mut self, is_used: impl Fn(&SpiffeId) -> bool) {
-        self.leaves.retain(|identity, _| is_used(identity));
+    /// One more proxy has this identity.
+    pub(super) fn join(&mut self, identity: Option<&SpiffeId>) {
+        if let Some(identity) = identity {
+            *self.users.entry(identity.clone()).or_default() += 1;
+        }
+    }
+
+    /// One proxy less has this identity; the last one takes its certificate along.
+    pub(super) fn leave(&mut self, identity: Option<&SpiffeId>) {
+        let Some(identity) = identity else { return };
+        let Some(users) = self.users.get_mut(identity) else { return };
+        *users -= 1;
+        if *users == 0 {
+            self.users.remove(identity);
+            self.leaves.remove(identity);
+        }
     }
 }

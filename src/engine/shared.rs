@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::intern::Interner;
+use super::proxy::Pending;
 use super::readers::Readers;
 use super::recording::Recording;
 use crate::envoy;
@@ -63,23 +64,26 @@ impl Assignments {
         self.table.get(key)
     }
 
-    /// Computes again what read one of these keys; returns the users of those that changed.
+    /// Computes again what read one of these keys; adds what changed to what its users have to take over.
     pub(super) fn advance<'k>(
         &mut self,
         changed: impl Iterator<Item = &'k Key>,
         (view, hosted): (&View, &[Datacenter]),
         interner: &mut Interner,
-    ) -> BTreeSet<InstanceId> {
-        let mut affected = BTreeSet::new();
+        pending: &mut BTreeMap<InstanceId, Pending>,
+    ) {
         for key in self.readers.of(changed) {
             let (resource, omissions) = self.compute(&key, view, hosted, interner);
             let Some(shared) = self.table.get_mut(&key) else { continue };
-            if !Arc::ptr_eq(&shared.resource, &resource) || shared.omissions != omissions {
-                *shared = Shared { resource, omissions, users: std::mem::take(&mut shared.users) };
-                affected.extend(shared.users.iter().cloned());
+            let is_same = Arc::ptr_eq(&shared.resource, &resource);
+            let same_problems = shared.omissions == omissions;
+            (shared.resource, shared.omissions) = (resource, omissions);
+            for user in shared.users.iter().filter(|_| !is_same || !same_problems) {
+                let pending = pending.entry(user.clone()).or_default();
+                pending.assignments.push(key.clone());
+                pending.has_other_problems |= !same_problems;
             }
         }
-        affected
     }
 
     fn compute(

@@ -1,7 +1,6 @@
 //! The meeting point of one proxy's streams and the engine: the current snapshot, and what the streams told.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use time::OffsetDateTime;
@@ -16,7 +15,6 @@ use crate::model::InstanceId;
 pub(super) struct Slot {
     pub(super) instance: InstanceId,
     current: watch::Sender<Option<Arc<Snapshot>>>,
-    is_fresh: AtomicBool,
     told: Mutex<Told>,
 }
 
@@ -74,7 +72,7 @@ pub struct NackReport {
 
 impl Slot {
     pub(super) fn new(instance: InstanceId) -> Self {
-        Self { instance, current: watch::channel(None).0, is_fresh: AtomicBool::new(true), told: Mutex::default() }
+        Self { instance, current: watch::channel(None).0, told: Mutex::default() }
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -88,11 +86,6 @@ impl Slot {
 
     pub(super) fn is_watched(&self) -> bool {
         self.current.receiver_count() > 0
-    }
-
-    /// True the first time that somebody asks.
-    pub(super) fn take_fresh(&self) -> bool {
-        self.is_fresh.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn publish(&self, snapshot: Snapshot) {
