@@ -313,6 +313,24 @@ async fn upstreams_of_one_name_do_not_replace_each_other() {
 }
 
 #[tokio::test]
+async fn a_proxy_is_forgotten_with_its_last_stream_and_served_again() {
+    let bench = bench().await;
+    bench.write(on_node(&place("dc1", ""), sidecar("web", 21_000, vec![]))).await;
+    let (mut first, mut second) = (bench.watch("web-sidecar-proxy", ""), bench.watch("web-sidecar-proxy", ""));
+    let before = first.next().await;
+    assert!(Arc::ptr_eq(&before, &second.next().await));
+
+    drop(first);
+    assert_eq!(bench.engine.proxies().len(), 1);
+    drop(second);
+    while !bench.engine.proxies().is_empty() {
+        tokio::task::yield_now().await;
+    }
+
+    assert_eq!(*bench.watch("web-sidecar-proxy", "").next().await, *before);
+}
+
+#[tokio::test]
 async fn a_deregistered_proxy_keeps_its_configuration() {
     let bench = bench().await;
     let here = place("dc1", "");
