@@ -13,7 +13,7 @@ mod tour;
 mod traffic;
 mod wait;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -121,11 +121,19 @@ fn what_to_try(mesh: &Mesh) -> String {
         mesh.url(Callee::OtherDatacenter),
         mesh.url(Callee::OtherPartition),
     );
-    text += "  meshgate catalog services -datacenter dc2\n";
-    text += "  meshgate config read -kind proxy-defaults -name global\n";
+    let program = as_typed();
+    text += &format!("  {program} catalog services -datacenter dc2\n");
+    text += &format!("  {program} config read -kind proxy-defaults -name global\n");
     text += "  curl $CONSUL_HTTP_ADDR/v1/meshgate/proxies?pretty\n  Envoys' admin interfaces:\n";
     for envoy in mesh.envoys() {
         text += &format!("    {:<16} http://{}\n", envoy.name, envoy.admin());
     }
     text + "Ctrl-C ends everything."
+}
+
+/// This program as it can be typed here: its path, from the working directory if it is below it.
+fn as_typed() -> String {
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("meshgate"));
+    let below = std::env::current_dir().ok().and_then(|here| program.strip_prefix(here).map(Path::to_owned).ok());
+    below.unwrap_or(program).display().to_string()
 }
