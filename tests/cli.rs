@@ -203,6 +203,50 @@ services {
 }
 
 #[test]
+fn every_kind_of_mistake_in_a_file_is_told_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let entry = r#"Kind = "service-defaults"
+Name = "web"
+Protocol = "htttp"
+MeshGatway { Mode = "local" }
+MeshGateway { Mode = "sideways" }
+UpstreamConfig { Overrides = [{ MeshGateway { Mode = "local" } }] }
+"#;
+    let service = "service:\n  port: http\n  adress: 10.0.0.1\n  meta: {consul-x: 1}\n";
+    let entry = write(directory.path(), "web.hcl", entry);
+    let service = write(directory.path(), "api.yaml", service);
+    let in_entry = [
+        "web.hcl:3: Protocol: unknown protocol \"htttp\"",
+        "web.hcl:4: MeshGatway: invalid config key \"MeshGatway\", did you mean \"MeshGateway\"?",
+        "web.hcl:5: MeshGateway.Mode: unknown mesh gateway mode \"sideways\"",
+        "web.hcl:6: UpstreamConfig.Overrides[0].Name: a name is required",
+    ];
+    let in_service = [
+        "api.yaml:2: service.Port: expected a whole number from 0 to 65535",
+        "api.yaml:2: service.Name: Missing service name",
+        "api.yaml:3: service.adress: invalid config key \"adress\", did you mean \"address\"?",
+        "api.yaml:4: service.Meta.consul-x: Invalid Service Meta",
+    ];
+    let both = [in_entry, in_service].concat();
+
+    let cases: [(&[&str], &[&str]); 4] = [
+        (&["config", "write", "-http-addr", "127.0.0.1:1", &entry], &in_entry),
+        (&["services", "register", "-http-addr", "127.0.0.1:1", &service], &in_service),
+        (&["validate", &entry, &service], &both),
+        (&["agent", "-dev", "-config-file", &entry, "-config-file", &service], &both),
+    ];
+    for (arguments, expected) in cases {
+        let output = run(arguments);
+        let text = stderr(&output);
+        assert_eq!(code(&output), 1, "{arguments:?}: {text}");
+        let places: Vec<_> = expected.iter().map(|line| text.find(line)).collect();
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{arguments:?}: {places:?} in {text}");
+        let count = text.lines().filter(|line| line.contains("web.hcl:") || line.contains("api.yaml:")).count();
+        assert_eq!(count, expected.len(), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
 fn nobody_at_the_address_is_told_with_the_address() {
     let output = meshgate().args(["catalog", "services"]).env("CONSUL_HTTP_ADDR", "127.0.0.1:1").output().unwrap();
 

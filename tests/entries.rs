@@ -41,10 +41,14 @@ fn kind(file: &Path) -> &str {
 
 fn read(file: &Path) -> Result<ConfigEntry, Problems> {
     let format = Format::from_extension(file.extension().unwrap().to_str().unwrap()).expect("a known extension");
-    let mut entry = config_entry(&fs::read(file).unwrap(), format)?;
-    entry.normalize(&Partition::default(), &Namespace::default());
-    entry.validate().into_result()?;
-    Ok(entry)
+    let canonical = |entry: &ConfigEntry| {
+        let mut entry = entry.clone();
+        entry.normalize(&Partition::default(), &Namespace::default());
+        entry
+    };
+    let mut decoded = config_entry(&fs::read(file).unwrap(), format);
+    decoded.judge(|entry| canonical(entry).validate());
+    decoded.into_result().map(|entry| canonical(&entry))
 }
 
 #[test]

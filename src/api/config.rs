@@ -41,8 +41,12 @@ impl Serialize for Entry {
 }
 
 async fn apply(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Result<Response, ApiError> {
-    let mut entry = codec::config_entry(&body, format(&headers))
-        .map_err(|problems| ApiError::Undecodable { decoder: Decoder::Entry, problems })?;
+    let rules = |rest: &ConfigEntry| {
+        let mut canonical = rest.clone();
+        canonical.normalize(&call.scope.place.partition, &call.scope.namespace);
+        canonical.validate()
+    };
+    let mut entry = Decoder::Entry.accept(codec::config_entry(&body, format(&headers)), rules)?;
     call.is_writable_here(entry.kind())?;
     let said = entry.key().name;
     let scope = call

@@ -8,6 +8,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
 use super::IssueError;
+use crate::codec::Decoded;
 use crate::model::{CheckId, Datacenter, EntryKind, FilterError, Problem, Problems, ServiceId};
 use crate::store::StoreError;
 
@@ -18,6 +19,14 @@ pub(super) enum Decoder {
     Strict,
     /// Config entries.
     Entry,
+}
+
+impl Decoder {
+    /// The value of a body. A body that cannot be decoded is told the rules that the rest breaks too, so that whoever sent
+    /// it learns everything at once; a whole one is judged by the caller, with a status of its own.
+    pub(super) fn accept<T>(self, body: Decoded<'_, T>, rules: impl FnOnce(&T) -> Problems) -> Result<T, ApiError> {
+        body.whole_or_judged(rules).map_err(|problems| ApiError::Undecodable { decoder: self, problems })
+    }
 }
 
 /// Why a call has no result.

@@ -1,9 +1,9 @@
 //! Config entries, and files of registrations and entries.
 
-use super::Definitions;
-use super::lenient::{Typing, decode, suggestion};
+use super::decoded::{Decoded, Items};
+use super::lenient::{Decoding, Typing, decode, suggestion};
 use super::tree::{Content, Member, Tree, same_key, shortened};
-use crate::model::{ConfigEntry, EntryKind, Problem, ProblemKind, Problems, ServiceDefinition};
+use crate::model::{ConfigEntry, EntryKind, Problem, ProblemKind};
 
 /// Kinds of services that are not the name of any kind of entry too.
 const SERVICE_KINDS: [&str; 2] = ["connect-proxy", "mesh-gateway"];
@@ -27,22 +27,24 @@ const NOT_KEPT: [&str; 14] = [
     "terminating-gateway",
 ];
 
-/// The entry that a tree at `place` of a larger document is.
-pub(super) fn entry(tree: &Tree, place: &str) -> Result<ConfigEntry, Problems> {
-    let kind = entry_kind(tree, place)?;
-    Ok(match kind {
-        EntryKind::ProxyDefaults => ConfigEntry::ProxyDefaults(decode(tree, place, Typing::Weak)?),
-        EntryKind::ServiceDefaults => ConfigEntry::ServiceDefaults(decode(tree, place, Typing::Weak)?),
-        EntryKind::ServiceResolver => ConfigEntry::ServiceResolver(decode(tree, place, Typing::Weak)?),
-        EntryKind::ExportedServices => ConfigEntry::ExportedServices(decode(tree, place, Typing::Weak)?),
-        EntryKind::Mesh => ConfigEntry::Mesh(decode(tree, place, Typing::Weak)?),
-    })
+/// The entry that a tree is.
+pub(super) fn entry(tree: &Tree) -> Decoding<ConfigEntry> {
+    match entry_kind(tree) {
+        Ok(EntryKind::ProxyDefaults) => decode(tree, Typing::Weak).map(ConfigEntry::ProxyDefaults),
+        Ok(EntryKind::ServiceDefaults) => decode(tree, Typing::Weak).map(ConfigEntry::ServiceDefaults),
+        Ok(EntryKind::ServiceResolver) => decode(tree, Typing::Weak).map(ConfigEntry::ServiceResolver),
+        Ok(EntryKind::ExportedServices) => decode(tree, Typing::Weak).map(ConfigEntry::ExportedServices),
+        Ok(EntryKind::Mesh) => decode(tree, Typing::Weak).map(ConfigEntry::Mesh),
+        Err(problem) => Decoding::refused(problem),
+    }
 }
 
-fn entry_kind(tree: &Tree, place: &str) -> Result<EntryKind, Problem> {
-    let problem = |field, line, message| {
-        let inner = Problem { kind: ProblemKind::Type, path: String::from(field), message, line: Some(line) };
-        inner.under(place)
+fn entry_kind(tree: &Tree) -> Result<EntryKind, Problem> {
+    let problem = |field, line, message| Problem {
+        kind: ProblemKind::Type,
+        path: String::from(field),
+        message,
+        line: Some(line),
     };
     let names = EntryKind::ALL.map(EntryKind::as_str);
     if tree.members().is_none() {
@@ -76,59 +78,54 @@ fn kind_hint(text: &str, names: &[&str]) -> String {
     }
 }
 
-/// Adds what one document holds, and what is wrong with it.
-pub(super) fn collect(document: &Tree, found: &mut Definitions, problems: &mut Problems) {
+/// Adds what one document holds, and what is wrong around it.
+pub(super) fn collect<'t>(document: &'t Tree, found: &mut Items<'t>) {
     if document.content == Content::Null {
         return;
     }
     let Some(members) = document.members() else {
         let message = format!("expected an object at the top, found {}", document.describe());
-        problems.0.push(Problem { kind: ProblemKind::Type, path: String::new(), message, line: Some(document.line) });
+        let line = Some(document.line);
+        found.problems.0.push(Problem { kind: ProblemKind::Type, path: String::new(), message, line });
         return;
     };
     if document.get("Kind").is_some() {
-        collect_entry(document, "", found, problems);
+        found.entries.push(Decoded::at("", document, entry));
         return;
     }
     for member in members {
         if same_key(&member.key, "service") || same_key(&member.key, "services") {
-            each(member, &member.key, |tree, place| match decode::<ServiceDefinition>(tree, place, Typing::Weak) {
-                Ok(service) => found.services.push(service),
-                Err(inner) => problems.0.extend(inner.0),
+            each(member, &member.key, |tree, place| {
+                found.services.push(Decoded::at(place, tree, |tree| decode(tree, Typing::Weak)));
             });
         } else if same_key(&member.key, "config_entries") {
-            each(member, &member.key, |tree, place| collect_bootstrap(tree, place, found, problems));
+            each(member, &member.key, |tree, place| collect_bootstrap(tree, place, found));
         } else {
-            problems.0.push(unknown_key(member, "", &["service", "services", "config_entries", "Kind"]));
+            let known = ["service", "services", "config_entries", "Kind"];
+            found.problems.0.push(unknown_key(member, "", &known));
         }
     }
 }
 
-fn collect_bootstrap(tree: &Tree, place: &str, found: &mut Definitions, problems: &mut Problems) {
+fn collect_bootstrap<'t>(tree: &'t Tree, place: &str, found: &mut Items<'t>) {
     let Some(members) = tree.members() else {
         let message = format!("expected an object with a list bootstrap, found {}", tree.describe());
-        problems.0.push(Problem { kind: ProblemKind::Type, path: place.to_owned(), message, line: Some(tree.line) });
+        let line = Some(tree.line);
+        found.problems.0.push(Problem { kind: ProblemKind::Type, path: place.to_owned(), message, line });
         return;
     };
     for member in members {
         if same_key(&member.key, "bootstrap") {
             let place = format!("{place}.bootstrap");
-            each(member, &place, |tree, place| collect_entry(tree, place, found, problems));
+            each(member, &place, |tree, place| found.entries.push(Decoded::at(place, tree, entry)));
         } else {
-            problems.0.push(unknown_key(member, place, &["bootstrap"]));
+            found.problems.0.push(unknown_key(member, place, &["bootstrap"]));
         }
     }
 }
 
-fn collect_entry(tree: &Tree, place: &str, found: &mut Definitions, problems: &mut Problems) {
-    match entry(tree, place) {
-        Ok(entry) => found.entries.push(entry),
-        Err(inner) => problems.0.extend(inner.0),
-    }
-}
-
 /// Calls `read` with the value of a member, or with each of them and its index where there is a list.
-fn each(member: &Member, place: &str, mut read: impl FnMut(&Tree, &str)) {
+fn each<'t>(member: &'t Member, place: &str, mut read: impl FnMut(&'t Tree, &str)) {
     match &member.value.content {
         Content::Null => {}
         Content::List(items) => {

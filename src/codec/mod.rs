@@ -3,6 +3,7 @@
 //! Every format is read into a [`Tree`], which keeps the line of each value. The tree is decoded into model values by one
 //! of the two decoders that Consul has ([`Typing`]), which report everything that is wrong with it at once.
 
+mod decoded;
 mod definitions;
 mod hcl;
 mod json;
@@ -13,6 +14,8 @@ mod yaml;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::decoded::{Decoded, Items};
+use self::lenient::decode;
 pub use self::lenient::{Typing, from_tree};
 pub use self::tree::{Content, Member, Tree};
 use crate::model::{
@@ -101,11 +104,8 @@ pub fn strict<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problems> {
 }
 
 /// The body of `PUT /v1/agent/service/register` (decoder A).
-///
-/// # Errors
-/// What cannot be decoded, all of it.
-pub fn service_definition(body: &[u8]) -> Result<ServiceDefinition, Problems> {
-    strict(body)
+pub fn service_definition(body: &[u8]) -> Decoded<'static, ServiceDefinition> {
+    Decoded::of_text(body, Format::Json, |tree| decode(tree, Typing::Strict))
 }
 
 /// The body of `PUT /v1/agent/check/update/:id` (decoder A).
@@ -117,11 +117,8 @@ pub fn check_update(body: &[u8]) -> Result<CheckUpdate, Problems> {
 }
 
 /// The body of `PUT /v1/catalog/register` (decoder A).
-///
-/// # Errors
-/// What cannot be decoded, all of it.
-pub fn catalog_registration(body: &[u8]) -> Result<CatalogRegistration, Problems> {
-    strict(body)
+pub fn catalog_registration(body: &[u8]) -> Decoded<'static, CatalogRegistration> {
+    Decoded::of_text(body, Format::Json, |tree| decode(tree, Typing::Strict))
 }
 
 /// The body of `PUT /v1/catalog/deregister` (decoder A).
@@ -134,12 +131,10 @@ pub fn catalog_deregistration(body: &[u8]) -> Result<CatalogDeregistration, Prob
 
 /// One config entry in any format (decoder B); not normalized, not validated.
 ///
-/// `Kind` decides what it is; `CreateIndex`, `ModifyIndex` and `Hash`, which replies show, are ignored.
-///
-/// # Errors
-/// What cannot be decoded, all of it; a missing or unknown kind alone.
-pub fn config_entry(text: &[u8], format: Format) -> Result<ConfigEntry, Problems> {
-    definitions::entry(&parse(text, format)?, "")
+/// `Kind` decides what it is, so that a missing or unknown one is the only problem; `CreateIndex`, `ModifyIndex` and
+/// `Hash`, which replies show, are ignored.
+pub fn config_entry(text: &[u8], format: Format) -> Decoded<'static, ConfigEntry> {
+    Decoded::of_text(text, format, definitions::entry)
 }
 
 /// A file of registrations and config entries (decoder B); not normalized, not validated.
@@ -147,21 +142,19 @@ pub fn config_entry(text: &[u8], format: Format) -> Result<ConfigEntry, Problems
 /// # Errors
 /// What cannot be decoded, all of it.
 pub fn definitions(text: &[u8], format: Format) -> Result<Definitions, Problems> {
-    definitions_in(&parse_documents(text, format)?)
+    items(&parse_documents(text, format)?).into_result()
 }
 
 /// The registrations and config entries of documents: a config entry, or any mix of `service`, `services` and
 /// `config_entries { bootstrap ... }`, each once, repeated or as a list (`http-api.md` 4.1, 4.3).
 ///
-/// # Errors
-/// What cannot be decoded, all of it. Every other key is unknown; whoever owns it splits it off before.
-pub fn definitions_in(documents: &[Tree]) -> Result<Definitions, Problems> {
-    let mut found = Definitions::default();
-    let mut problems = Problems::default();
+/// Every other key is unknown; whoever owns it splits it off before.
+pub fn items(documents: &[Tree]) -> Items<'_> {
+    let mut found = Items::default();
     for document in documents {
-        definitions::collect(document, &mut found, &mut problems);
+        definitions::collect(document, &mut found);
     }
-    problems.into_result().map(|()| found)
+    found
 }
 
 /// Writes a value as JSON with an indentation of four spaces, as Consul's `?pretty` does.

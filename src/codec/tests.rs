@@ -43,7 +43,7 @@ fn yaml_holds_several_documents() {
     assert_eq!(found(text, Format::Yaml), (names(&["a"]), vec![EntryKind::Mesh, EntryKind::ProxyDefaults]));
     assert_eq!(found("", Format::Yaml), (vec![], vec![]));
     assert_eq!(
-        config_entry(text.as_bytes(), Format::Yaml).expect_err("several").to_string(),
+        config_entry(text.as_bytes(), Format::Yaml).into_result().expect_err("several").to_string(),
         "line 3: expected one document, found another"
     );
 }
@@ -80,7 +80,7 @@ fn problems_name_the_place_in_the_file() {
 
 #[test]
 fn an_entry_needs_a_known_kind() {
-    let refused = |text: &str| config_entry(text.as_bytes(), Format::Json).expect_err(text).to_string();
+    let refused = |text: &str| config_entry(text.as_bytes(), Format::Json).into_result().expect_err(text).to_string();
 
     assert!(refused("{\"Name\": \"a\"}").contains("needs a Kind"));
     assert_eq!(refused("{\"Kind\": 1}"), "line 1: Kind: Kind must be a string, found the number 1");
@@ -106,7 +106,8 @@ fn what_a_reply_shows_may_be_sent_back() {
     let text = r#"{"Kind":"proxy-defaults","Name":"global","Partition":"default","Namespace":"default","CreateIndex":1,
                    "ModifyIndex":2,"Hash":3,"Config":{"a":1}}"#;
 
-    let ConfigEntry::ProxyDefaults(entry) = config_entry(text.as_bytes(), Format::Json).expect("valid") else {
+    let ConfigEntry::ProxyDefaults(entry) = config_entry(text.as_bytes(), Format::Json).into_result().expect("valid")
+    else {
         panic!("another kind")
     };
     assert_eq!(entry.config["a"], 1);
@@ -120,13 +121,14 @@ fn agent_settings_are_split_off_before() {
     let settings = tree.split_off(&["datacenter", "ports"]);
 
     assert_eq!(settings.get("datacenter").map(|tree| &tree.content), Some(&Content::String("dc2".to_owned())));
-    assert_eq!(definitions_in(&[tree]).expect("valid").services[0].name, "a");
+    assert_eq!(items(&[tree]).into_result().expect("valid").services[0].name, "a");
 }
 
 #[test]
 fn texts_are_written_in_field_order() {
     let entry =
         config_entry(b"Kind = \"service-resolver\" Name = \"api\" Redirect { Datacenter = \"dc2\" }", Format::Hcl)
+            .into_result()
             .expect("valid");
 
     assert_eq!(
@@ -155,4 +157,79 @@ fn formats_are_known_by_their_extensions() {
     let formats = ["hcl", "json", "yml", "yaml", "txt"].map(Format::from_extension);
 
     assert_eq!(formats, [Some(Format::Hcl), Some(Format::Json), Some(Format::Yaml), Some(Format::Yaml), None]);
+}
+
+fn judged(text: &str, rules: impl FnOnce(&ServiceDefinition) -> Problems) -> Vec<String> {
+    let problems = service_definition(text.as_bytes()).whole_or_judged(rules).expect_err(text);
+    problems.0.iter().map(ToString::to_string).collect()
+}
+
+fn broken(paths: &[&str]) -> Problems {
+    Problems(paths.iter().map(|path| Problem::rule(*path, "is forbidden")).collect())
+}
+
+#[test]
+fn rules_see_what_could_be_decoded_and_are_told_in_the_order_of_the_source() {
+    let text =
+        "{\n\"Prot\": 1,\n\"Name\": \"web\",\n\"Port\": \"80\",\n\"Checks\": [5,\n{\"TTL\": \"1s\"}],\n\"ID\": \"x\"}";
+
+    let told = judged(text, |service| {
+        assert_eq!((service.name.as_str(), service.port, service.checks.len()), ("web", 0, 1));
+        broken(&["ID", "Port", "Checks", "Checks[0].TTL", "Name", "Meta.a"])
+    });
+
+    assert_eq!(
+        told,
+        [
+            "line 1: Meta.a: is forbidden",
+            "line 2: Prot: json: unknown field \"Prot\", did you mean \"Port\"?",
+            "line 3: Name: is forbidden",
+            "line 4: Port: expected a whole number from 0 to 65535, found the string \"80\"",
+            "line 5: Checks[0]: expected an object, found the number 5",
+            "line 6: Checks[1].TTL: is forbidden",
+            "line 7: ID: is forbidden",
+        ]
+    );
+}
+
+#[test]
+fn what_can_be_decoded_whole_is_left_to_the_caller_to_judge() {
+    let whole = service_definition(br#"{"Name": "web"}"#).whole_or_judged(|_| broken(&["Name"]));
+    assert_eq!(whole.expect("nothing is refused").name, "web");
+
+    let no_text = service_definition(b"{").whole_or_judged(|_| broken(&["Name"])).expect_err("cut short");
+    assert_eq!(no_text.0.iter().map(|problem| problem.kind).collect::<Vec<_>>(), [ProblemKind::Syntax]);
+}
+
+#[test]
+fn items_are_judged_at_their_places() {
+    let text = "service { name = \"a\" prot = 1 }\nconfig_entries {\n  bootstrap { kind = \"mesh\" }\n  bootstrap {\n    \
+                kind = \"proxy-defaults\"\n    name = \"x\"\n  }\n}\nservices { name = \"b\" }\n";
+    let documents = parse_documents(text.as_bytes(), Format::Hcl).expect("valid");
+
+    let mut found = items(&documents);
+    found.services.iter_mut().for_each(|service| service.judge(|_| broken(&["Name"])));
+    found.entries[1].judge(|_| broken(&["Name"]));
+
+    let told: Vec<_> = found.into_result().expect_err("broken").0.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "line 1: service.prot: invalid config key \"prot\", did you mean \"port\"?",
+            "line 1: service.Name: is forbidden",
+            "line 6: config_entries.bootstrap[1].Name: is forbidden",
+            "line 9: services.Name: is forbidden",
+        ]
+    );
+}
+
+#[test]
+fn rules_leave_the_bound_on_reports_as_it_is() {
+    let meta: Vec<_> = (0..100).map(|n| format!("Meta.{n}")).collect();
+    let paths: Vec<_> = meta.iter().map(String::as_str).collect();
+
+    let told = judged(r#"{"Prot": 1}"#, |_| broken(&paths));
+
+    assert_eq!(told.len(), lenient::MAX_PROBLEMS);
+    assert!(told.iter().any(|line| line.contains("Prot")), "{told:?}");
 }

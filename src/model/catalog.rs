@@ -82,11 +82,10 @@ impl CatalogRegistration {
         if let Some(service) = &self.service {
             problems.extend_under("Service", service.validate());
         }
-        for (path, check) in
-            self.check.iter().map(|check| ("Check", check)).chain(self.checks.iter().map(|c| ("Checks", c)))
-        {
+        let several = self.checks.iter().enumerate().map(|(position, check)| (format!("Checks[{position}]"), check));
+        for (path, check) in self.check.iter().map(|check| ("Check".to_owned(), check)).chain(several) {
             if check.check_id.as_str().is_empty() && check.name.is_empty() {
-                problems.rule(path, "a check needs a CheckID or a Name");
+                problems.rule(&path, "a check needs a CheckID or a Name");
             }
             if !check.node.as_str().is_empty() && check.node != self.node {
                 problems.rule(
@@ -139,7 +138,7 @@ mod tests {
 
         let paths: Vec<_> = broken.validate().0.into_iter().map(|problem| problem.path).collect();
 
-        assert_eq!(paths, ["Node", "Address", "ID", "PeerName", "Service.Name", "Check", "Checks"]);
+        assert_eq!(paths, ["Node", "Address", "ID", "PeerName", "Service.Name", "Check", "Checks[0]"]);
     }
 
     #[test]

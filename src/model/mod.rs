@@ -17,6 +17,7 @@ mod names;
 mod node;
 mod problem;
 mod proxy;
+mod registration;
 mod service;
 mod sidecar;
 mod sni;

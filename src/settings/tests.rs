@@ -233,6 +233,56 @@ config_entries {
 }
 
 #[test]
+fn rules_are_told_beside_what_cannot_be_decoded() {
+    let directory = tempfile::tempdir().unwrap();
+    let hcl = r#"
+service {
+  port = "http"
+  address = "0.0.0.0"
+  check { ttl = "soon" }
+  checks = ["x", { http = "http://127.0.0.1" }]
+  connect {
+    sidecar_service { proxy { upstreams = [{ destination_name = "db" local_bind_port = "x" }, { local_bind_port = 1 }] } }
+  }
+}
+config_entries {
+  boot = 1
+  bootstrap {
+    kind = "service-defaults"
+    name = { a = 1 }
+    protocol = "htttp"
+    MeshGatway { mode = "local" }
+  }
+}
+"#;
+    let mut inputs = dev(&[]);
+    inputs.files = vec![write(directory.path(), "agent.hcl", hcl)];
+
+    assert_eq!(
+        problems(&inputs, directory.path()),
+        [
+            "agent.hcl:2: service.Name: Missing service name",
+            "agent.hcl:3: service.Port: expected a whole number from 0 to 65535, found the string \"http\"",
+            "agent.hcl:4: service.Address: Invalid service address: it must be one that others can dial",
+            "agent.hcl:5: service.Check.TTL: invalid duration \"soon\": expected a number with a unit, such as \"30s\", \
+             \"250ms\" or \"1h30m\"",
+            "agent.hcl:6: service.Checks[0]: expected an object, found the string \"x\"",
+            "agent.hcl:6: service.Checks[1].Interval: Invalid check: Interval must be greater than 0",
+            "agent.hcl:8: service.Connect.SidecarService.Proxy.Upstreams[0].LocalBindPort: expected a whole number from 0 to \
+             65535, found the string \"x\"",
+            "agent.hcl:8: service.Connect.SidecarService.Proxy.Upstreams[1].DestinationName: upstream destination name \
+             cannot be empty",
+            "agent.hcl:12: config_entries.boot: invalid config key \"boot\", did you mean \"bootstrap\"?",
+            "agent.hcl:15: config_entries.bootstrap.Name: expected a string, found an object",
+            "agent.hcl:16: config_entries.bootstrap.Protocol: unknown protocol \"htttp\": expected \"tcp\", \"http\", \
+             \"http2\" or \"grpc\"",
+            "agent.hcl:17: config_entries.bootstrap.MeshGatway: invalid config key \"MeshGatway\", did you mean \
+             \"MeshGateway\"?",
+        ]
+    );
+}
+
+#[test]
 fn ports_that_exclude_each_other_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let flags = [("ports.grpc", "8500"), ("ports.sidecar_min_port", "30000")];

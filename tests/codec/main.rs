@@ -64,7 +64,7 @@ fn written<T: Serialize>(value: &T, format: Format) -> String {
 }
 
 fn read_entry(text: &str, format: Format) -> ConfigEntry {
-    config_entry(text.as_bytes(), format).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+    config_entry(text.as_bytes(), format).into_result().unwrap_or_else(|problems| panic!("{problems}\n{text}"))
 }
 
 fn read_service(text: &str, format: Format) -> ServiceDefinition {
@@ -113,12 +113,13 @@ proptest! {
 
     #[test]
     fn registrations_are_read_as_they_were_written(service in generate::service()) {
-        let service = service_definition(service.to_string().as_bytes()).expect("fits");
+        let service = service_definition(service.to_string().as_bytes()).into_result().expect("fits");
         for format in FORMATS {
             let text = written(&json!({ "service": service }), format);
             prop_assert_eq!(&read_service(&text, format), &service);
         }
-        prop_assert_eq!(&service_definition(written(&service, Format::Json).as_bytes()).expect("fits"), &service);
+        let text = written(&service, Format::Json);
+        prop_assert_eq!(&service_definition(text.as_bytes()).into_result().expect("fits"), &service);
     }
 
     #[test]

@@ -92,6 +92,8 @@ async fn first_words_that_clients_know_stand_first() {
     let api = TestApi::start().await;
 
     api.put(REGISTER, json!({ "Port": 80 })).await.is(400, "Missing service name");
+    let with_sidecar = json!({ "Port": 80, "Connect": { "SidecarService": {} } });
+    api.put(REGISTER, with_sidecar).await.is(400, "Missing service name");
     for (body, start) in [
         (json!({ "Name": "w", "Address": "0.0.0.0" }), "Invalid service address"),
         (json!({ "Name": "w", "Weights": { "Passing": 0, "Warning": 1 } }), "Invalid Weights"),
@@ -194,6 +196,78 @@ async fn several_problems_are_told_together() {
         "3 errors occurred:",
     )])
     .await;
+}
+
+#[tokio::test]
+async fn rules_are_told_beside_what_cannot_be_decoded() {
+    let api = TestApi::start().await;
+    let service = json!({
+        "Prot": 1,
+        "Kind": "mesh-gateway",
+        "Port": "8443",
+        "Address": "0.0.0.0",
+        "Check": { "TTL": "soon" },
+        "Checks": [5, { "HTTP": "http://x" }],
+    });
+    let registration = json!({
+        "Address": 5,
+        "Service": { "ID": "db-1", "Port": "x" },
+        "Checks": [5, { "Notes": "nameless" }],
+    });
+    let entry = json!({
+        "Kind": "service-defaults",
+        "Name": "web",
+        "Protocol": "htttp",
+        "MeshGatway": {},
+        "Mode": "sideways",
+        "UpstreamConfig": { "Overrides": [{}] },
+    });
+
+    for (path, body, expected) in [
+        (
+            REGISTER,
+            service,
+            &[
+                "Request decode failed: 7 errors occurred:",
+                "line 1: Name: Missing service name",
+                "line 2: Address: Invalid service address",
+                "line 4: Check.TTL: invalid duration \"soon\"",
+                "line 7: Checks[0]: expected an object",
+                "line 8: Checks[1].Interval: Invalid check: Interval",
+                "line 13: Port: expected a whole number",
+                "line 14: Prot: json: unknown field \"Prot\"",
+            ][..],
+        ),
+        (
+            "/v1/catalog/register",
+            registration,
+            &[
+                "Request decode failed: 6 errors occurred:",
+                "line 1: Node: Must provide node",
+                "line 2: Address: expected a string",
+                "line 4: Checks[0]: expected an object",
+                "line 5: Checks[1]: a check needs a CheckID or a Name",
+                "line 9: Service.Name: Missing service name",
+                "line 11: Service.Port: expected a whole number",
+            ],
+        ),
+        (
+            "/v1/config",
+            entry,
+            &[
+                "Request decoding failed: 4 errors occurred:",
+                "line 3: MeshGatway: invalid config key",
+                "line 4: Mode: unknown value \"sideways\"",
+                "line 6: Protocol: unknown protocol \"htttp\"",
+                "line 9: UpstreamConfig.Overrides[0].Name: a name is required",
+            ],
+        ),
+    ] {
+        let body = serde_json::to_string_pretty(&body).expect("it is JSON");
+        for fragment in expected {
+            api.refuses(Method::PUT, path, &body, 400, fragment).await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -18,8 +18,9 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn register(call: Call, Body(body): Body<SMALL>) -> Result<Response, ApiError> {
-    let definition = codec::service_definition(&body)
-        .map_err(|problems| ApiError::Undecodable { decoder: Decoder::Strict, problems })?;
+    let rules =
+        |rest: &ServiceDefinition| rest.validate(rest.partition.as_ref().unwrap_or(&call.scope.place.partition));
+    let definition = Decoder::Strict.accept(codec::service_definition(&body), rules)?;
     let replace = call.query.flag("replace-existing-checks")?;
     let registration = call.registration(definition)?.replacing_checks(replace);
     call.api.store.write_with(move |view| registration.into_write(view)).await?;

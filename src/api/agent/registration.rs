@@ -8,9 +8,6 @@ use crate::model::{
 };
 use crate::store::{CheckKey, NodeKey, Op, View, Write};
 
-/// Where a sidecar that is given with its application stands in the registration.
-const SIDECAR: &str = "Connect.SidecarService";
-
 /// A registration that breaks no rule, with its sidecar still to be expanded.
 #[derive(Debug, Clone)]
 pub struct Registration {
@@ -37,15 +34,8 @@ impl Registration {
     /// # Errors
     /// Every broken rule, those of the sidecar included.
     pub fn new(definition: ServiceDefinition, place: Place, options: &Options) -> Result<Self, RegistrationError> {
-        let mut problems = Problems::default();
-        validate(&definition, "", &place, &mut problems)?;
-        // The port does not matter here: which one is free is known only inside the write.
-        match expand_sidecar(&definition, Some(1), &BTreeSet::new(), options.sidecar_ports) {
-            Ok(None) => {}
-            Ok(Some(sidecar)) => validate(&sidecar, SIDECAR, &place, &mut problems)?,
-            Err(broken) => problems.0.extend(broken.0),
-        }
-        problems.into_result().map_err(RegistrationError::Invalid)?;
+        refuse_scripts(&definition)?;
+        definition.validate(&place.partition).into_result().map_err(RegistrationError::Invalid)?;
         Ok(Self { options: options.clone(), place, definition, replace_checks: false })
     }
 
@@ -132,29 +122,16 @@ pub(super) fn deregistration(view: &View, node: &NodeKey, id: &ServiceId) -> Wri
     instances.map(Op::DeleteService).collect::<Vec<_>>().into()
 }
 
-/// The rules of one registration, each check's included.
-fn validate(
-    definition: &ServiceDefinition,
-    path: &str,
-    place: &Place,
-    problems: &mut Problems,
-) -> Result<(), RegistrationError> {
-    problems.extend_under(path, definition.to_service(&place.partition).validate());
-    let single = definition.check.is_some();
-    for (position, check) in definition.all_checks().iter().enumerate() {
-        if matches!(check.kind(), Some(CheckKind::Script | CheckKind::Docker)) {
-            return Err(RegistrationError::Script(check.check_id.clone()));
-        }
-        let at = match (single, position) {
-            (true, 0) => "Check".to_owned(),
-            (true, _) => format!("Checks[{}]", position - 1),
-            (false, _) => format!("Checks[{position}]"),
-        };
-        let mut broken = Problems::default();
-        broken.extend_under(&at, check.validate());
-        problems.extend_under(path, broken);
+/// Scripts are refused before the rules are looked at, because that has a status of its own.
+fn refuse_scripts(definition: &ServiceDefinition) -> Result<(), RegistrationError> {
+    let is_script = |check: &CheckDefinition| matches!(check.kind(), Some(CheckKind::Script | CheckKind::Docker));
+    if let Some(check) = definition.all_checks().into_iter().find(is_script) {
+        return Err(RegistrationError::Script(check.check_id));
     }
-    Ok(())
+    let nested = definition.connect.as_ref().and_then(|connect| connect.sidecar_service.as_ref());
+    let Some(nested) = nested else { return Ok(()) };
+    let sidecar = ServiceDefinition { id: sidecar_id(definition), ..nested.as_ref().clone() };
+    refuse_scripts(&sidecar)
 }
 
 fn sidecar_id(parent: &ServiceDefinition) -> ServiceId {

@@ -20,8 +20,7 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn register(call: Call, Body(body): Body<LARGE>) -> Result<Response, ApiError> {
-    let mut registration = codec::catalog_registration(&body)
-        .map_err(|problems| ApiError::Undecodable { decoder: Decoder::Strict, problems })?;
+    let mut registration = Decoder::Strict.accept(codec::catalog_registration(&body), rules)?;
     let scope = call
         .scope
         .clone()
@@ -44,6 +43,13 @@ async fn deregister(call: Call, Body(body): Body<LARGE>) -> Result<Response, Api
     }
     call.api.store.write(removal(&scope, what)).await?;
     Ok(call.json(&true))
+}
+
+/// Every broken rule of a registration, as it is once stored.
+fn rules(registration: &CatalogRegistration) -> Problems {
+    let mut canonical = registration.clone();
+    canonical.normalize();
+    canonical.validate()
 }
 
 /// The partition that the registration or its service names.

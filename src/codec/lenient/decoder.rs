@@ -128,7 +128,9 @@ impl<'t, 'p> Decoder<'t, 'p> {
     fn entries(self) -> Result<Vec<(&'t str, &'t Tree)>, Refusal<'t>> {
         let mut entries = Vec::new();
         for tree in self.weak_list().unwrap_or(std::slice::from_ref(self.tree)) {
-            let members = Decoder { tree, ..self }.object()?;
+            // A map is left out as a whole: what is merged has no places of its own.
+            let in_whole = |refusal: Refusal<'t>| Refusal { value: Some(self.tree), ..refusal };
+            let members = Decoder { tree, ..self }.object().map_err(in_whole)?;
             entries.extend(members.iter().map(|member| (member.key.as_str(), &member.value)));
         }
         Ok(entries)

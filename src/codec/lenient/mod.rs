@@ -5,6 +5,7 @@
 
 mod decoder;
 mod fields;
+mod left_out;
 mod path;
 
 use std::cell::RefCell;
@@ -15,6 +16,7 @@ use serde::de::{self, DeserializeOwned};
 
 use self::decoder::Decoder;
 pub(super) use self::fields::suggestion;
+use self::left_out::LeftOut;
 use self::path::Path;
 use super::tree::Tree;
 use crate::model::{Problem, ProblemKind, Problems};
@@ -30,7 +32,7 @@ pub enum Typing {
 }
 
 /// Most problems that are reported of one document; whoever has more will decode again anyway.
-const MAX_PROBLEMS: usize = 50;
+pub(super) const MAX_PROBLEMS: usize = 50;
 
 /// Most values that are looked at again to find further problems, so that a large text costs little more than reading it.
 const MAX_AGAIN: usize = 2_000_000;
@@ -42,22 +44,47 @@ const MAX_AGAIN: usize = 2_000_000;
 /// # Errors
 /// Every unknown key and every value that does not fit.
 pub fn from_tree<T: DeserializeOwned>(tree: &Tree, typing: Typing) -> Result<T, Problems> {
-    decode(tree, "", typing)
+    let Decoding { value, problems, .. } = decode(tree, typing);
+    value.filter(|_| problems.0.is_empty()).ok_or(problems)
 }
 
-/// The value that a tree at `place` of a larger document means.
-pub(super) fn decode<T: DeserializeOwned>(tree: &Tree, place: &str, typing: Typing) -> Result<T, Problems> {
+/// What a tree means as far as it can be decoded. Without a value there is a problem.
+#[derive(Debug, Clone)]
+pub(super) struct Decoding<T> {
+    /// The value without what was refused; nothing if too much was.
+    pub(super) value: Option<T>,
+    /// Every unknown key and every value that does not fit, in the order of the source.
+    pub(super) problems: Problems,
+    /// What the value lacks.
+    pub(super) left_out: LeftOut,
+}
+
+impl<T> Decoding<T> {
+    /// Nothing but a problem.
+    pub(super) fn refused(problem: Problem) -> Self {
+        Self { value: None, problems: problem.into(), left_out: LeftOut::default() }
+    }
+
+    /// The same with another value.
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Decoding<U> {
+        Decoding { value: self.value.map(change), problems: self.problems, left_out: self.left_out }
+    }
+}
+
+/// Decodes as much of a tree as can be.
+pub(super) fn decode<T: DeserializeOwned>(tree: &Tree, typing: Typing) -> Decoding<T> {
     let mut refused = HashMap::new();
     let mut most = None;
     loop {
         let session = Session { typing, refused: &refused, problems: RefCell::default() };
-        let root = Path::Root(place);
-        let decoder = Decoder { tree, path: &root, session: &session };
+        let decoder = Decoder { tree, path: &Path::Root, session: &session };
         let outcome = T::deserialize(decoder).map_err(|refusal| refusal.located(&decoder));
-        let mut problems = session.problems.into_inner();
+        let mut problems = Problems(session.problems.into_inner());
         let refusal = match outcome {
-            Ok(value) if problems.is_empty() => return Ok(value),
-            Ok(_) => return Err(in_order(problems)),
+            Ok(value) => {
+                in_order(&mut problems);
+                return Decoding { value: Some(value), problems, left_out: LeftOut::of(refused.into_values()) };
+            }
             Err(refusal) => refusal,
         };
         let value = refusal.value.unwrap_or(tree);
@@ -65,16 +92,16 @@ pub(super) fn decode<T: DeserializeOwned>(tree: &Tree, place: &str, typing: Typi
             !std::ptr::eq(value, tree) && refused.insert(std::ptr::from_ref(value), refusal.problem.clone()).is_none();
         let most = *most.get_or_insert_with(|| (MAX_AGAIN / tree.size()).clamp(1, MAX_PROBLEMS));
         if !is_new || refused.len() >= most {
-            problems.push(refusal.problem);
-            return Err(in_order(problems));
+            problems.0.push(refusal.problem);
+            in_order(&mut problems);
+            return Decoding { value: None, problems, left_out: LeftOut::default() };
         }
     }
 }
 
-/// Problems in the order of the source, as far as lines tell it.
-fn in_order(mut problems: Vec<Problem>) -> Problems {
-    problems.sort_by_key(|problem| problem.line);
-    Problems(problems)
+/// Puts problems into the order of the source, as far as lines tell it.
+pub(super) fn in_order(problems: &mut Problems) {
+    problems.0.sort_by_key(|problem| problem.line);
 }
 
 /// One pass over a document.

@@ -299,6 +299,16 @@ fn a_wrong_mode_is_left_out_and_the_rest_still_judged() {
 }
 
 #[test]
+fn a_map_that_is_none_hides_no_other_problem() {
+    let text = r#"{"Meta":[{"a":"b"},"c"],"Expose":{"Paths":[{"ListenerPort":"x"}]}}"#;
+
+    let paths: Vec<_> =
+        json::<ProxyDefaults>(Typing::Weak, text).expect_err("bad").0.into_iter().map(|p| p.path).collect();
+
+    assert_eq!(paths, ["Meta", "Expose.Paths[0].ListenerPort"]);
+}
+
+#[test]
 fn numbers_of_every_width_are_read() {
     #[derive(Debug, PartialEq, Deserialize)]
     struct Fields {

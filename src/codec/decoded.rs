@@ -1,0 +1,124 @@
+//! What a text means as far as it can be decoded, with everything that is wrong with it.
+
+use std::borrow::Cow;
+
+use super::lenient::{Decoding, MAX_PROBLEMS, in_order};
+use super::tree::{Content, Tree};
+use super::{Definitions, Format, parse};
+use crate::model::{ConfigEntry, Problem, Problems, ServiceDefinition};
+
+/// A value that was decoded from a tree, or what could be of it.
+///
+/// Who knows the rules of the value adds what it breaks ([`judge`](Self::judge)), so that one report holds what cannot
+/// be decoded and what is forbidden.
+#[derive(Debug, Clone)]
+pub struct Decoded<'t, T> {
+    decoding: Decoding<T>,
+    tree: Cow<'t, Tree>,
+    place: String,
+}
+
+impl<'t, T> Decoded<'t, T> {
+    /// What `decode` makes of the tree at `place` of a larger document.
+    pub(super) fn at(place: &str, tree: &'t Tree, decode: impl FnOnce(&Tree) -> Decoding<T>) -> Self {
+        Self { decoding: decode(tree), tree: Cow::Borrowed(tree), place: place.to_owned() }
+    }
+
+    /// What `decode` makes of a text of one document.
+    pub(super) fn of_text(text: &[u8], format: Format, decode: impl FnOnce(&Tree) -> Decoding<T>) -> Self {
+        let (decoding, tree) = match parse(text, format) {
+            Ok(tree) => (decode(&tree), tree),
+            Err(problem) => (Decoding::refused(problem), Tree::empty(1)),
+        };
+        Self { decoding, tree: Cow::Owned(tree), place: String::new() }
+    }
+
+    /// Adds the rules that the value breaks, with the lines of what breaks them.
+    ///
+    /// If values were refused, `rules` sees the rest. What it says about a refused value, or about one that lost a part,
+    /// is not added: it would be true of the rest alone. It cannot be told where a rule about one field looks at a
+    /// refused one beside it.
+    pub fn judge(&mut self, rules: impl FnOnce(&T) -> Problems) {
+        let Decoding { value: Some(value), problems, left_out } = &mut self.decoding else { return };
+        let located = |problem: Problem| {
+            let path = left_out.place_of(&problem.path)?;
+            Some(Problem { line: Some(line_of(&self.tree, &path)), path, ..problem })
+        };
+        let room = MAX_PROBLEMS.saturating_sub(problems.0.len());
+        problems.0.extend(rules(value).0.into_iter().filter_map(located).take(room));
+        in_order(problems);
+    }
+
+    /// The value, if nothing is wrong.
+    ///
+    /// # Errors
+    /// What cannot be decoded and the broken rules that were added, in the order of the source.
+    pub fn into_result(self) -> Result<T, Problems> {
+        match self.decoding {
+            Decoding { value: Some(value), problems, .. } if problems.0.is_empty() => Ok(value),
+            Decoding { problems, .. } => {
+                Err(Problems(problems.0.into_iter().map(|problem| problem.under(&self.place)).collect()))
+            }
+        }
+    }
+
+    /// The value, not yet judged, if all of it can be decoded.
+    ///
+    /// # Errors
+    /// What cannot be decoded, and the rules that the rest breaks, in the order of the source.
+    pub fn whole_or_judged(mut self, rules: impl FnOnce(&T) -> Problems) -> Result<T, Problems> {
+        if !self.decoding.problems.0.is_empty() {
+            self.judge(rules);
+        }
+        self.into_result()
+    }
+}
+
+/// The registrations and config entries of documents, in document order, with what is wrong around them.
+#[derive(Debug, Clone, Default)]
+pub struct Items<'t> {
+    /// Service registrations.
+    pub services: Vec<Decoded<'t, ServiceDefinition>>,
+    /// Config entries, not yet normalized.
+    pub entries: Vec<Decoded<'t, ConfigEntry>>,
+    /// What belongs to none of them.
+    pub(super) problems: Problems,
+}
+
+impl Items<'_> {
+    /// The values, if nothing is wrong.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them and around them, in the order of the source.
+    pub fn into_result(self) -> Result<Definitions, Problems> {
+        let mut problems = self.problems;
+        let services = good(self.services, &mut problems);
+        let entries = good(self.entries, &mut problems);
+        in_order(&mut problems);
+        problems.into_result().map(|()| Definitions { services, entries })
+    }
+}
+
+/// The values with which nothing is wrong.
+fn good<T>(items: Vec<Decoded<'_, T>>, problems: &mut Problems) -> Vec<T> {
+    let value = |item: Decoded<'_, T>| item.into_result().map_err(|inner| problems.0.extend(inner.0)).ok();
+    items.into_iter().filter_map(value).collect()
+}
+
+/// The line of the last part of a path that the text has; what is missing is reported where it should be.
+fn line_of(tree: &Tree, path: &str) -> usize {
+    let steps = path.split(['.', '[']).map(|step| step.trim_end_matches(']')).filter(|step| !step.is_empty());
+    let mut at = tree;
+    for step in steps {
+        let next = match (step.parse::<usize>(), &at.content) {
+            (Ok(position), Content::List(items)) => items.get(position),
+            (Ok(0), _) => Some(at),
+            (_, _) => at.get(step),
+        };
+        match next {
+            Some(inner) => at = inner,
+            None => break,
+        }
+    }
+    at.line
+}
