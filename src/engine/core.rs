@@ -1,6 +1,7 @@
 //! The engine's own state: proxies, shared assignments, secrets, and who read what.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::Options;
@@ -117,15 +118,17 @@ impl Core {
                 default_intention: self.options.default_intention,
             };
             let service = reader.service(instance).map(|row| row.value.clone());
-            let parts = service.as_ref().and_then(|service| parts(context, instance, service));
+            let made = service.as_ref().map(|service| contained(|| parts(context, instance, service)));
             self.readers.set(instance, reader.into_read_set());
             let Some(proxy) = self.proxies.get_mut(instance) else { continue };
-            proxy.is_registered = parts.is_some();
-            match (service, parts) {
-                (Some(service), Some(parts)) => self.take(instance, &service, parts),
-                // A proxy that is not registered any more keeps what it has.
-                (None, _) => proxy.failures = vec![not_registered(instance)],
-                (Some(service), None) => proxy.failures = vec![unsupported(instance, &service)],
+            // Nothing is sent to a proxy of which nothing was ever made: an Envoy that has more keeps it.
+            proxy.is_registered = matches!(made, Some(Ok(Some(_))));
+            match (service, made) {
+                (Some(service), Some(Ok(Some(parts)))) => self.take(instance, &service, parts),
+                // What cannot be made stays as it last was.
+                (None, _) | (_, None) => proxy.failures = vec![not_registered(instance)],
+                (Some(service), Some(Ok(None))) => proxy.failures = vec![unsupported(instance, &service)],
+                (Some(_), Some(Err(defect))) => proxy.failures = vec![defect],
             }
         }
     }
@@ -162,6 +165,17 @@ impl Core {
             }
         }
     }
+}
+
+/// What `make` returns, or what to say if it panics: a defect that one proxy's configuration meets must not keep the others
+/// from theirs.
+fn contained<T>(make: impl FnOnce() -> T) -> Result<T, String> {
+    // What `make` leaves half done is its own, and is dropped with it.
+    catch_unwind(AssertUnwindSafe(make)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        format!("a defect of meshgate, please report it: resolving panicked: {text}")
+    })
 }
 
 /// The parts of a proxy, if it is of a kind that is configured.
@@ -201,4 +215,16 @@ fn unsupported(instance: &InstanceId, service: &Service) -> String {
          sidecar that is meant?",
         instance.id.as_str()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_defect_is_contained_and_told() {
+        assert_eq!(contained(|| 7), Ok(7));
+        let defect = Err("a defect of meshgate, please report it: resolving panicked: no 7".to_owned());
+        assert_eq!(contained(|| -> u8 { panic!("no {}", 7) }), defect);
+    }
 }
