@@ -258,6 +258,6 @@ fn an_envoy_of_another_minor_is_not_started_unless_that_is_wanted() {
 
     let output = agent.say(&format!("{line} -ignore-envoy-compatibility -- -l debug"));
     let (first, document) = output.split_once('\n').unwrap();
-    assert_eq!(first, "started --config-path /dev/fd/0 -l debug");
+    assert_eq!(first, "started --config-path /dev/fd/0 --disable-hot-restart -l debug");
     assert_eq!(serde_json::from_str::<Value>(document).unwrap()["node"]["id"], "web-sidecar-proxy");
 }

@@ -28,7 +28,23 @@ pub(super) fn check_version(binary: &Path, supported: &[EnvoyVersion]) -> Result
     Err(EnvoyError::Unsupported { path: binary.to_owned(), version: version.to_string(), supported: minors.join(", ") })
 }
 
+/// Options of Envoy that speak about hot restart; whoever gives one of them decides about it.
+#[cfg(unix)]
+const HOT_RESTART: [&str; 8] = [
+    "--base-id",
+    "--base-id-path",
+    "--disable-hot-restart",
+    "--hot-restart-version",
+    "--parent-shutdown-time-s",
+    "--restart-epoch",
+    "--socket-path",
+    "--use-dynamic-base-id",
+];
+
 /// Replaces this process by Envoy. Returns only if that fails.
+///
+/// Hot restart is off unless `arguments` speak about it: it makes the second Envoy of a host refuse to start, because
+/// both have the same base ID.
 ///
 /// The document reaches Envoy as its standard input, in a file that has no name any more: the token in it is never in a
 /// list of processes, and nothing stays behind.
@@ -41,8 +57,12 @@ pub(super) fn become_envoy(binary: &Path, document: &Value, arguments: &[OsStrin
 
     let file = nameless_file(document).map_err(CliError::io("the bootstrap cannot be written"))?;
     // Envoy allows this one path of /dev to be read.
-    let error =
-        std::process::Command::new(binary).args(["--config-path", "/dev/fd/0"]).args(arguments).stdin(file).exec();
+    let mut command = std::process::Command::new(binary);
+    command.args(["--config-path", "/dev/fd/0"]);
+    if !speaks_of_hot_restart(arguments) {
+        command.arg("--disable-hot-restart");
+    }
+    let error = command.args(arguments).stdin(file).exec();
     Err(CliError::io(format!("{} cannot be started", binary.display()))(error))
 }
 
@@ -51,6 +71,14 @@ pub(super) fn become_envoy(_: &Path, _: &Value, _: &[OsString]) -> Result<(), Cl
     Err(CliError::Usage(
         "Envoy can be started on Unix alone: use -bootstrap, and start it with the document".to_owned(),
     ))
+}
+
+#[cfg(unix)]
+fn speaks_of_hot_restart(arguments: &[OsString]) -> bool {
+    arguments.iter().filter_map(|argument| argument.to_str()).any(|argument| {
+        let name = argument.split_once('=').map_or(argument, |(name, _)| name);
+        HOT_RESTART.contains(&name)
+    })
 }
 
 #[cfg(unix)]
@@ -64,4 +92,22 @@ fn nameless_file(document: &Value) -> std::io::Result<std::fs::File> {
     file.write_all(document.to_string().as_bytes())?;
     file.rewind()?;
     Ok(file)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn speaks(arguments: &[&str]) -> bool {
+        speaks_of_hot_restart(&arguments.iter().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn hot_restart_is_left_to_whoever_gives_one_of_its_options() {
+        assert!(speaks(&["-l", "debug", "--base-id", "7"]));
+        assert!(speaks(&["--restart-epoch=1"]));
+        assert!(speaks(&["--disable-hot-restart"]));
+        assert!(!speaks(&[]));
+        assert!(!speaks(&["-l", "debug", "--drain-time-s", "5"]));
+    }
 }

@@ -16,8 +16,11 @@ Say which proxy it is for with -sidecar-for, -proxy-id or -gateway.
 Examples:
   meshgate connect envoy -sidecar-for web
   meshgate connect envoy -sidecar-for web -bootstrap > web.json
-  meshgate connect envoy -gateway mesh -register -address 10.0.0.5:8443 -wan-address 198.51.100.5:443
-  meshgate connect envoy -proxy-id web-sidecar-proxy -- -l debug")]
+  meshgate connect envoy -gateway mesh -register -address 10.0.0.5:8443
+  meshgate connect envoy -proxy-id web-sidecar-proxy -admin-bind localhost:19001 -- -l debug
+
+A second Envoy on this machine needs an -admin-bind of its own.
+Envoy's hot restart is off, unless an argument for it says otherwise (such as --base-id 7).")]
 pub(crate) struct EnvoyOptions {
     /// ID of the proxy's registration
     #[arg(long, env = "CONNECT_PROXY_ID", value_name = "ID")]
