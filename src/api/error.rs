@@ -146,6 +146,7 @@ impl ApiError {
                 StoreError::Rejected(_)
                 | StoreError::Backend(_)
                 | StoreError::Open { .. }
+                | StoreError::InUse { .. }
                 | StoreError::Format { .. }
                 | StoreError::Row { .. }
                 | StoreError::Panicked,

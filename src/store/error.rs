@@ -22,6 +22,12 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Another process has the file open.
+    #[error("the store {path} is in use: another agent has this data directory; stop it, or choose another directory")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file was written by a version with another format.
     #[error(
         "the store has format {found}, and this version of meshgate reads format {known}: use the version that wrote it"

@@ -6,7 +6,7 @@ mod power_loss;
 use std::fs::File;
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::{Backend, Batch, Loaded, StoreError};
 
@@ -34,7 +34,14 @@ impl Embedded {
         let path = directory.join(FILE);
         let failed = |source| StoreError::Open { path: path.clone(), source };
         create_if_missing(directory, &path).map_err(failed)?;
-        let embedded = Database::open(&path).map(|database| Self { database }).map_err(|error| failed(error.into()))?;
+        let database = Database::open(&path).map_err(|error| {
+            if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
+                StoreError::InUse { path: path.clone() }
+            } else {
+                failed(error.into())
+            }
+        })?;
+        let embedded = Self { database };
         match embedded.format().map_err(failed)? {
             FORMAT => Ok(embedded),
             found => Err(StoreError::Format { found, known: FORMAT }),
@@ -176,7 +183,7 @@ mod tests {
 
         let error = Embedded::open(directory.path()).unwrap_err();
 
-        assert!(matches!(error, StoreError::Open { .. }), "{error}");
+        assert!(matches!(error, StoreError::InUse { .. }), "{error}");
     }
 
     #[test]
