@@ -76,7 +76,8 @@ pub async fn serve(
     let (connections, flows, abort) = (TaskTracker::new(), Flows::default(), CancellationToken::new());
     let mut sweep = interval(options.write / 4);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    info!(version = IDENTIFIER, address = ?listener.local_addr().ok(), "serving xDS");
+    let address = listener.local_addr().ok().map(tracing::field::display);
+    info!(version = IDENTIFIER, address, "serving xDS");
     loop {
         tokio::select! {
             biased;

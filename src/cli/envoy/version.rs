@@ -47,7 +47,7 @@ pub fn version_of(path: &Path) -> Result<EnvoyVersion, EnvoyError> {
     let asked = Command::new(path).arg("--version").stdin(Stdio::null()).output();
     let output = asked.map_err(|error| refused(error.to_string()))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    parse_answer(&text).ok_or_else(|| refused(format!("it says {:?}", text.trim())))
+    parse_answer(&text).ok_or_else(|| refused(format!("it says {:?}", text.trim().lines().next().unwrap_or_default())))
 }
 
 /// Envoy answers `envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL`.
