@@ -11,8 +11,9 @@ use crate::settings::{FileFormat, Inputs, Settings};
 /// Options of `meshgate agent`. Each is a key of the files under another name.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every key of the files can be given as a variable, such as MESHGATE_PORTS_HTTP for ports.http. Flags win over variables,
-variables over files, and a later file over an earlier one. A file may hold services and config entries as well.
+Every key of the files can be given as a variable, such as MESHGATE_PORTS_HTTP for ports.http. \
+Flags win over variables, variables over files, and a later file over an earlier one. \
+A file may hold services and config entries as well.
 Try `meshgate agent -dev -print-settings`.")]
 pub(super) struct AgentOptions {
     /// Keep the state in memory, and nothing on disk

