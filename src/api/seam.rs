@@ -76,7 +76,8 @@ pub struct TypeState {
     pub kind: String,
     /// Resources that the proxy should have.
     pub resources: usize,
-    /// True if the proxy accepted the last response that it answered.
+    /// True if the proxy accepted the last response that it answered; false as well while it has answered none, as when
+    /// it came back with all that it should have.
     pub acked: bool,
     /// Accepted responses.
     pub acks: u64,
