@@ -52,8 +52,8 @@ pub(super) enum ApiError {
     TenancyConflict { name: &'static str, query: String, body: String },
     #[error("Missing {0}")]
     Missing(&'static str),
-    #[error("No path to datacenter: {0:?} is not hosted here")]
-    UnknownDatacenter(Datacenter),
+    #[error("No path to datacenter: {datacenter:?} is not hosted here, but {} is", hosted.join(", "))]
+    UnknownDatacenter { datacenter: Datacenter, hosted: Vec<String> },
     #[error("exported-services of another datacenter can only be written there: leave dc out or name the primary, {0}")]
     NotPrimary(Datacenter),
     #[error("Request body too large, max size: {0} bytes")]
@@ -131,7 +131,7 @@ impl ApiError {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             E::UnreadableQuery(_)
-            | E::UnknownDatacenter(_)
+            | E::UnknownDatacenter { .. }
             | E::NotPrimary(_)
             | E::Refused(_)
             | E::ScriptsDisabled(_)

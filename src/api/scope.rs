@@ -53,7 +53,8 @@ impl Scope {
         if options.hosts(&self.place.datacenter) {
             Ok(self)
         } else {
-            Err(ApiError::UnknownDatacenter(self.place.datacenter))
+            let hosted = options.datacenters().iter().map(ToString::to_string).collect();
+            Err(ApiError::UnknownDatacenter { datacenter: self.place.datacenter, hosted })
         }
     }
 

@@ -125,7 +125,8 @@ impl App {
         app.spawn(http, grpc, authority);
         drop(starting);
         let (http, grpc) = (app.http, app.grpc);
-        tracing::info!(%http, %grpc, datacenter = %app.settings.datacenter, "ready");
+        let hosted = app.api_options().datacenters().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        tracing::info!(%http, %grpc, datacenter = %app.settings.datacenter, hosted, "ready");
         Ok(app)
     }
 

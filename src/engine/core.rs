@@ -209,12 +209,13 @@ fn not_registered(instance: &InstanceId) -> String {
 }
 
 fn unsupported(instance: &InstanceId, service: &Service) -> String {
-    let kind = if service.kind == ServiceKind::Typical { "an application" } else { service.kind.as_str() };
-    format!(
-        "{:?} is registered as {kind}, and only a connect-proxy or a mesh-gateway is configured; is it the ID of the \
-         sidecar that is meant?",
-        instance.id.as_str()
-    )
+    let (kind, hint) = if service.kind == ServiceKind::Typical {
+        ("an application", "; is it the ID of the sidecar that is meant?")
+    } else {
+        (service.kind.as_str(), "")
+    };
+    let id = instance.id.as_str();
+    format!("{id:?} is registered as {kind}, and only a connect-proxy or a mesh-gateway is configured{hint}")
 }
 
 #[cfg(test)]

@@ -257,6 +257,38 @@ async fn without_an_export_there_are_no_endpoints_and_a_reason() {
 }
 
 #[tokio::test]
+async fn a_way_through_no_gateway_is_told_until_there_is_one() {
+    let bench = bench().await;
+    let (here, there) = (place("dc1", ""), place("dc2", ""));
+    bench.write(on_node(&there, sidecar("api", 21_005, vec![]))).await;
+    let mode = MeshGateway { mode: Some(GatewayMode::Remote) };
+    let api = Upstream { datacenter: there.datacenter.clone(), mesh_gateway: mode, ..upstream("api", 9191) };
+    bench.write(on_node(&here, sidecar("web", 21_000, vec![api]))).await;
+    let mut web = bench.watch("web-sidecar-proxy", "");
+    let problems = || bench.engine.proxies()[0].problems.clone();
+    let none = "no mesh gateway of datacenter dc2, partition default takes traffic, and the way goes through one: register \
+                one there, or see to the health checks of those that are";
+
+    assert_eq!((endpoints(&*web.next().await, "dd412229~api"), problems()), (vec![], vec![none.to_owned()]));
+
+    bench.write(on_node(&there, gateway("10.2.0.1", 8443))).await;
+    let dialled = endpoints(&*web.next().await, "dd412229~api");
+    assert_eq!((dialled, problems()), (vec!["10.2.0.1:8443".to_owned()], vec![]));
+
+    let check = Check {
+        node: NodeName::from("agent"),
+        check_id: "alive".to_owned().into(),
+        status: CheckStatus::Critical,
+        service_id: ServiceId::from("mesh-gateway"),
+        datacenter: there.datacenter.clone(),
+        ..Check::default()
+    };
+    bench.write(vec![Op::PutCheck(check)]).await;
+    let dialled = endpoints(&*web.next().await, "dd412229~api");
+    assert_eq!((dialled, problems()), (vec!["!10.2.0.1:8443".to_owned()], vec![none.to_owned()]));
+}
+
+#[tokio::test]
 async fn an_instance_with_a_host_name_is_left_out_and_told() {
     let bench = bench().await;
     let here = place("dc1", "");

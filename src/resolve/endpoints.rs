@@ -72,6 +72,8 @@ pub enum Omission {
         /// The address.
         address: String,
     },
+    /// All of them: the way goes through the mesh gateways of a place, and none of them takes traffic.
+    NoGateway(Place),
 }
 
 impl fmt::Display for Omission {
@@ -89,6 +91,12 @@ impl fmt::Display for Omission {
                 f,
                 "{owner} has the host name {address:?} for an address, which Envoy does not take for an endpoint: it \
                  gets no traffic; register it with an IP address"
+            ),
+            Omission::NoGateway(place) => write!(
+                f,
+                "no mesh gateway of datacenter {}, partition {} takes traffic, and the way goes through one: register \
+                 one there, or see to the health checks of those that are",
+                place.datacenter, place.partition
             ),
         }
     }
@@ -139,7 +147,11 @@ fn of_service(
 }
 
 fn gateways(state: &dyn State, place: &Place, form: AddressForm, omissions: &mut Vec<Omission>) -> Vec<Endpoint> {
-    with_ip_addresses(&state.gateways(place), form, false, omissions)
+    let endpoints = with_ip_addresses(&state.gateways(place), form, false, omissions);
+    if endpoints.iter().all(|endpoint| endpoint.health == Health::Unhealthy) {
+        omissions.push(Omission::NoGateway(place.clone()));
+    }
+    endpoints
 }
 
 fn with_ip_addresses(

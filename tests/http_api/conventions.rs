@@ -92,8 +92,8 @@ async fn parameters_that_cannot_be_read_are_refused() {
         ("max_stale=soon", 400, "max_stale"),
         ("filter=@@", 500, "Failed to create boolean expression evaluator"),
         ("a=%zz", 500, "query string"),
-        ("dc=nowhere", 500, "No path to datacenter"),
-        ("datacenter=nowhere&dc=dc1", 500, "No path to datacenter"),
+        ("dc=nowhere", 500, "No path to datacenter: \"nowhere\" is not hosted here, but "),
+        ("datacenter=nowhere&dc=dc1", 500, "No path to datacenter: \"nowhere\" is not hosted here, but "),
     ] {
         api.refuses(Method::GET, &format!("/v1/catalog/nodes?{query}"), "", status, fragment).await;
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::{Map, Value};
 
 use super::bind::{host_and_port, resolve};
-use super::identity::{self, CentralDefaults, ProxyRegistration};
+use super::identity::{self, CentralDefaults, NamedProxy, ProxyRegistration};
 use super::launch;
 use super::options::EnvoyOptions;
 use super::register;
@@ -17,7 +17,7 @@ use crate::envoy::bootstrap::{
     AdminLog, Bootstrap, BootstrapConfig, DeprecatedTags, LogFormat, LogSink, MergedMetrics, MetricsCa, MetricsTls,
     Node, bootstrap,
 };
-use crate::model::AccessLogs;
+use crate::model::{AccessLogs, ServiceKind};
 
 /// Options whose values may name environment variables.
 const EXPANDED: [&str; 4] =
@@ -43,6 +43,15 @@ pub(super) fn run(options: &EnvoyOptions) -> Result<(), CliError> {
 /// Everything that is asked of the control plane, and what the bootstrap follows from.
 async fn prepare(options: &EnvoyOptions) -> Result<(Bootstrap, Vec<EnvoyVersion>), CliError> {
     let gateway = options.gateway_kind()?;
+    let named = NamedProxy::of(options, gateway)?;
+    if let Some(kind) = gateway
+        && kind != ServiceKind::MeshGateway
+    {
+        output::warning(&format!(
+            "meshgate configures mesh gateways only: this {} will get no listeners",
+            kind.as_str()
+        ));
+    }
     let registration = match gateway {
         Some(kind) if options.register => Some(register::of_this_machine(kind, options)?),
         Some(_) | None => None,
@@ -55,7 +64,7 @@ async fn prepare(options: &EnvoyOptions) -> Result<(Bootstrap, Vec<EnvoyVersion>
         client.put(&["agent", "service", "register"], &[], Some(&body)).await?;
         output::note(&format!("Registered service: {}", registration.name));
     }
-    let proxy = identity::find(&client, options, gateway).await?;
+    let proxy = identity::find(&client, named, options).await?;
     let central = if options.no_central_config {
         CentralDefaults::default()
     } else {

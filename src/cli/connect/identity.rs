@@ -53,25 +53,48 @@ impl ProxyRegistration {
     }
 }
 
+/// How the options name the proxy.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum NamedProxy {
+    /// By its ID.
+    Id(String),
+    /// As the sidecar of this instance.
+    SidecarOf(String),
+    /// As the only gateway of its kind.
+    OnlyGateway(ServiceKind),
+}
+
+impl NamedProxy {
+    /// # Errors
+    /// The options name none.
+    pub(super) fn of(options: &EnvoyOptions, gateway: Option<ServiceKind>) -> Result<Self, CliError> {
+        let given = |option: &Option<String>| option.clone().filter(|text| !text.is_empty());
+        match (given(&options.proxy_id), given(&options.sidecar_for), gateway) {
+            (Some(id), _, _) => Ok(Self::Id(id)),
+            (None, Some(instance), _) => Ok(Self::SidecarOf(instance)),
+            (None, None, Some(kind)) if options.register => Ok(Self::Id(options.gateway_service(kind))),
+            (None, None, Some(kind)) => Ok(Self::OnlyGateway(kind)),
+            (None, None, None) => {
+                let message = "which proxy? Add -sidecar-for <service ID>, -proxy-id <proxy ID>, or -gateway mesh";
+                Err(CliError::Usage(message.to_owned()))
+            }
+        }
+    }
+}
+
 /// The registration that the options name.
 ///
 /// # Errors
 /// It is not there, is no proxy, or the options fit several.
 pub(super) async fn find(
     client: &Client,
+    named: NamedProxy,
     options: &EnvoyOptions,
-    gateway: Option<ServiceKind>,
 ) -> Result<ProxyRegistration, CliError> {
-    let given = |option: &Option<String>| option.clone().filter(|text| !text.is_empty());
-    let id = match (given(&options.proxy_id), given(&options.sidecar_for), gateway) {
-        (Some(id), _, _) => id,
-        (None, Some(instance), _) => return sidecar_of(client, &instance).await,
-        (None, None, Some(kind)) if options.register => options.gateway_service(kind),
-        (None, None, Some(kind)) => return only_gateway(client, kind).await,
-        (None, None, None) => {
-            let message = "which proxy? Add -sidecar-for <service ID>, -proxy-id <proxy ID>, or -gateway mesh";
-            return Err(CliError::Usage(message.to_owned()));
-        }
+    let id = match named {
+        NamedProxy::Id(id) => id,
+        NamedProxy::SidecarOf(instance) => return sidecar_of(client, &instance).await,
+        NamedProxy::OnlyGateway(kind) => return only_gateway(client, kind).await,
     };
     let found = match &options.node_name {
         Some(node) => on_node(client, node, &id).await?,
