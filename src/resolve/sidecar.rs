@@ -101,8 +101,10 @@ pub(super) const fn codec(protocol: Protocol) -> Codec {
     }
 }
 
+/// Envoy refuses more than 8192.
 pub(super) fn max_request_headers_kb(options: &OpaqueConfig) -> Option<u32> {
-    opaque::integer(options, "max_request_headers_kb").and_then(|kb| u32::try_from(kb).ok()).filter(|kb| *kb > 0)
+    let kb = opaque::integer(options, "max_request_headers_kb").and_then(|kb| u32::try_from(kb).ok());
+    kb.filter(|kb| *kb > 0).map(|kb| kb.min(8192))
 }
 
 /// A time in milliseconds; zero is a value of its own.
