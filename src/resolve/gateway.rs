@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::endpoints::{EndpointSource, Subset, Via, endpoint};
 use super::state::Context;
 use super::upstream::{fetch_timeout, host_names, load_balancing};
-use super::{Owner, Part, Parts, merge, opaque, sidecar};
+use super::{Owner, Part, Parts, binds, merge, opaque, sidecar};
 use crate::ir::{
     Bind, CircuitBreaker, Cluster, ClusterName, Direction, Discovery, DnsKind, Filter, FilterChain, Listener,
     ListenerName, LoadBalancing, OutlierDetection, Stat, TcpKeepalive, UpstreamProtocol,
@@ -27,7 +27,9 @@ const CONNECT_TIMEOUT_MS: i64 = 5_000;
 pub fn mesh_gateway(context: Context<'_>, place: &Place, proxy: &Service) -> Parts {
     let options = merge::options(context.state, proxy);
     let gateway = Gateway { context, place, options: &options, limits: limits(context, proxy) };
-    Parts::from([(Owner::Gateway, Ok(gateway.build(proxy)))])
+    let mut parts = Parts::from([(Owner::Gateway, Ok(gateway.build(proxy)))]);
+    binds::leave_out_unusable(&mut parts);
+    parts
 }
 
 /// Limits for gateways stand in the service-defaults of the gateway's own service.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::chain::Protocol;
 use super::state::Context;
-use super::{Owner, Part, Parts, merge, opaque, tls, upstream};
+use super::{Owner, Part, Parts, binds, merge, opaque, tls, upstream};
 use crate::ir::{
     Bind, CircuitBreaker, Cluster, ClusterName, Codec, Direction, Discovery, DownstreamTls, Filter, FilterChain,
     ForwardClientCert, HttpConnectionManager, InboundHttp, Listener, ListenerName, LoadBalancing, PathMatch, Rbac,
@@ -24,6 +24,7 @@ pub fn sidecar(context: Context<'_>, place: &Place, proxy: &Service) -> Parts {
         let id = upstream::id(proxy, registered);
         parts.insert(Owner::Upstream(id), upstream::part(context, place, proxy, registered, &options));
     }
+    binds::leave_out_unusable(&mut parts);
     parts
 }
 
