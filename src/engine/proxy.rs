@@ -57,7 +57,7 @@ impl Proxy {
         for (owner, part) in parts {
             match part {
                 Ok(part) => {
-                    self.failures.extend(part.unusable.iter().map(ToString::to_string));
+                    self.failures.extend(part.left_out.iter().map(ToString::to_string));
                     self.parts.entry(owner).or_default().update(part, interner);
                 }
                 Err(error) => self.failures.push(error.to_string()),

@@ -6,13 +6,14 @@ use std::net::IpAddr;
 
 use super::{Part, Parts};
 use crate::ir::{Bind, Listener, ListenerName};
+use crate::model;
 
 /// The longest path of a Unix socket that Linux takes, in bytes.
 const LONGEST_SOCKET_PATH: usize = 107;
 
-/// A listener that its proxy goes without.
+/// What a proxy goes without, because Envoy would refuse it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UnusableBind {
+pub enum LeftOut {
     /// The address is a host name, or no address at all.
     NoIp {
         /// What the listener is for.
@@ -36,23 +37,35 @@ pub enum UnusableBind {
         /// The path.
         path: String,
     },
+    /// A gateway cannot tell a place from another one, as Envoy reads SNIs in lower case.
+    Place {
+        /// The place that it does not serve.
+        place: model::Place,
+        /// The one that it serves.
+        instead_of: model::Place,
+    },
 }
 
-impl fmt::Display for UnusableBind {
+impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            UnusableBind::NoIp { listener, host } => write!(
+            LeftOut::NoIp { listener, host } => write!(
                 f,
                 "{listener} is left out: it would listen on {host:?}, which is no IP address; give it one, for example \
                  with the option bind_address of a sidecar or envoy_gateway_bind_addresses of a gateway"
             ),
-            UnusableBind::Taken { listener, at, by } => {
+            LeftOut::Taken { listener, at, by } => {
                 write!(f, "{listener} is left out: it would listen on {at}, where {by} listens; give it another port")
             }
-            UnusableBind::Path { listener, path } => write!(
+            LeftOut::Path { listener, path } => write!(
                 f,
                 "{listener} is left out: the path of its socket, {path:?}, must have at most {LONGEST_SOCKET_PATH} bytes \
                  and no zero byte"
+            ),
+            LeftOut::Place { place, instead_of } => write!(
+                f,
+                "the way to {place} is left out: in lower case it has the SNI of {instead_of}; give its partition or \
+                 datacenter another name"
             ),
         }
     }
@@ -75,34 +88,34 @@ impl fmt::Display for Place {
 }
 
 /// Takes the listeners out of `parts` that cannot be opened. The inbound side comes first, then the others in order.
-pub(super) fn leave_out_unusable(parts: &mut Parts) {
+pub(super) fn leave_out_binds(parts: &mut Parts) {
     let mut taken = BTreeMap::new();
     for part in parts.values_mut().flatten() {
-        let Part { resources, unusable, .. } = part;
+        let Part { resources, left_out, .. } = part;
         resources.listeners.retain(|listener| match claim(listener, &mut taken) {
             Ok(()) => true,
             Err(why) => {
-                unusable.push(why);
+                left_out.push(why);
                 false
             }
         });
     }
 }
 
-fn claim(listener: &Listener, taken: &mut BTreeMap<Place, String>) -> Result<(), UnusableBind> {
+fn claim(listener: &Listener, taken: &mut BTreeMap<Place, String>) -> Result<(), LeftOut> {
     let name = describe(&listener.name);
     let place = match &listener.bind {
         Bind::Tcp(host, port) => match host.parse() {
             Ok(ip) => Place::Ip(ip, *port),
-            Err(_) => return Err(UnusableBind::NoIp { listener: name, host: host.to_string() }),
+            Err(_) => return Err(LeftOut::NoIp { listener: name, host: host.to_string() }),
         },
         Bind::Pipe(path, _) if path.len() > LONGEST_SOCKET_PATH || path.contains('\0') => {
-            return Err(UnusableBind::Path { listener: name, path: path.to_string() });
+            return Err(LeftOut::Path { listener: name, path: path.to_string() });
         }
         Bind::Pipe(path, _) => Place::Path(path.to_string()),
     };
     if let Some(by) = taken.get(&place) {
-        return Err(UnusableBind::Taken { listener: name, at: place.to_string(), by: by.clone() });
+        return Err(LeftOut::Taken { listener: name, at: place.to_string(), by: by.clone() });
     }
     taken.insert(place, name);
     Ok(())
@@ -150,12 +163,12 @@ mod tests {
         ];
         let mut parts = Parts::from([(Owner::Gateway, Ok(part(&listeners)))]);
 
-        leave_out_unusable(&mut parts);
+        leave_out_binds(&mut parts);
 
         let Ok(part) = &parts[&Owner::Gateway] else { panic!("a part that was made stays made") };
         let kept: Vec<String> = part.resources.listeners.iter().map(|listener| describe(&listener.name)).collect();
         assert_eq!(kept, ["a", "b", "d", "g"].map(|name| format!("the gateway's listener {name:?}")));
-        let reasons: Vec<String> = part.unusable.iter().map(ToString::to_string).collect();
+        let reasons: Vec<String> = part.left_out.iter().map(ToString::to_string).collect();
         assert_eq!(
             reasons[1],
             "the gateway's listener \"e\" is left out: it would listen on [::1]:81, where the gateway's listener \"d\" \

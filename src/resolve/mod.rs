@@ -27,7 +27,7 @@ mod upstream;
 
 use std::collections::BTreeMap;
 
-pub use binds::UnusableBind;
+pub use binds::LeftOut;
 pub use chain::{Chain, ChainError, Overrides, Protocol, ResolverNode, Target, compile};
 pub use endpoints::{EndpointSource, Omission, Subset, Via, assignment};
 pub use gateway::mesh_gateway;
@@ -57,8 +57,8 @@ pub struct Part {
     pub resources: ir::Resources,
     /// For each cluster that takes its endpoints from the stream: whose they are.
     pub endpoints: BTreeMap<ir::ClusterName, EndpointSource>,
-    /// Listeners that it goes without.
-    pub unusable: Vec<UnusableBind>,
+    /// What it goes without.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// Why a part cannot be made.

@@ -24,7 +24,7 @@ pub fn sidecar(context: Context<'_>, place: &Place, proxy: &Service) -> Parts {
         let id = upstream::id(proxy, registered);
         parts.insert(Owner::Upstream(id), upstream::part(context, place, proxy, registered, &options));
     }
-    binds::leave_out_unusable(&mut parts);
+    binds::leave_out_binds(&mut parts);
     parts
 }
 
