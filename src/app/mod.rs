@@ -63,6 +63,9 @@ pub enum AppError {
         /// Why.
         problems: String,
     },
+    /// The thread that makes configurations panicked, so that no proxy would learn of changes any more.
+    #[error("the engine failed, see the log; proxies keep what they have until the process is started again")]
+    Engine,
 }
 
 /// A running control plane.
@@ -81,6 +84,8 @@ pub struct App {
     serving: CancellationToken,
     /// Ends what works in the background, after everybody was answered.
     working: CancellationToken,
+    /// Cancelled when the engine panicked.
+    failed: CancellationToken,
     servers: JoinSet<()>,
     workers: JoinSet<()>,
     writer: JoinHandle<()>,
@@ -89,12 +94,16 @@ pub struct App {
 /// Runs the control plane until `shutdown` is cancelled.
 ///
 /// # Errors
-/// It cannot start.
+/// It cannot start, or the engine failed.
 pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), AppError> {
     let app = App::start(settings).await?;
-    shutdown.cancelled().await;
+    let failed = app.failed.clone();
+    let ended = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        () = failed.cancelled() => Err(AppError::Engine),
+    };
     app.stop().await;
-    Ok(())
+    ended
 }
 
 impl App {
@@ -117,6 +126,7 @@ impl App {
             settings,
             serving: CancellationToken::new(),
             working: CancellationToken::new(),
+            failed: CancellationToken::new(),
             servers: JoinSet::new(),
             workers: JoinSet::new(),
             writer,
@@ -142,7 +152,10 @@ impl App {
         let working = || self.working.clone();
         self.workers.spawn(authority.clone().run(working()));
         self.workers.spawn(runner.clone().run(working()));
-        self.workers.spawn(on_own_thread(engine.clone().run(self.store.clone(), authority.clone(), working())));
+        self.workers.spawn(on_own_thread(
+            engine.clone().run(self.store.clone(), authority.clone(), working()),
+            self.failed.clone(),
+        ));
 
         let api = Api {
             options: self.api_options(),
@@ -229,17 +242,36 @@ fn local_address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
     listener.local_addr().unwrap_or(asked)
 }
 
-/// Drives a future that computes for long on a thread of its own, so that it holds up nobody else.
-async fn on_own_thread(work: impl Future<Output = ()> + Send + 'static) {
+/// Drives a future that computes for long on a thread of its own, so that it holds up nobody else. Cancels `failed` if it
+/// panics.
+async fn on_own_thread(work: impl Future<Output = ()> + Send + 'static, failed: CancellationToken) {
     let runtime = tokio::runtime::Handle::current();
     let (ended, wait) = tokio::sync::oneshot::channel::<()>();
     let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
         runtime.block_on(work);
-        drop(ended);
+        // Nobody waits when the process is ending.
+        ended.send(()).ok();
     });
-    match thread {
-        // Whether it ended or panicked, its end of the channel is gone.
-        Ok(_) => drop(wait.await),
-        Err(error) => tracing::error!(error = %error, "the engine's thread cannot be started"),
+    if let Err(error) = thread {
+        tracing::error!(error = %error, "the engine's thread cannot be started");
+    }
+    // A thread that panicked, or never was, drops its end of the channel without a word.
+    if wait.await.is_err() {
+        failed.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_an_engine_that_panics_has_failed() {
+        let failed = CancellationToken::new();
+        on_own_thread(async {}, failed.clone()).await;
+        assert!(!failed.is_cancelled());
+
+        on_own_thread(async { panic!("a defect") }, failed.clone()).await;
+        assert!(failed.is_cancelled());
     }
 }

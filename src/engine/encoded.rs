@@ -23,7 +23,7 @@ type Table<T> = BTreeMap<String, (T, Arc<Resource>)>;
 impl EncodedPart {
     /// Takes over a newer state of the same part.
     pub(super) fn update(&mut self, part: Part, interner: &mut Interner) {
-        let Part { resources: ir::Resources { listeners, clusters, routes }, endpoints } = part;
+        let Part { resources: ir::Resources { listeners, clusters, routes }, endpoints, left_out: _ } = part;
         let mut encode = Encode { interner };
         let listener_name = |listener: &ir::Listener| names::listener(&listener.name, &listener.bind);
         encode.all(ResourceType::Listener, &mut self.listeners, listeners, listener_name, envoy::listener);

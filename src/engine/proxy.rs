@@ -38,7 +38,7 @@ pub(super) struct Proxy {
     pub(super) assignments: BTreeSet<AssignmentKey>,
     pub(super) identity: Option<SpiffeId>,
     pub(super) is_registered: bool,
-    /// What keeps parts at an older state.
+    /// What keeps parts at an older state, and what they go without.
     pub(super) failures: Vec<String>,
     snapshot: Option<Snapshot>,
 }
@@ -56,7 +56,10 @@ impl Proxy {
         self.failures.clear();
         for (owner, part) in parts {
             match part {
-                Ok(part) => self.parts.entry(owner).or_default().update(part, interner),
+                Ok(part) => {
+                    self.failures.extend(part.left_out.iter().map(ToString::to_string));
+                    self.parts.entry(owner).or_default().update(part, interner);
+                }
                 Err(error) => self.failures.push(error.to_string()),
             }
         }

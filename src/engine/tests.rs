@@ -390,3 +390,28 @@ async fn redirects_in_a_circle_are_refused_on_write() {
     assert!(error.to_string().contains("circular redirect: a.default.default.dc -> "), "{error}");
     assert_eq!(bench.store.view().index(), before);
 }
+
+#[tokio::test]
+async fn partitions_that_differ_in_case_alone_leave_the_gateway_one_way() {
+    let bench = bench().await;
+    for partition in ["TEAM-A", "team-a"] {
+        bench.write(on_node(&place("dc1", partition), gateway("10.0.0.9", 443))).await;
+    }
+    bench.write(on_node(&place("dc1", ""), gateway("10.0.0.1", 443))).await;
+
+    let snapshot = bench.watch("mesh-gateway", "").next().await;
+
+    let listener = snapshot.get(ResourceType::Listener).values().next().expect("a listener");
+    let json = crate::envoy::json::resource(ResourceType::Listener, &listener.body).unwrap();
+    let chains = json["filterChains"].as_array().unwrap().iter();
+    let snis: Vec<_> = chains.filter_map(|chain| chain["filterChainMatch"]["serverNames"][0].as_str()).collect();
+    let prefixes: Vec<_> = snis.iter().map(|sni| sni.split(".internal").next().unwrap_or_default()).collect();
+    assert_eq!(prefixes, ["*.team-a.dc1", "*.dc2"]);
+    assert_eq!(
+        bench.engine.proxies()[0].problems,
+        [
+            "the way to dc1/TEAM-A is left out: in lower case it has the SNI of dc1/team-a; give its partition or datacenter \
+          another name"
+        ]
+    );
+}

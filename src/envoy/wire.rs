@@ -10,8 +10,12 @@ use envoy_types::pb::google::protobuf as wkt;
 
 use crate::ir;
 
-/// A duration.
+/// The longest time that is written: 285 years, a round number below the nanoseconds of 64 bits, which are Envoy's limit.
+const LONGEST: Duration = Duration::from_secs(9_000_000_000);
+
+/// A duration, cut to what Envoy accepts.
 pub(super) fn duration(value: Duration) -> wkt::Duration {
+    let value = value.min(LONGEST);
     wkt::Duration {
         seconds: i64::try_from(value.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(value.subsec_nanos()).expect("less than a billion"),
@@ -59,5 +63,16 @@ pub(super) fn address(value: &ir::SocketAddress) -> Address {
     match value {
         ir::SocketAddress::Tcp(host, port) => socket(host, *port),
         ir::SocketAddress::Pipe(path) => pipe(path, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_duration_is_longer_than_envoy_accepts() {
+        assert_eq!(duration(Duration::from_millis(1_500)), wkt::Duration { seconds: 1, nanos: 500_000_000 });
+        assert_eq!(duration(Duration::MAX), wkt::Duration { seconds: 9_000_000_000, nanos: 0 });
     }
 }

@@ -70,6 +70,7 @@ impl CatalogRegistration {
         if self.node.as_str().is_empty() {
             problems.rule("Node", "Must provide node");
         }
+        problems.refuse_control_characters("Node", self.node.as_str());
         if self.address.is_empty() && !self.skip_node_update {
             problems.rule("Address", "Must provide address if SkipNodeUpdate is not set");
         }

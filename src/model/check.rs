@@ -239,6 +239,7 @@ impl CheckDefinition {
     pub fn validate(&self) -> Problems {
         let mut problems = Problems::default();
         let zero = GoDuration::default();
+        problems.refuse_control_characters("CheckID", self.check_id.as_str());
         if self.kind().is_none() {
             problems.rule("", "Invalid check: set one of TTL, HTTP, TCP, UDP, GRPC, H2PING or AliasService");
         }

@@ -28,9 +28,9 @@ impl GoDuration {
         Self(seconds * 1_000_000_000)
     }
 
-    /// A duration of whole milliseconds.
+    /// A duration of whole milliseconds, or the longest one if so many do not fit.
     pub const fn from_millis(millis: i64) -> Self {
-        Self(millis * 1_000_000)
+        Self(millis.saturating_mul(1_000_000))
     }
 
     /// A duration of nanoseconds.
@@ -79,12 +79,12 @@ impl FromStr for GoDuration {
             let (unit, tail) = tail.split_at(end);
             let (_, nanos) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(error)?;
             match number.parse::<i64>() {
-                Ok(whole) => exact += i128::from(whole) * i128::from(*nanos),
+                Ok(whole) => exact = exact.saturating_add(i128::from(whole) * i128::from(*nanos)),
                 Err(_) => total += number.parse::<f64>().map_err(|_| error())? * *nanos as f64,
             }
             rest = tail;
         }
-        let nanos = i64::try_from(exact + total.round() as i128).map_err(|_| error())?;
+        let nanos = i64::try_from(exact.saturating_add(total.round() as i128)).map_err(|_| error())?;
         Ok(Self(if negative { -nanos } else { nanos }))
     }
 }
@@ -177,5 +177,11 @@ mod tests {
         for text in ["", "10", "s", "1x", "1.2.3s", "one second", "9999999999999h", "1s 2s"] {
             assert!(text.parse::<GoDuration>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_or_becomes_the_longest() {
+        assert!(format!("1h{}h", "9".repeat(400)).parse::<GoDuration>().is_err());
+        assert_eq!(GoDuration::from_millis(i64::MAX), GoDuration::from_nanos(i64::MAX));
     }
 }

@@ -83,6 +83,13 @@ impl Problems {
         self.0.push(Problem::rule(path, message));
     }
 
+    /// Refuses a name with control characters: no path of the API could say it, so that nobody could take it away again.
+    pub(super) fn refuse_control_characters(&mut self, path: &str, name: &str) {
+        if name.contains(char::is_control) {
+            self.rule(path, format!("{name:?} must not hold control characters"));
+        }
+    }
+
     /// Adds what was found in a part of the document.
     pub fn extend_under(&mut self, prefix: &str, inner: Problems) {
         self.0.extend(inner.0.into_iter().map(|problem| problem.under(prefix)));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -199,6 +200,15 @@ impl Upstream {
         let address = if self.local_bind_address.is_empty() { "127.0.0.1" } else { &self.local_bind_address };
         format!("{address}:{}", self.local_bind_port)
     }
+
+    /// The file mode of the socket: octal with a leading 0, decimal without, 0 if it is neither (contract 3.3).
+    pub fn socket_mode(&self) -> u32 {
+        let text = &self.local_bind_socket_mode;
+        match text.strip_prefix("0o").or_else(|| text.strip_prefix('0')) {
+            Some(octal) => u32::from_str_radix(octal, 8).unwrap_or(0),
+            None => text.parse().unwrap_or(0),
+        }
+    }
 }
 
 impl fmt::Display for Upstream {
@@ -254,6 +264,10 @@ impl Proxy {
                 );
             }
         }
+        if !self.local_service_address.is_empty() && self.local_service_address.parse::<IpAddr>().is_err() {
+            problems.rule("Proxy.LocalServiceAddress", format!("{:?} is no IP address", self.local_service_address));
+        }
+        validate_socket_path(&self.local_service_socket_path, "Proxy.LocalServiceSocketPath", &mut problems);
         problems.extend_under("Proxy.Expose", self.expose.validate());
         problems
     }
@@ -281,6 +295,21 @@ impl Proxy {
                  be in the default partition",
             );
         }
+        if !upstream.local_bind_address.is_empty() && upstream.local_bind_address.parse::<IpAddr>().is_err() {
+            let message =
+                format!("{:?} is no IP address; an IPv6 address has no brackets", upstream.local_bind_address);
+            problems.rule("LocalBindAddress", message);
+        }
+        if upstream.socket_mode() > 0o777 {
+            problems.rule(
+                "LocalBindSocketMode",
+                format!(
+                    "{:?} is not a file mode from 0 to 0777; without a leading 0 it is a decimal number",
+                    upstream.local_bind_socket_mode
+                ),
+            );
+        }
+        validate_socket_path(&upstream.local_bind_socket_path, "LocalBindSocketPath", &mut problems);
         let has_socket = !upstream.local_bind_socket_path.is_empty();
         if upstream.local_bind_port == 0 && !has_socket {
             if self.mode != ProxyMode::Transparent && !upstream.centrally_configured {
@@ -307,6 +336,13 @@ impl Proxy {
     }
 }
 
+/// What the system and Envoy take for the path of a Unix socket.
+fn validate_socket_path(socket: &str, path: &str, problems: &mut Problems) {
+    if socket.len() > 107 || socket.contains('\0') {
+        problems.rule(path, "the path of a Unix socket has at most 107 bytes and no zero byte");
+    }
+}
+
 impl Expose {
     /// Every broken rule of the exposed paths.
     pub fn validate(&self) -> Problems {
@@ -330,5 +366,50 @@ impl Expose {
             }
         }
         problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_mode_is_octal_only_with_a_leading_zero() {
+        let mode =
+            |text: &str| Upstream { local_bind_socket_mode: text.to_owned(), ..Upstream::default() }.socket_mode();
+        assert_eq!(["0640", "640", "0o640", "rw", ""].map(mode), [0o640, 640, 0o640, 0, 0]);
+    }
+
+    #[test]
+    fn listeners_and_applications_that_envoy_cannot_reach_are_refused() {
+        let proxy = Proxy {
+            destination_service_name: "web".to_owned(),
+            local_service_address: "localhost".to_owned(),
+            local_service_socket_path: "/".repeat(108),
+            upstreams: vec![
+                Upstream {
+                    destination_name: "api".to_owned(),
+                    local_bind_address: "[::1]".to_owned(),
+                    local_bind_port: 1,
+                    ..Upstream::default()
+                },
+                Upstream {
+                    destination_name: "db".to_owned(),
+                    local_bind_socket_path: "/run/db\0.sock".to_owned(),
+                    local_bind_socket_mode: "640".to_owned(),
+                    ..Upstream::default()
+                },
+            ],
+            ..Proxy::default()
+        };
+
+        assert_eq!(
+            proxy.validate_sidecar(&Partition::default()).to_string(),
+            "5 errors occurred:\n\t* Proxy.Upstreams[0].LocalBindAddress: \"[::1]\" is no IP address; an IPv6 address has \
+             no brackets\n\t* Proxy.Upstreams[1].LocalBindSocketMode: \"640\" is not a file mode from 0 to 0777; without \
+             a leading 0 it is a decimal number\n\t* Proxy.Upstreams[1].LocalBindSocketPath: the path of a Unix socket \
+             has at most 107 bytes and no zero byte\n\t* Proxy.LocalServiceAddress: \"localhost\" is no IP \
+             address\n\t* Proxy.LocalServiceSocketPath: the path of a Unix socket has at most 107 bytes and no zero byte"
+        );
     }
 }

@@ -227,6 +227,10 @@ impl Service {
         if self.name.is_empty() {
             problems.rule("Name", "Missing service name");
         }
+        problems.refuse_control_characters("Name", &self.name);
+        if self.id.as_str() != self.name {
+            problems.refuse_control_characters("ID", self.id.as_str());
+        }
         if matches!(self.address.as_str(), "0.0.0.0" | "::" | "[::]") {
             problems.rule("Address", "Invalid service address: it must be one that others can dial");
         }

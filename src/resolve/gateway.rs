@@ -3,14 +3,14 @@
 //! Connections to another place match a filter chain by the place's SNI suffix. All others fall through to the last
 //! chain, which takes the SNI itself for the name of a cluster: every local service has a cluster of that name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::endpoints::{EndpointSource, Subset, Via, endpoint};
 use super::state::Context;
 use super::upstream::{fetch_timeout, host_names, load_balancing};
-use super::{Owner, Part, Parts, merge, opaque, sidecar};
+use super::{LeftOut, Owner, Part, Parts, binds, merge, opaque, sidecar};
 use crate::ir::{
     Bind, CircuitBreaker, Cluster, ClusterName, Direction, Discovery, DnsKind, Filter, FilterChain, Listener,
     ListenerName, LoadBalancing, OutlierDetection, Stat, TcpKeepalive, UpstreamProtocol,
@@ -27,7 +27,9 @@ const CONNECT_TIMEOUT_MS: i64 = 5_000;
 pub fn mesh_gateway(context: Context<'_>, place: &Place, proxy: &Service) -> Parts {
     let options = merge::options(context.state, proxy);
     let gateway = Gateway { context, place, options: &options, limits: limits(context, proxy) };
-    Parts::from([(Owner::Gateway, Ok(gateway.build(proxy)))])
+    let mut parts = Parts::from([(Owner::Gateway, Ok(gateway.build(proxy)))]);
+    binds::leave_out_binds(&mut parts);
+    parts
 }
 
 /// Limits for gateways stand in the service-defaults of the gateway's own service.
@@ -46,8 +48,8 @@ struct Gateway<'a> {
 
 impl Gateway<'_> {
     fn build(&self, proxy: &Service) -> Part {
-        let remote = self.remote_places();
         let mut part = Part::default();
+        let remote = self.distinct(self.remote_places(), &mut part.left_out);
         for (name, bind) in addresses(proxy, self.options) {
             part.resources.listeners.push(self.listener(name, bind, &remote));
         }
@@ -71,6 +73,22 @@ impl Gateway<'_> {
         let others = state.datacenters().into_iter().filter(|_| self.place.partition.is_default());
         let others = others.map(|datacenter| Place::new(&datacenter, &self.place.partition));
         neighbours.chain(others).filter(|place| place != self.place).collect()
+    }
+
+    /// The places that differ in lower case too. The listener could not have two filter chains for one SNI.
+    fn distinct(&self, places: BTreeSet<Place>, left_out: &mut Vec<LeftOut>) -> BTreeSet<Place> {
+        let own = self.place_sni(self.place);
+        let mut served: BTreeMap<Arc<str>, Place> = BTreeMap::new();
+        // In reverse, because names in lower case sort last and are the ones that mean themselves.
+        for place in places.into_iter().rev() {
+            let sni = self.place_sni(&place);
+            let other = if sni == own { Some(self.place) } else { served.get(&sni) };
+            match other {
+                Some(other) => left_out.push(LeftOut::Place { place, instead_of: other.clone() }),
+                None => drop(served.insert(sni, place)),
+            }
+        }
+        served.into_values().collect()
     }
 
     /// Outside of the default partition only what is exported has a way in.

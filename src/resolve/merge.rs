@@ -188,6 +188,8 @@ fn outlier_detection(check: Option<&PassiveHealthCheck>) -> ir::OutlierDetection
 
 fn opaque_check(config: &OpaqueConfig) -> PassiveHealthCheck {
     let number = |key| opaque::integer(config, key).and_then(|value| u32::try_from(value).ok());
+    // Nobody looked at these when they were written, and Envoy refuses more than everything.
+    let percent = |key| number(key).map(|percent| percent.min(100));
     let duration = |key| match opaque::get(config, key)? {
         Value::String(text) => text.parse().ok(),
         Value::Number(number) => number.as_i64().map(GoDuration::from_nanos),
@@ -196,11 +198,11 @@ fn opaque_check(config: &OpaqueConfig) -> PassiveHealthCheck {
     PassiveHealthCheck {
         interval: duration("interval"),
         max_failures: number("max_failures").unwrap_or_default(),
-        enforcing_consecutive5xx: number("enforcing_consecutive_5xx"),
-        enforcing_consecutive_gateway_failure: number("enforcing_consecutive_gateway_failure"),
+        enforcing_consecutive5xx: percent("enforcing_consecutive_5xx"),
+        enforcing_consecutive_gateway_failure: percent("enforcing_consecutive_gateway_failure"),
         consecutive5xx: number("consecutive_5xx"),
         consecutive_gateway_failure: number("consecutive_gateway_failure"),
-        max_ejection_percent: number("max_ejection_percent"),
+        max_ejection_percent: percent("max_ejection_percent"),
         base_ejection_time: duration("base_ejection_time"),
     }
 }
@@ -248,4 +250,24 @@ pub(super) fn target_of(proxy: &Service, upstream: &Upstream) -> ServiceName {
         upstream.destination_namespace.as_ref().unwrap_or(&proxy.namespace),
         &upstream.destination_name,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opaque_percentages_end_at_a_hundred() {
+        let Value::Object(config) = serde_json::json!({
+            "enforcing_consecutive_5xx": 101, "enforcing_consecutive_gateway_failure": 1000, "max_ejection_percent": 50,
+        }) else {
+            unreachable!("an object literal")
+        };
+
+        let check = opaque_check(&config);
+
+        assert_eq!(check.enforcing_consecutive5xx, Some(100));
+        assert_eq!(check.enforcing_consecutive_gateway_failure, Some(100));
+        assert_eq!(check.max_ejection_percent, Some(50));
+    }
 }

@@ -10,6 +10,7 @@
 //! registration ─► merge ─► ladder (precedence) ─► chain ─► parts of ir + where each cluster's endpoints come from
 //! ```
 
+mod binds;
 mod chain;
 mod customization;
 mod endpoints;
@@ -26,6 +27,7 @@ mod upstream;
 
 use std::collections::BTreeMap;
 
+pub use binds::LeftOut;
 pub use chain::{Chain, ChainError, Overrides, Protocol, ResolverNode, Target, compile};
 pub use endpoints::{EndpointSource, Omission, Subset, Via, assignment};
 pub use gateway::mesh_gateway;
@@ -55,6 +57,8 @@ pub struct Part {
     pub resources: ir::Resources,
     /// For each cluster that takes its endpoints from the stream: whose they are.
     pub endpoints: BTreeMap<ir::ClusterName, EndpointSource>,
+    /// What it goes without.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// Why a part cannot be made.
@@ -68,6 +72,14 @@ pub enum PartError {
         /// What is wrong.
         #[source]
         source: ChainError,
+    },
+    /// The upstream is reached by a name that does not fit into TLS.
+    #[error("upstream {upstream} leads to the SNI {sni:?}, which must have at most 255 bytes and no zero byte")]
+    Sni {
+        /// The upstream as its registration names it.
+        upstream: String,
+        /// The SNI.
+        sni: String,
     },
     /// The upstream is in a peer that is not known.
     #[error("upstream {upstream} is in peer {peer:?}, and no such peering exists")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::chain::Protocol;
 use super::state::Context;
-use super::{Owner, Part, Parts, merge, opaque, tls, upstream};
+use super::{Owner, Part, Parts, binds, merge, opaque, tls, upstream};
 use crate::ir::{
     Bind, CircuitBreaker, Cluster, ClusterName, Codec, Direction, Discovery, DownstreamTls, Filter, FilterChain,
     ForwardClientCert, HttpConnectionManager, InboundHttp, Listener, ListenerName, LoadBalancing, PathMatch, Rbac,
@@ -24,6 +24,7 @@ pub fn sidecar(context: Context<'_>, place: &Place, proxy: &Service) -> Parts {
         let id = upstream::id(proxy, registered);
         parts.insert(Owner::Upstream(id), upstream::part(context, place, proxy, registered, &options));
     }
+    binds::leave_out_binds(&mut parts);
     parts
 }
 
@@ -101,8 +102,10 @@ pub(super) const fn codec(protocol: Protocol) -> Codec {
     }
 }
 
+/// Envoy refuses more than 8192.
 pub(super) fn max_request_headers_kb(options: &OpaqueConfig) -> Option<u32> {
-    opaque::integer(options, "max_request_headers_kb").and_then(|kb| u32::try_from(kb).ok()).filter(|kb| *kb > 0)
+    let kb = opaque::integer(options, "max_request_headers_kb").and_then(|kb| u32::try_from(kb).ok());
+    kb.filter(|kb| *kb > 0).map(|kb| kb.min(8192))
 }
 
 /// A time in milliseconds; zero is a value of its own.

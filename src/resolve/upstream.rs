@@ -60,6 +60,9 @@ pub(super) fn part(
         let peer = chain.start.target.peer.to_string();
         return Err(PartError::UnknownPeer { upstream: upstream.to_string(), peer });
     }
+    if let Some(long) = chain.targets.values().find(|target| target.sni.len() > 255 || target.sni.contains('\0')) {
+        return Err(PartError::Sni { upstream: upstream.to_string(), sni: long.sni.clone() });
+    }
     let builder = Builder { context, place, settings: &settings, chain: &chain, options, id: id(proxy, upstream) };
     Ok(builder.build(proxy, upstream))
 }
@@ -289,15 +292,7 @@ fn bind(upstream: &Upstream) -> Option<Bind> {
         return Some(Bind::Tcp(host.into(), upstream.local_bind_port));
     }
     let path = &upstream.local_bind_socket_path;
-    (!path.is_empty()).then(|| Bind::Pipe(path.as_str().into(), socket_mode(&upstream.local_bind_socket_mode)))
-}
-
-/// A file mode as text: octal with a leading 0, decimal without, 0 if it is neither.
-fn socket_mode(text: &str) -> u32 {
-    match text.strip_prefix("0o").or_else(|| text.strip_prefix('0')) {
-        Some(octal) => u32::from_str_radix(octal, 8).unwrap_or(0),
-        None => text.parse().unwrap_or(0),
-    }
+    (!path.is_empty()).then(|| Bind::Pipe(path.as_str().into(), upstream.socket_mode()))
 }
 
 /// How a resolver asks for requests to be spread.
@@ -351,12 +346,6 @@ fn hash_source(policy: &HashPolicy) -> Option<HashSource> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_socket_mode_is_octal_only_with_a_leading_zero() {
-        let modes = ["0640", "640", "0o640", "rw", ""].map(socket_mode);
-        assert_eq!(modes, [0o640, 640, 0o640, 0, 0]);
-    }
 
     #[test]
     fn a_logical_dns_cluster_has_one_endpoint() {

@@ -298,3 +298,20 @@ async fn the_federation_mark_is_for_mesh_gateways() {
     api.register(json!({ "Name": "g", "Kind": "mesh-gateway", "Port": 1, "Meta": { "consul-wan-federation": "1" } }))
         .await;
 }
+
+#[tokio::test]
+async fn names_that_no_path_can_say() {
+    let ttl = json!({ "CheckID": "c\u{7f}", "TTL": "10s" });
+    refused([
+        (json!({ "Name": "a\nb" }), 400, "Name: \"a\\nb\" must not hold control characters"),
+        (json!({ "Name": "a", "ID": "a\u{0}" }), 400, "ID: \"a\\0\" must not hold control characters"),
+        (json!({ "Name": "a", "Check": ttl }), 400, "must not hold control characters"),
+    ])
+    .await;
+
+    let api = TestApi::start().await;
+    let entry = json!({ "Kind": "service-defaults", "Name": "a\nb" });
+    api.refuses(Method::PUT, "/v1/config", entry, 500, "must not hold control characters").await;
+    let node = json!({ "Node": "n\r", "Address": "192.0.2.1" });
+    api.refuses(Method::PUT, "/v1/catalog/register", node, 500, "must not hold control characters").await;
+}

@@ -235,4 +235,5 @@ fn validate_service_name(name: &str, path: &str, problems: &mut Problems) {
     } else if name == "*" {
         problems.rule(path, "a wildcard is not allowed here");
     }
+    problems.refuse_control_characters(path, name);
 }

@@ -217,6 +217,12 @@ impl ServiceDefaults {
                 problems.rule(field, "must not be negative");
             }
         }
+        if self.max_request_headers_kb.is_some_and(|kb| kb > 8192) {
+            problems.rule("MaxRequestHeadersKB", "must be from 0 to 8192, which is the most that Envoy accepts");
+        }
+        if self.external_sni.len() > 255 || self.external_sni.contains('\0') {
+            problems.rule("ExternalSNI", "must be a host name of at most 255 bytes");
+        }
         if let Some(upstreams) = &self.upstream_config {
             upstreams.validate(problems);
         }
@@ -315,5 +321,29 @@ impl Destination {
 fn validate_balance(value: &str, path: &str, problems: &mut Problems) {
     if !matches!(value, "" | "exact_balance") {
         problems.rule(path, format!("unknown value {value:?}: expected \"exact_balance\" or nothing"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_envoy_never_accepts_is_refused() {
+        let entry = ServiceDefaults {
+            name: "api".to_owned(),
+            external_sni: "x".repeat(256),
+            max_request_headers_kb: Some(8193),
+            ..ServiceDefaults::default()
+        };
+        let mut problems = Problems::default();
+
+        entry.validate(&mut problems);
+
+        assert_eq!(
+            problems.to_string(),
+            "2 errors occurred:\n\t* MaxRequestHeadersKB: must be from 0 to 8192, which is the most that Envoy accepts\n\t* \
+             ExternalSNI: must be a host name of at most 255 bytes"
+        );
     }
 }

@@ -416,11 +416,41 @@ impl LoadBalancer {
                 problems.rule(format!("LoadBalancer.{field}"), format!("is only for the policy \"{owner}\""));
             }
         }
+        if let Some(ring) = &self.ring_hash_config {
+            ring.validate(problems);
+        }
+        if self.least_request_config.as_ref().is_some_and(|config| config.choice_count == 1) {
+            problems.rule("LoadBalancer.LeastRequestConfig.ChoiceCount", "must be at least 2: one is no choice");
+        }
         if !self.hash_policies.is_empty() && !self.is_hashing() {
             problems.rule("LoadBalancer.HashPolicies", "are only for the policies \"ring_hash\" and \"maglev\"");
         }
         for (position, policy) in self.hash_policies.iter().enumerate() {
             policy.validate(&format!("LoadBalancer.HashPolicies[{position}]"), problems);
+        }
+    }
+}
+
+impl RingHashConfig {
+    /// Envoy's sizes where none is given, and the largest that it accepts.
+    const MINIMUM: u64 = 1024;
+    const MAXIMUM: u64 = 8 * 1024 * 1024;
+
+    fn validate(&self, problems: &mut Problems) {
+        let or = |size: u64, default| if size == 0 { default } else { size };
+        let minimum = or(self.minimum_ring_size, Self::MINIMUM);
+        let maximum = or(self.maximum_ring_size, Self::MAXIMUM);
+        for (field, size) in [("MinimumRingSize", minimum), ("MaximumRingSize", maximum)] {
+            if size > Self::MAXIMUM {
+                let message = format!("must be from 1 to {}, or 0 for Envoy's own", Self::MAXIMUM);
+                problems.rule(format!("LoadBalancer.RingHashConfig.{field}"), message);
+            }
+        }
+        if minimum > maximum {
+            problems.rule(
+                "LoadBalancer.RingHashConfig.MaximumRingSize",
+                format!("{maximum} is less than MinimumRingSize, which is {minimum} (1024 where none is given)"),
+            );
         }
     }
 }
@@ -436,6 +466,9 @@ impl HashPolicy {
         if !self.source_ip && self.field.is_empty() != self.field_value.is_empty() {
             problems.rule(format!("{path}.FieldValue"), "Field and FieldValue come together");
         }
+        if self.field == "header" && self.field_value.contains(char::is_control) {
+            problems.rule(format!("{path}.FieldValue"), "the name of a header has no control characters");
+        }
         let Some(cookie) = &self.cookie_config else { return };
         if self.field != "cookie" {
             problems.rule(format!("{path}.CookieConfig"), "is only for the field \"cookie\"");
@@ -449,6 +482,64 @@ impl HashPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn problems_of(load_balancer: LoadBalancer) -> String {
+        let mut problems = Problems::default();
+        load_balancer.validate(&mut problems);
+        problems.into_result().err().map(|problems| problems.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_ring_has_sizes_that_envoy_accepts() {
+        let ring = |minimum_ring_size, maximum_ring_size| {
+            problems_of(LoadBalancer {
+                policy: "ring_hash".to_owned(),
+                ring_hash_config: Some(RingHashConfig { minimum_ring_size, maximum_ring_size }),
+                ..LoadBalancer::default()
+            })
+        };
+        let message = |maximum, minimum| {
+            format!(
+                "LoadBalancer.RingHashConfig.MaximumRingSize: {maximum} is less than MinimumRingSize, which is {minimum} \
+                 (1024 where none is given)"
+            )
+        };
+
+        assert_eq!([ring(0, 0), ring(5, 5), ring(0, 8_388_608)], ["", "", ""]);
+        assert_eq!(ring(100, 10), message(10, 100));
+        assert_eq!(ring(0, 10), message(10, 1024));
+        assert_eq!(
+            ring(0, 8_388_609),
+            "LoadBalancer.RingHashConfig.MaximumRingSize: must be from 1 to 8388608, or 0 for Envoy's own"
+        );
+    }
+
+    #[test]
+    fn choices_and_header_names_are_such_that_envoy_accepts_them() {
+        let choosing = |choice_count| {
+            problems_of(LoadBalancer {
+                policy: "least_request".to_owned(),
+                least_request_config: Some(LeastRequestConfig { choice_count }),
+                ..LoadBalancer::default()
+            })
+        };
+        let hashing = |header: &str| {
+            let policy =
+                HashPolicy { field: "header".to_owned(), field_value: header.to_owned(), ..HashPolicy::default() };
+            problems_of(LoadBalancer {
+                policy: "maglev".to_owned(),
+                hash_policies: vec![policy],
+                ..LoadBalancer::default()
+            })
+        };
+
+        assert_eq!([choosing(0), choosing(2), hashing("x-user")], ["", "", ""]);
+        assert_eq!(choosing(1), "LoadBalancer.LeastRequestConfig.ChoiceCount: must be at least 2: one is no choice");
+        assert_eq!(
+            hashing("x\ny"),
+            "LoadBalancer.HashPolicies[0].FieldValue: the name of a header has no control characters"
+        );
+    }
 
     #[test]
     fn subset_filters_must_be_expressions_over_instances() {

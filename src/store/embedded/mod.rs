@@ -4,7 +4,8 @@
 mod power_loss;
 
 use std::fs::File;
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -23,6 +24,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug)]
 pub struct Embedded {
     database: Database,
+    path: PathBuf,
 }
 
 impl Embedded {
@@ -32,19 +34,19 @@ impl Embedded {
     /// The file cannot be opened or made, another process has it, or its format is another.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(FILE);
-        let failed = |source| StoreError::Open { path: path.clone(), source };
-        create_if_missing(directory, &path).map_err(failed)?;
-        let database = Database::open(&path).map_err(|error| {
-            if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
-                StoreError::InUse { path: path.clone() }
-            } else {
-                failed(error.into())
+        let opened = unless_damaged(|| {
+            create_if_missing(directory, &path)?;
+            let embedded = Self { database: Database::open(&path)?, path: path.clone() };
+            let format = embedded.format()?;
+            Ok((embedded, format))
+        });
+        match opened {
+            Ok((embedded, FORMAT)) => Ok(embedded),
+            Ok((_, found)) => Err(StoreError::Format { found, known: FORMAT }),
+            Err(source) if matches!(source.downcast_ref(), Some(DatabaseError::DatabaseAlreadyOpen)) => {
+                Err(StoreError::InUse { path })
             }
-        })?;
-        let embedded = Self { database };
-        match embedded.format().map_err(failed)? {
-            FORMAT => Ok(embedded),
-            found => Err(StoreError::Format { found, known: FORMAT }),
+            Err(source) => Err(StoreError::Open { path, source }),
         }
     }
 
@@ -109,7 +111,7 @@ fn create_if_missing(directory: &Path, path: &Path) -> Result<(), Failure> {
     if unfinished.try_exists()? {
         std::fs::remove_file(&unfinished)?;
     }
-    let created = Embedded { database: Database::create(&unfinished)? };
+    let created = Embedded { database: Database::create(&unfinished)?, path: unfinished.clone() };
     created.format()?;
     drop(created);
     std::fs::rename(&unfinished, path)?;
@@ -117,9 +119,14 @@ fn create_if_missing(directory: &Path, path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Reads what may be damaged: redb panics where a page makes no sense.
+fn unless_damaged<T>(read: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("the file is damaged; restore it from a copy".into()))
+}
+
 impl Backend for Embedded {
     fn load(&mut self) -> Result<Loaded, StoreError> {
-        self.read().map_err(|error| StoreError::Backend(Box::new(error)))
+        unless_damaged(|| Ok(self.read()?)).map_err(|source| StoreError::Open { path: self.path.clone(), source })
     }
 
     fn persist(&mut self, batch: &Batch) -> Result<(), StoreError> {
@@ -184,6 +191,29 @@ mod tests {
         let error = Embedded::open(directory.path()).unwrap_err();
 
         assert!(matches!(error, StoreError::InUse { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_no_panic() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("meshgate.redb");
+        let changes = (0..1000_u32).map(|row| (row.to_be_bytes().to_vec(), Some(vec![7; 100]))).collect();
+        Embedded::open(directory.path()).unwrap().persist(&Batch { index: 2, changes }).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+
+        let mut refused = 0;
+        for page in (0..whole.len()).step_by(4096) {
+            let mut damaged = whole.clone();
+            damaged[page..page + 64].fill(0xa5);
+            std::fs::write(&path, damaged).unwrap();
+            match Embedded::open(directory.path()).and_then(|mut embedded| embedded.load()) {
+                Ok(_) => {}
+                Err(StoreError::Open { .. }) => refused += 1,
+                Err(error) => panic!("page {page}: {error}"),
+            }
+        }
+
+        assert!(refused > 1, "{refused}");
     }
 
     #[test]

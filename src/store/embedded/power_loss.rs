@@ -127,7 +127,8 @@ impl StorageBackend for Disk {
 }
 
 fn open(disk: &Disk) -> Option<Embedded> {
-    let embedded = Embedded { database: Database::builder().create_with_backend(disk.clone()).ok()? };
+    let database = Database::builder().create_with_backend(disk.clone()).ok()?;
+    let embedded = Embedded { database, path: PathBuf::new() };
     embedded.format().ok()?;
     Some(embedded)
 }

@@ -1,0 +1,182 @@
+//! Listeners that no Envoy could open are left out and reported, whoever asked for them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use super::{Part, Parts};
+use crate::ir::{Bind, Listener, ListenerName};
+use crate::model;
+
+/// The longest path of a Unix socket that Linux takes, in bytes.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+/// What a proxy goes without, because Envoy would refuse it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeftOut {
+    /// The address is a host name, or no address at all.
+    NoIp {
+        /// What the listener is for.
+        listener: String,
+        /// Its address.
+        host: String,
+    },
+    /// Another listener of the proxy has the same address and port.
+    Taken {
+        /// What the listener is for.
+        listener: String,
+        /// The address and port.
+        at: String,
+        /// What has them.
+        by: String,
+    },
+    /// The path of the socket is too long, or holds a zero byte.
+    Path {
+        /// What the listener is for.
+        listener: String,
+        /// The path.
+        path: String,
+    },
+    /// A gateway cannot tell a place from another one, as Envoy reads SNIs in lower case.
+    Place {
+        /// The place that it does not serve.
+        place: model::Place,
+        /// The one that it serves.
+        instead_of: model::Place,
+    },
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LeftOut::NoIp { listener, host } => write!(
+                f,
+                "{listener} is left out: it would listen on {host:?}, which is no IP address; give it one, for example \
+                 with the option bind_address of a sidecar or envoy_gateway_bind_addresses of a gateway"
+            ),
+            LeftOut::Taken { listener, at, by } => {
+                write!(f, "{listener} is left out: it would listen on {at}, where {by} listens; give it another port")
+            }
+            LeftOut::Path { listener, path } => write!(
+                f,
+                "{listener} is left out: the path of its socket, {path:?}, must have at most {LONGEST_SOCKET_PATH} bytes \
+                 and no zero byte"
+            ),
+            LeftOut::Place { place, instead_of } => write!(
+                f,
+                "the way to {place} is left out: in lower case it has the SNI of {instead_of}; give its partition or \
+                 datacenter another name"
+            ),
+        }
+    }
+}
+
+/// Where a listener listens, in one spelling.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Ip(IpAddr, u16),
+    Path(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Ip(ip, port) => std::net::SocketAddr::new(*ip, *port).fmt(f),
+            Place::Path(path) => f.write_str(path),
+        }
+    }
+}
+
+/// Takes the listeners out of `parts` that cannot be opened. The inbound side comes first, then the others in order.
+pub(super) fn leave_out_binds(parts: &mut Parts) {
+    let mut taken = BTreeMap::new();
+    for part in parts.values_mut().flatten() {
+        let Part { resources, left_out, .. } = part;
+        resources.listeners.retain(|listener| match claim(listener, &mut taken) {
+            Ok(()) => true,
+            Err(why) => {
+                left_out.push(why);
+                false
+            }
+        });
+    }
+}
+
+fn claim(listener: &Listener, taken: &mut BTreeMap<Place, String>) -> Result<(), LeftOut> {
+    let name = describe(&listener.name);
+    let place = match &listener.bind {
+        Bind::Tcp(host, port) => match host.parse() {
+            Ok(ip) => Place::Ip(ip, *port),
+            Err(_) => return Err(LeftOut::NoIp { listener: name, host: host.to_string() }),
+        },
+        Bind::Pipe(path, _) if path.len() > LONGEST_SOCKET_PATH || path.contains('\0') => {
+            return Err(LeftOut::Path { listener: name, path: path.to_string() });
+        }
+        Bind::Pipe(path, _) => Place::Path(path.to_string()),
+    };
+    if let Some(by) = taken.get(&place) {
+        return Err(LeftOut::Taken { listener: name, at: place.to_string(), by: by.clone() });
+    }
+    taken.insert(place, name);
+    Ok(())
+}
+
+fn describe(name: &ListenerName) -> String {
+    match name {
+        ListenerName::Public => "the public listener".to_owned(),
+        ListenerName::ExposedPath(path) => format!("the listener of the exposed path {path:?}"),
+        ListenerName::Upstream(upstream) => format!("the listener of upstream {:?}", &*upstream.name),
+        ListenerName::Gateway(name) => format!("the gateway's listener {name:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{Direction, Resources};
+    use crate::resolve::Owner;
+
+    fn part(listeners: &[(&str, Bind)]) -> Part {
+        let listener = |(name, bind): &(&str, Bind)| Listener {
+            name: ListenerName::Gateway((*name).into()),
+            bind: bind.clone(),
+            direction: Direction::Unspecified,
+            tls_inspector: false,
+            exact_balance: false,
+            chains: Vec::new(),
+        };
+        let listeners = listeners.iter().map(listener).collect();
+        Part { resources: Resources { listeners, ..Resources::default() }, ..Part::default() }
+    }
+
+    #[test]
+    fn listeners_that_cannot_be_opened_are_left_out_and_the_others_stay() {
+        let tcp = |host: &str, port| Bind::Tcp(host.into(), port);
+        let listeners = [
+            ("a", tcp("0.0.0.0", 80)),
+            ("b", tcp("127.0.0.1", 80)),
+            ("c", tcp("gateway.example", 443)),
+            ("d", tcp("::1", 81)),
+            ("e", tcp("0:0:0:0:0:0:0:1", 81)),
+            ("f", Bind::Pipe("/x".repeat(54).into(), 0)),
+            ("g", Bind::Pipe("/run/web.sock".into(), 0)),
+        ];
+        let mut parts = Parts::from([(Owner::Gateway, Ok(part(&listeners)))]);
+
+        leave_out_binds(&mut parts);
+
+        let Ok(part) = &parts[&Owner::Gateway] else { panic!("a part that was made stays made") };
+        let kept: Vec<String> = part.resources.listeners.iter().map(|listener| describe(&listener.name)).collect();
+        assert_eq!(kept, ["a", "b", "d", "g"].map(|name| format!("the gateway's listener {name:?}")));
+        let reasons: Vec<String> = part.left_out.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            reasons[1],
+            "the gateway's listener \"e\" is left out: it would listen on [::1]:81, where the gateway's listener \"d\" \
+             listens; give it another port"
+        );
+        assert_eq!(reasons.len(), 3);
+        assert!(
+            reasons[0].starts_with("the gateway's listener \"c\" is left out: it would listen on \"gateway.example\"")
+        );
+    }
+}
