@@ -45,6 +45,9 @@ impl Scope {
         let partition = said.partition.clone().unwrap_or_default();
         is_one("partition", partition.as_str())?;
         let namespace = said.namespace.clone().unwrap_or_default();
+        if namespace.as_str() != EVERY {
+            is_one("ns", namespace.as_str())?;
+        }
         Self { place: Place { datacenter, partition }, namespace, said }.hosted(options)
     }
 
@@ -107,12 +110,22 @@ impl Scope {
     }
 }
 
-/// Refuses the name that stands for all where one is meant.
+/// Refuses the name that stands for all where one is meant, and names that cannot be a label of an SNI: with a dot in it a
+/// partition could take calls that are meant for a namespace of another one.
 fn is_one(name: &'static str, value: &str) -> Result<(), ApiError> {
-    if value == EVERY {
-        return Err(ApiError::InvalidParameter { name, value: value.to_owned(), expected: "expected the name of one" });
-    }
-    Ok(())
+    let expected = if value == EVERY {
+        "expected the name of one"
+    } else if is_label(value) {
+        return Ok(());
+    } else {
+        "expected letters, digits, - and _, at most 63 of them"
+    };
+    Err(ApiError::InvalidParameter { name, value: value.to_owned(), expected })
+}
+
+fn is_label(value: &str) -> bool {
+    (1..=63).contains(&value.len())
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// What call and body both say must be the same.
@@ -164,5 +177,17 @@ mod tests {
         assert_eq!(with("", "a").expect("agrees").place.partition.as_str(), "a");
         assert_eq!(with("partition=a", "a").expect("agrees").place.partition.as_str(), "a");
         assert!(matches!(with("partition=a", "b"), Err(ApiError::TenancyConflict { .. })));
+    }
+
+    #[test]
+    fn names_of_tenants_are_labels() {
+        let refused = |result: Result<Scope, ApiError>| matches!(result, Err(ApiError::InvalidParameter { .. }));
+
+        for raw in ["partition=*", "partition=a.b", "partition=x%20y", "ns=evil.team-a", "ns=a%2Fb", "ns=a%0A"] {
+            assert!(refused(scope(raw)), "{raw}");
+        }
+        assert!(refused(scope("").and_then(|scope| scope.in_partition(Some(&Partition::from("default.dc2"))))));
+        assert!(refused(scope(&format!("partition={}", "x".repeat(64)))));
+        assert_eq!(scope("ns=*&partition=Team_a-1").expect("a read of all namespaces").namespace.as_str(), "*");
     }
 }

@@ -106,7 +106,14 @@ impl fmt::Display for Omission {
 pub fn assignment(state: &dyn State, cluster: &ClusterName, source: &EndpointSource) -> (Assignment, Vec<Omission>) {
     let mut omissions = Vec::new();
     let endpoints = match source {
-        EndpointSource::RemoteGateways(place) => gateways(state, place, AddressForm::Wan, &mut omissions),
+        EndpointSource::RemoteGateways(place) => {
+            let endpoints = gateways(state, place, AddressForm::Wan, &mut omissions);
+            if endpoints.is_empty() {
+                // Nobody may want to go there: a place that is reached directly needs no gateway.
+                omissions.retain(|omission| !matches!(omission, Omission::NoGateway(_)));
+            }
+            endpoints
+        }
         EndpointSource::Service { service, consumer: Some(consumer), .. }
             if !is_exported(state, &service.service, consumer) =>
         {
