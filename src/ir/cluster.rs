@@ -41,6 +41,25 @@ pub struct Cluster {
     pub keepalive: Option<TcpKeepalive>,
 }
 
+impl Cluster {
+    /// A cluster that passes bytes on, one endpoint after the other, with nothing else asked for.
+    pub fn plain(name: ClusterName, discovery: Discovery, connect_timeout: Duration) -> Self {
+        Self {
+            name,
+            alt_stat_name: false,
+            discovery,
+            connect_timeout,
+            tls: None,
+            panic_disabled: false,
+            circuit_breaker: None,
+            outlier_detection: None,
+            protocol: UpstreamProtocol::Plain,
+            load_balancing: LoadBalancing::RoundRobin,
+            keepalive: None,
+        }
+    }
+}
+
 /// Where a cluster's endpoints come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Discovery {

@@ -13,6 +13,7 @@ mod filter;
 mod gateway_mode;
 mod ignored;
 mod intention;
+mod limits;
 mod names;
 mod node;
 mod problem;
@@ -33,6 +34,7 @@ pub use filter::{Filter, FilterError};
 pub use gateway_mode::{GatewayMode, MeshGateway};
 pub use ignored::Ignored;
 pub use intention::IntentionPolicy;
+pub use limits::{LONGEST_SOCKET_PATH, MOST_REQUEST_HEADERS_KB, is_sni, is_socket_path};
 pub use names::{
     CheckId, Datacenter, InstanceId, Namespace, NodeName, Partition, PeerName, Place, ServiceId, ServiceKey,
     ServiceName,

@@ -6,7 +6,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Datacenter, MeshGateway, Namespace, Partition, PeerName, Problems, ServiceId, is_default};
+use super::{
+    Datacenter, LONGEST_SOCKET_PATH, MeshGateway, Namespace, Partition, PeerName, Problems, ServiceId, is_default,
+    is_socket_path,
+};
 
 /// Options that travel to the proxy as they were written; keys keep their spelling.
 pub type OpaqueConfig = serde_json::Map<String, serde_json::Value>;
@@ -338,8 +341,9 @@ impl Proxy {
 
 /// What the system and Envoy take for the path of a Unix socket.
 fn validate_socket_path(socket: &str, path: &str, problems: &mut Problems) {
-    if socket.len() > 107 || socket.contains('\0') {
-        problems.rule(path, "the path of a Unix socket has at most 107 bytes and no zero byte");
+    if !is_socket_path(socket) {
+        problems
+            .rule(path, format!("the path of a Unix socket has at most {LONGEST_SOCKET_PATH} bytes and no zero byte"));
     }
 }
 

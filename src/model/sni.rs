@@ -1,7 +1,8 @@
 //! SNI: the names that travel in TLS handshakes and select the way through gateways (contract 1.3).
 //!
-//! Parts are joined by dots. A name part with a dot in it could imitate another name, so names are checked where they
-//! enter (`validate`), and the tests below hold the formats apart.
+//! Parts are joined by dots. A part with a dot in it could imitate another name, so partitions, namespaces and subsets are
+//! labels, checked where they enter; the tests below hold the formats apart. A service may have dots in its name, as in
+//! Consul: `v2.api` has the SNI of subset `v2` of its neighbour `api`, and only certificates tell the two apart.
 
 use super::{Place, ServiceKey, TrustDomain};
 

@@ -6,10 +6,7 @@ use std::net::IpAddr;
 
 use super::{Part, Parts};
 use crate::ir::{Bind, Listener, ListenerName};
-use crate::model;
-
-/// The longest path of a Unix socket that Linux takes, in bytes.
-const LONGEST_SOCKET_PATH: usize = 107;
+use crate::model::{self, LONGEST_SOCKET_PATH, is_socket_path};
 
 /// What a proxy goes without, because Envoy would refuse it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +106,7 @@ fn claim(listener: &Listener, taken: &mut BTreeMap<Place, String>) -> Result<(),
             Ok(ip) => Place::Ip(ip, *port),
             Err(_) => return Err(LeftOut::NoIp { listener: name, host: host.to_string() }),
         },
-        Bind::Pipe(path, _) if path.len() > LONGEST_SOCKET_PATH || path.contains('\0') => {
+        Bind::Pipe(path, _) if !is_socket_path(path) => {
             return Err(LeftOut::Path { listener: name, path: path.to_string() });
         }
         Bind::Pipe(path, _) => Place::Path(path.to_string()),

@@ -13,7 +13,7 @@ use super::upstream::{fetch_timeout, host_names, load_balancing};
 use super::{LeftOut, Owner, Part, Parts, binds, merge, opaque, sidecar};
 use crate::ir::{
     Bind, CircuitBreaker, Cluster, ClusterName, Direction, Discovery, DnsKind, Filter, FilterChain, Listener,
-    ListenerName, LoadBalancing, OutlierDetection, Stat, TcpKeepalive, UpstreamProtocol,
+    ListenerName, LoadBalancing, OutlierDetection, Stat, TcpKeepalive,
 };
 use crate::model::entry::ServiceResolver;
 use crate::model::{
@@ -184,18 +184,12 @@ impl Gateway<'_> {
         let timeout = Duration::from_millis(own.unwrap_or(CONNECT_TIMEOUT_MS).unsigned_abs());
         // Connections, not requests, are balanced here, so there is nothing to hash.
         let balancer = resolver.and_then(|r| r.load_balancer.as_ref()).filter(|balancer| !balancer.is_hashing());
+        let endpoints = Discovery::Eds { fetch_timeout: fetch_timeout(self.options) };
         Cluster {
-            name,
-            alt_stat_name: false,
-            discovery: Discovery::Eds { fetch_timeout: fetch_timeout(self.options) },
-            connect_timeout: of_resolver.map_or(timeout, GoDuration::to_std),
-            tls: None,
-            panic_disabled: false,
             circuit_breaker: self.limits.clone(),
             outlier_detection: Some(OutlierDetection::default()),
-            protocol: UpstreamProtocol::Plain,
             load_balancing: balancer.map_or(LoadBalancing::RoundRobin, load_balancing),
-            keepalive: None,
+            ..Cluster::plain(name, endpoints, of_resolver.map_or(timeout, GoDuration::to_std))
         }
     }
 }

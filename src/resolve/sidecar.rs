@@ -8,10 +8,10 @@ use super::state::Context;
 use super::{Owner, Part, Parts, binds, merge, opaque, tls, upstream};
 use crate::ir::{
     Bind, CircuitBreaker, Cluster, ClusterName, Codec, Direction, Discovery, DownstreamTls, Filter, FilterChain,
-    ForwardClientCert, HttpConnectionManager, InboundHttp, Listener, ListenerName, LoadBalancing, PathMatch, Rbac,
-    RbacAction, Resources, RouteAction, RouteSource, SocketAddress, Stat, UpstreamProtocol,
+    ForwardClientCert, HttpConnectionManager, InboundHttp, Listener, ListenerName, PathMatch, Rbac, RbacAction,
+    Resources, RouteAction, RouteSource, SocketAddress, Stat, UpstreamProtocol,
 };
-use crate::model::{ExposePath, IntentionPolicy, OpaqueConfig, Place, Service};
+use crate::model::{ExposePath, IntentionPolicy, MOST_REQUEST_HEADERS_KB, OpaqueConfig, Place, Service};
 
 /// Time to connect to the application where nobody says another.
 const LOCAL_CONNECT_TIMEOUT_MS: i64 = 5_000;
@@ -102,10 +102,10 @@ pub(super) const fn codec(protocol: Protocol) -> Codec {
     }
 }
 
-/// Envoy refuses more than 8192.
+/// The limit of the header size, cut to what Envoy takes.
 pub(super) fn max_request_headers_kb(options: &OpaqueConfig) -> Option<u32> {
     let kb = opaque::integer(options, "max_request_headers_kb").and_then(|kb| u32::try_from(kb).ok());
-    kb.filter(|kb| *kb > 0).map(|kb| kb.min(8192))
+    kb.filter(|kb| *kb > 0).map(|kb| kb.min(MOST_REQUEST_HEADERS_KB))
 }
 
 /// A time in milliseconds; zero is a value of its own.
@@ -168,19 +168,8 @@ fn local_app(proxy: &Service, options: &OpaqueConfig, protocol: Protocol) -> Clu
 /// A cluster of the application behind the sidecar.
 fn local_cluster(name: ClusterName, address: SocketAddress, options: &OpaqueConfig) -> Cluster {
     let timeout = opaque::integer(options, "local_connect_timeout_ms").filter(|millis| *millis > 0);
-    Cluster {
-        name,
-        alt_stat_name: false,
-        discovery: Discovery::Static(address),
-        connect_timeout: Duration::from_millis(timeout.unwrap_or(LOCAL_CONNECT_TIMEOUT_MS).unsigned_abs()),
-        tls: None,
-        panic_disabled: false,
-        circuit_breaker: None,
-        outlier_detection: None,
-        protocol: UpstreamProtocol::Plain,
-        load_balancing: LoadBalancing::RoundRobin,
-        keepalive: None,
-    }
+    let timeout = Duration::from_millis(timeout.unwrap_or(LOCAL_CONNECT_TIMEOUT_MS).unsigned_abs());
+    Cluster::plain(name, Discovery::Static(address), timeout)
 }
 
 fn loopback_if_empty(address: &str) -> Arc<str> {

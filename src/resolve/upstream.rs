@@ -15,7 +15,9 @@ use crate::ir::{
     RouteConfiguration, RouteSource, SocketAddress, Stat, TlsParameters, UpstreamId, UpstreamProtocol, UpstreamTls,
 };
 use crate::model::entry::{HashPolicy, LoadBalancer};
-use crate::model::{AddressForm, DestinationType, GoDuration, OpaqueConfig, Place, Service, SpiffeId, Upstream};
+use crate::model::{
+    AddressForm, DestinationType, GoDuration, OpaqueConfig, Place, Service, SpiffeId, Upstream, is_sni,
+};
 
 /// What an upstream is called.
 pub(super) fn id(proxy: &Service, upstream: &Upstream) -> UpstreamId {
@@ -60,7 +62,7 @@ pub(super) fn part(
         let peer = chain.start.target.peer.to_string();
         return Err(PartError::UnknownPeer { upstream: upstream.to_string(), peer });
     }
-    if let Some(long) = chain.targets.values().find(|target| target.sni.len() > 255 || target.sni.contains('\0')) {
+    if let Some(long) = chain.targets.values().find(|target| !is_sni(&target.sni)) {
         return Err(PartError::Sni { upstream: upstream.to_string(), sni: long.sni.clone() });
     }
     let builder = Builder { context, place, settings: &settings, chain: &chain, options, id: id(proxy, upstream) };
@@ -179,19 +181,10 @@ impl Builder<'_> {
             return self.leg(part, name, primary, outgoing);
         }
         let leg_name = |position| ClusterName::FailoverLeg { position, parent: Box::new(name.clone()) };
-        part.resources.clusters.push(Cluster {
-            name: name.clone(),
-            alt_stat_name: true,
-            discovery: Discovery::Aggregate(Aggregate { legs: (0..legs.len()).map(leg_name).collect() }),
-            connect_timeout: node.connect_timeout,
-            tls: None,
-            panic_disabled: false,
-            circuit_breaker: None,
-            outlier_detection: None,
-            protocol: UpstreamProtocol::Plain,
-            load_balancing: LoadBalancing::RoundRobin,
-            keepalive: None,
-        });
+        let aggregate = Discovery::Aggregate(Aggregate { legs: (0..legs.len()).map(leg_name).collect() });
+        part.resources
+            .clusters
+            .push(Cluster { alt_stat_name: true, ..Cluster::plain(name.clone(), aggregate, node.connect_timeout) });
         for (position, target) in legs.into_iter().enumerate() {
             self.leg(part, leg_name(position), target, outgoing);
         }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{proxy_defaults::validate_mutual_tls_mode, validate_service_name};
 use crate::model::{
-    Expose, GoDuration, MeshGateway, Namespace, Partition, PeerName, Problems, ProxyMode, TransparentProxy, is_default,
+    Expose, GoDuration, MOST_REQUEST_HEADERS_KB, MeshGateway, Namespace, Partition, PeerName, Problems, ProxyMode,
+    TransparentProxy, is_default, is_sni,
 };
 
 /// Settings of one service.
@@ -217,10 +218,11 @@ impl ServiceDefaults {
                 problems.rule(field, "must not be negative");
             }
         }
-        if self.max_request_headers_kb.is_some_and(|kb| kb > 8192) {
-            problems.rule("MaxRequestHeadersKB", "must be from 0 to 8192, which is the most that Envoy accepts");
+        if self.max_request_headers_kb.is_some_and(|kb| kb > MOST_REQUEST_HEADERS_KB) {
+            let message = format!("must be from 0 to {MOST_REQUEST_HEADERS_KB}, which is the most that Envoy accepts");
+            problems.rule("MaxRequestHeadersKB", message);
         }
-        if self.external_sni.len() > 255 || self.external_sni.contains('\0') {
+        if !is_sni(&self.external_sni) {
             problems.rule("ExternalSNI", "must be a host name of at most 255 bytes");
         }
         if let Some(upstreams) = &self.upstream_config {
