@@ -120,16 +120,16 @@ fn routes(manager: &ir::HttpConnectionManager) -> RouteSpecifier {
             config_source: Some(wire::ads(*fetch_timeout)),
         }),
         ir::RouteSource::Inline { upstream, path, action } => {
-            // The application must not believe what the caller says about its own certificate.
-            let removed = manager
-                .inbound
-                .as_ref()
-                .is_some_and(|inbound| inbound.forward_client_cert == ir::ForwardClientCert::Append)
-                .then(|| CLIENT_CERT_HEADER.to_owned());
+            let mut only = ir::Route::new(ir::RouteMatch::path(path.clone()), (**action).clone());
+            let tells_caller = |inbound: &ir::InboundHttp| inbound.forward_client_cert == ir::ForwardClientCert::Append;
+            if manager.inbound.as_ref().is_some_and(tells_caller) {
+                // The application must not believe what the caller says about its own certificate.
+                only.request_headers.remove.push(CLIENT_CERT_HEADER.into());
+            }
             let filter = names::filter(&manager.stat);
             RouteSpecifier::RouteConfig(RouteConfiguration {
                 name: upstream.as_ref().map_or_else(|| filter.clone(), names::upstream),
-                virtual_hosts: vec![route::virtual_host(&filter, path, action, removed)],
+                virtual_hosts: vec![route::virtual_host(&filter, vec![route::route(&only)])],
                 ..RouteConfiguration::default()
             })
         }

@@ -51,13 +51,15 @@ pub fn translate(listener: &ir::Listener) -> Resource {
 /// The clusters that the listener sends traffic to by name.
 fn clusters(listener: &ir::Listener) -> BTreeSet<Arc<str>> {
     let filters = listener.chains.iter().flat_map(|chain| &chain.filters);
-    let named = filters.filter_map(|filter| match filter {
-        ir::Filter::TcpProxy { cluster, .. } => cluster.as_ref(),
+    let named = filters.flat_map(|filter| match filter {
+        ir::Filter::TcpProxy { cluster, .. } => Box::new(cluster.iter()),
         ir::Filter::Http(manager) => match &manager.routes {
-            ir::RouteSource::Inline { action, .. } => Some(&action.cluster),
-            ir::RouteSource::Rds { .. } => None,
+            ir::RouteSource::Inline { action, .. } => action.destination.clusters(),
+            ir::RouteSource::Rds { .. } => Box::new(std::iter::empty()),
         },
-        ir::Filter::Rbac(_) | ir::Filter::ConnectionLimit { .. } | ir::Filter::SniCluster => None,
+        ir::Filter::Rbac(_) | ir::Filter::ConnectionLimit { .. } | ir::Filter::SniCluster => {
+            Box::new(std::iter::empty())
+        }
     });
     named.map(|cluster| Arc::from(names::cluster(cluster))).collect()
 }

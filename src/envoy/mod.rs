@@ -8,6 +8,7 @@ mod endpoint;
 mod http;
 pub mod json;
 mod listener;
+mod matcher;
 pub mod names;
 mod route;
 mod secret;

@@ -52,13 +52,87 @@ pub enum RouteSource {
     },
 }
 
-/// Which requests a route is for.
+/// Which requests a route is for: those that everything in it applies to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteMatch {
+    /// The path.
+    pub path: PathMatch,
+    /// The path's case does not count.
+    pub ignore_case: bool,
+    /// Headers, the method (`:method`) among them, in order.
+    pub headers: Vec<HeaderMatch>,
+    /// Query parameters, in order.
+    pub query_parameters: Vec<QueryMatch>,
+}
+
+impl RouteMatch {
+    /// Every request for these paths.
+    pub const fn path(path: PathMatch) -> Self {
+        Self { path, ignore_case: false, headers: Vec::new(), query_parameters: Vec::new() }
+    }
+}
+
+/// Which paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathMatch {
     /// All of them.
     Any,
-    /// Those for one path.
+    /// One.
     Exact(Arc<str>),
+    /// Those that start with this.
+    Prefix(Arc<str>),
+    /// Those that match this expression as a whole.
+    Regex(Arc<str>),
+}
+
+/// Which values of a header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderMatch {
+    /// The header.
+    pub name: Arc<str>,
+    /// Its value; `None` where it only has to be there.
+    pub value: Option<StringMatch>,
+    /// All other requests are meant.
+    pub invert: bool,
+}
+
+/// Which values of a query parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryMatch {
+    /// The parameter.
+    pub name: Arc<str>,
+    /// Its value; `None` where it only has to be there.
+    pub value: Option<StringMatch>,
+}
+
+/// Which texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StringMatch {
+    /// What is looked for.
+    pub pattern: StringPattern,
+    /// Case does not count.
+    pub ignore_case: bool,
+}
+
+impl From<StringPattern> for StringMatch {
+    fn from(pattern: StringPattern) -> Self {
+        Self { pattern, ignore_case: false }
+    }
+}
+
+/// What is looked for in a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StringPattern {
+    /// This and nothing else.
+    Exact(Arc<str>),
+    /// This at the start.
+    Prefix(Arc<str>),
+    /// This at the end.
+    Suffix(Arc<str>),
+    /// This anywhere.
+    Contains(Arc<str>),
+    /// This expression, for the text as a whole.
+    Regex(Arc<str>),
 }
 
 /// What happens to requests that come from the mesh.
@@ -85,22 +159,130 @@ pub enum ForwardClientCert {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteAction {
     /// Where it goes.
-    pub cluster: ClusterName,
+    pub destination: RouteDestination,
     /// Time for the whole request; Envoy's default when absent, none when zero.
     pub timeout: Option<Duration>,
     /// Time without a byte.
     pub idle_timeout: Option<Duration>,
     /// What hashing load balancers hash.
     pub hash: Vec<HashSource>,
+    /// Another path for it.
+    pub rewrite: Option<Rewrite>,
+    /// What is tried again.
+    pub retry: Option<Retry>,
+}
+
+impl RouteAction {
+    /// To one cluster, with nothing else asked for.
+    pub const fn to(cluster: ClusterName) -> Self {
+        Self {
+            destination: RouteDestination::Cluster(cluster),
+            timeout: None,
+            idle_timeout: None,
+            hash: Vec::new(),
+            rewrite: None,
+            retry: None,
+        }
+    }
+}
+
+/// Where requests go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteDestination {
+    /// To one cluster.
+    Cluster(ClusterName),
+    /// To one of several, by weight.
+    Weighted(Vec<WeightedCluster>),
+}
+
+impl RouteDestination {
+    /// Every cluster that requests may go to, in order.
+    pub fn clusters(&self) -> Box<dyn Iterator<Item = &ClusterName> + '_> {
+        match self {
+            RouteDestination::Cluster(cluster) => Box::new(std::iter::once(cluster)),
+            RouteDestination::Weighted(clusters) => Box::new(clusters.iter().map(|weighted| &weighted.cluster)),
+        }
+    }
+}
+
+/// One of several clusters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeightedCluster {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Its share in ten-thousandths.
+    pub weight: u32,
+    /// Changes of requests that go there.
+    pub request_headers: HeaderChanges,
+    /// Changes of their answers.
+    pub response_headers: HeaderChanges,
+}
+
+/// Changes of headers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HeaderChanges {
+    /// Name and value of further ones, sorted.
+    pub add: Vec<(Arc<str>, Arc<str>)>,
+    /// Name and value of those that replace others of their name, sorted.
+    pub set: Vec<(Arc<str>, Arc<str>)>,
+    /// Names of those that go, in order.
+    pub remove: Vec<Arc<str>>,
+}
+
+/// Another path for a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rewrite {
+    /// This stands in for what matched.
+    Prefix(Arc<str>),
+    /// The path without this prefix, and with one slash in front whether or not one followed the prefix.
+    WithoutPrefix {
+        /// The prefix.
+        prefix: Arc<str>,
+        /// Its case does not count.
+        ignore_case: bool,
+    },
+}
+
+/// What is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// How often; once when absent.
+    pub retries: Option<u32>,
+    /// Envoy's names of the conditions, in order.
+    pub on: Vec<Arc<str>>,
+    /// Status codes that are among the conditions.
+    pub status_codes: Vec<u32>,
+    /// Further tries go to endpoints of another priority, which in a failover cluster is another leg.
+    pub to_other_priorities: bool,
+}
+
+/// One rule of a route configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Which requests.
+    pub matching: RouteMatch,
+    /// What happens to them.
+    pub action: RouteAction,
+    /// Changes of the requests.
+    pub request_headers: HeaderChanges,
+    /// Changes of their answers.
+    pub response_headers: HeaderChanges,
+}
+
+impl Route {
+    /// Without changes of headers.
+    pub fn new(matching: RouteMatch, action: RouteAction) -> Self {
+        Self { matching, action, request_headers: HeaderChanges::default(), response_headers: HeaderChanges::default() }
+    }
 }
 
 /// A route configuration with one virtual host for every domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteConfiguration {
-    /// The upstream that it is for.
+    /// The upstream, or the exported service, that it is for.
     pub name: UpstreamId,
     /// Envoy refuses it while a cluster is missing.
     pub validate_clusters: bool,
-    /// Every request's way.
-    pub action: RouteAction,
+    /// Its rules; the first one that applies counts.
+    pub routes: Vec<Route>,
 }

@@ -15,8 +15,9 @@ pub use cluster::{
     SocketAddress, TcpKeepalive, UpstreamProtocol, UpstreamTls,
 };
 pub use http::{
-    Codec, ForwardClientCert, HttpConnectionManager, InboundHttp, PathMatch, RouteAction, RouteConfiguration,
-    RouteSource,
+    Codec, ForwardClientCert, HeaderChanges, HeaderMatch, HttpConnectionManager, InboundHttp, PathMatch, QueryMatch,
+    Retry, Rewrite, Route, RouteAction, RouteConfiguration, RouteDestination, RouteMatch, RouteSource, StringMatch,
+    StringPattern, WeightedCluster,
 };
 pub use listener::{
     Bind, Direction, DownstreamTls, Filter, FilterChain, Listener, Rbac, RbacAction, TlsParameters, TlsVersion,

@@ -133,10 +133,9 @@ fn inbound_http(
             upstream: None,
             path: PathMatch::Any,
             action: Box::new(RouteAction {
-                cluster: ClusterName::LocalApp,
                 timeout: millis(options, "local_request_timeout_ms"),
                 idle_timeout: millis(options, "local_idle_timeout_ms"),
-                hash: Vec::new(),
+                ..RouteAction::to(ClusterName::LocalApp)
             }),
         },
         inbound: Some(InboundHttp {
@@ -201,7 +200,7 @@ fn expose_path(resources: &mut Resources, proxy: &Service, options: &OpaqueConfi
         routes: RouteSource::Inline {
             upstream: None,
             path: PathMatch::Exact(path.path.as_str().into()),
-            action: Box::new(RouteAction { cluster, timeout: None, idle_timeout: None, hash: Vec::new() }),
+            action: Box::new(RouteAction::to(cluster)),
         },
         inbound: None,
         max_request_headers_kb: max_request_headers_kb(options),

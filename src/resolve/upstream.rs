@@ -11,8 +11,9 @@ use super::state::Context;
 use super::{Part, PartError, sidecar, tls};
 use crate::ir::{
     Aggregate, Bind, Cluster, ClusterName, Direction, Discovery, DnsKind, Endpoint, Filter, FilterChain, HashField,
-    HashSource, Health, HttpConnectionManager, Listener, ListenerName, LoadBalancing, PathMatch, RouteAction,
-    RouteConfiguration, RouteSource, SocketAddress, Stat, TlsParameters, UpstreamId, UpstreamProtocol, UpstreamTls,
+    HashSource, Health, HttpConnectionManager, Listener, ListenerName, LoadBalancing, PathMatch, Route as Rule,
+    RouteAction, RouteConfiguration, RouteMatch, RouteSource, SocketAddress, Stat, TlsParameters, UpstreamId,
+    UpstreamProtocol, UpstreamTls,
 };
 use crate::model::entry::{HashPolicy, LoadBalancer};
 use crate::model::{
@@ -90,7 +91,7 @@ impl Builder<'_> {
             part.resources.routes.push(RouteConfiguration {
                 name: self.id.clone(),
                 validate_clusters,
-                action: action.clone(),
+                routes: vec![Rule::new(RouteMatch::path(PathMatch::Any), action.clone())],
             });
         }
         if let Some(bind) = bind(upstream) {
@@ -117,7 +118,7 @@ impl Builder<'_> {
             datacenter: chain.datacenter.as_str().into(),
         };
         let filter = match chain.protocol {
-            Protocol::Tcp => Filter::TcpProxy { stat, cluster: Some(action.cluster) },
+            Protocol::Tcp => Filter::TcpProxy { stat, cluster: Some(self.cluster_name(self.target(&chain.start))) },
             Protocol::Http | Protocol::Http2 | Protocol::Grpc => {
                 let routes = if self.uses_rds() {
                     RouteSource::Rds { name: self.id.clone(), fetch_timeout: self.fetch_timeout() }
@@ -151,10 +152,9 @@ impl Builder<'_> {
     fn action(&self) -> RouteAction {
         let node = &self.chain.start;
         RouteAction {
-            cluster: self.cluster_name(self.target(node)),
             timeout: node.request_timeout.map(GoDuration::to_std).filter(|_| self.uses_rds()),
-            idle_timeout: None,
             hash: node.load_balancer.as_ref().map(hash_sources).unwrap_or_default(),
+            ..RouteAction::to(self.cluster_name(self.target(node)))
         }
     }
 
