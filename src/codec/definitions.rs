@@ -10,7 +10,7 @@ const SERVICE_KINDS: [&str; 2] = ["connect-proxy", "mesh-gateway"];
 
 /// Kinds that Consul has (`http-api.md` 2.6) and meshgate has no use for. They are spelled well, so that a similar name
 /// is not what was meant.
-const NOT_KEPT: [&str; 14] = [
+const NOT_KEPT: [&str; 11] = [
     "api-gateway",
     "control-plane-request-limit",
     "file-system-certificate",
@@ -20,9 +20,6 @@ const NOT_KEPT: [&str; 14] = [
     "jwt-provider",
     "rate-limit",
     "sameness-group",
-    "service-intentions",
-    "service-router",
-    "service-splitter",
     "tcp-route",
     "terminating-gateway",
 ];
@@ -33,6 +30,9 @@ pub(super) fn entry(tree: &Tree) -> Decoding<ConfigEntry> {
         Ok(EntryKind::ProxyDefaults) => decode(tree, Typing::Weak).map(ConfigEntry::ProxyDefaults),
         Ok(EntryKind::ServiceDefaults) => decode(tree, Typing::Weak).map(ConfigEntry::ServiceDefaults),
         Ok(EntryKind::ServiceResolver) => decode(tree, Typing::Weak).map(ConfigEntry::ServiceResolver),
+        Ok(EntryKind::ServiceRouter) => decode(tree, Typing::Weak).map(ConfigEntry::ServiceRouter),
+        Ok(EntryKind::ServiceSplitter) => decode(tree, Typing::Weak).map(ConfigEntry::ServiceSplitter),
+        Ok(EntryKind::ServiceIntentions) => decode(tree, Typing::Weak).map(ConfigEntry::ServiceIntentions),
         Ok(EntryKind::ExportedServices) => decode(tree, Typing::Weak).map(ConfigEntry::ExportedServices),
         Ok(EntryKind::Mesh) => decode(tree, Typing::Weak).map(ConfigEntry::Mesh),
         Err(problem) => Decoding::refused(problem),

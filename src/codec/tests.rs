@@ -71,7 +71,8 @@ fn problems_name_the_place_in_the_file() {
             "line 7: config_entries.bootstrap[2].Kind: invalid config entry kind: proxy-default, did you mean \
              \"proxy-defaults\"?",
             "line 8: config_entries.bootstrap[3]: a config entry needs a Kind at its top: one of exported-services, \
-             mesh, proxy-defaults, service-defaults, service-resolver",
+             mesh, proxy-defaults, service-defaults, service-intentions, service-resolver, service-router, \
+             service-splitter",
             "line 10: config_entries.boot: invalid config key \"boot\", did you mean \"bootstrap\"?",
             "line 12: datacenter: invalid config key \"datacenter\"",
         ]
@@ -91,9 +92,10 @@ fn an_entry_needs_a_known_kind() {
     );
     assert_eq!(refused("[]"), "line 1: expected an object with a Kind, found a list of 0");
     assert_eq!(
-        refused("{\"Kind\": \"service-router\"}"),
-        "line 1: Kind: invalid config entry kind: service-router, of which meshgate keeps no entries: expected \
-         one of exported-services, mesh, proxy-defaults, service-defaults, service-resolver"
+        refused("{\"Kind\": \"ingress-gateway\"}"),
+        "line 1: Kind: invalid config entry kind: ingress-gateway, of which meshgate keeps no entries: expected \
+         one of exported-services, mesh, proxy-defaults, service-defaults, service-intentions, service-resolver, \
+         service-router, service-splitter"
     );
     assert_eq!(
         refused("{\"Kind\": \"service-resolvr\"}"),

@@ -41,8 +41,12 @@ fn shapes_chains(op: &Op) -> bool {
         | Op::DeleteLeaf(_) => return false,
     };
     match kind {
-        EntryKind::ProxyDefaults | EntryKind::ServiceDefaults | EntryKind::ServiceResolver => true,
-        EntryKind::ExportedServices | EntryKind::Mesh => false,
+        EntryKind::ProxyDefaults
+        | EntryKind::ServiceDefaults
+        | EntryKind::ServiceResolver
+        | EntryKind::ServiceRouter
+        | EntryKind::ServiceSplitter => true,
+        EntryKind::ExportedServices | EntryKind::Mesh | EntryKind::ServiceIntentions => false,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::entry::{ExportedServices, Mesh, ProxyDefaults, ServiceDefaults, ServiceResolver};
+use crate::model::entry::{
+    ExportedServices, Mesh, ProxyDefaults, ServiceDefaults, ServiceResolver, ServiceRouter, ServiceSplitter,
+};
 use crate::model::{
     ConfigEntry, Datacenter, EntryKey, EntryKind, Namespace, Partition, Place, ServiceKey, ServiceName,
 };
@@ -56,6 +58,14 @@ impl State for Recording<'_, '_> {
 
     fn resolver(&self, service: &ServiceName) -> Option<&ServiceResolver> {
         as_kind!(self.entry(EntryKind::ServiceResolver, service.clone()), ServiceResolver)
+    }
+
+    fn router(&self, service: &ServiceName) -> Option<&ServiceRouter> {
+        as_kind!(self.entry(EntryKind::ServiceRouter, service.clone()), ServiceRouter)
+    }
+
+    fn splitter(&self, service: &ServiceName) -> Option<&ServiceSplitter> {
+        as_kind!(self.entry(EntryKind::ServiceSplitter, service.clone()), ServiceSplitter)
     }
 
     fn mesh(&self, partition: &Partition) -> Option<&Mesh> {

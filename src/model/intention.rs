@@ -12,3 +12,13 @@ pub enum IntentionPolicy {
     /// They do not.
     Deny,
 }
+
+/// What becomes of the calls that an intention is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IntentionAction {
+    /// They pass.
+    Allow,
+    /// They do not.
+    Deny,
+}

@@ -33,7 +33,7 @@ pub use entry::{ConfigEntry, EntryKey, EntryKind};
 pub use filter::{Filter, FilterError};
 pub use gateway_mode::{GatewayMode, MeshGateway};
 pub use ignored::Ignored;
-pub use intention::IntentionPolicy;
+pub use intention::{IntentionAction, IntentionPolicy};
 pub use limits::{LONGEST_SOCKET_PATH, MOST_REQUEST_HEADERS_KB, is_sni, is_socket_path};
 pub use names::{
     CheckId, Datacenter, InstanceId, Namespace, NodeName, Partition, PeerName, Place, ServiceId, ServiceKey,

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::model::entry::{ExportedServices, Mesh, ProxyDefaults, ServiceDefaults, ServiceResolver};
+use crate::model::entry::{
+    ExportedServices, Mesh, ProxyDefaults, ServiceDefaults, ServiceResolver, ServiceRouter, ServiceSplitter,
+};
 use crate::model::{
     Check, Datacenter, IntentionPolicy, Node, Partition, Place, Service, ServiceKey, ServiceName, TrustDomain,
 };
@@ -26,6 +28,10 @@ pub trait State {
     fn service_defaults(&self, service: &ServiceName) -> Option<&ServiceDefaults>;
     /// Where a service's name leads.
     fn resolver(&self, service: &ServiceName) -> Option<&ServiceResolver>;
+    /// Which requests to a service go where.
+    fn router(&self, service: &ServiceName) -> Option<&ServiceRouter>;
+    /// Parts of a service's traffic that go elsewhere.
+    fn splitter(&self, service: &ServiceName) -> Option<&ServiceSplitter>;
     /// Settings of the mesh of a partition.
     fn mesh(&self, partition: &Partition) -> Option<&Mesh>;
     /// What a partition exports.

@@ -18,7 +18,7 @@ const NOT_STRICT: [&str; 1] = ["socket_path"];
 const LONGEST_MEANT: usize = 64;
 
 /// What replies show and bodies may send back, by struct; it is not read.
-const IGNORED: [(&str, &[&str]); 8] = [
+const IGNORED: [(&str, &[&str]); 11] = [
     ("Check", &["PeerName"]),
     ("Service", &["Datacenter"]),
     ("CatalogDeregistration", &["Address"]),
@@ -27,6 +27,9 @@ const IGNORED: [(&str, &[&str]); 8] = [
     ("ProxyDefaults", ENTRY),
     ("ServiceDefaults", ENTRY),
     ("ServiceResolver", ENTRY),
+    ("ServiceRouter", ENTRY),
+    ("ServiceSplitter", ENTRY),
+    ("ServiceIntentions", ENTRY),
 ];
 
 /// Of every config entry. The namespace of kinds that belong to a partition is always the default one.

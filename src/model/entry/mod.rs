@@ -4,10 +4,14 @@
 //! and live in one partition. What was stored is read back unchanged, apart from documented normalisations.
 
 mod exported_services;
+mod header_modifiers;
 mod mesh;
 mod proxy_defaults;
 mod service_defaults;
+mod service_intentions;
 mod service_resolver;
+mod service_router;
+mod service_splitter;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,15 +19,19 @@ use std::fmt;
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use exported_services::{Consumer, ExportedService, ExportedServices};
+pub use header_modifiers::HeaderModifiers;
 pub use mesh::{Mesh, MeshHttp, MeshPeering, MeshTls, MeshTransparentProxy, TlsDirection};
 pub use proxy_defaults::ProxyDefaults;
 pub use service_defaults::{
     Destination, PassiveHealthCheck, ServiceDefaults, UpstreamConfig, UpstreamConfiguration, UpstreamLimits,
 };
+pub use service_intentions::{IntentionHeader, IntentionHttp, IntentionPermission, IntentionSource, ServiceIntentions};
 pub use service_resolver::{
     CookieConfig, Failover, FailoverTarget, HashPolicy, LeastRequestConfig, LoadBalancer, Redirect, RingHashConfig,
     ServiceResolver, Subset,
 };
+pub use service_router::{HeaderMatch, HttpMatch, QueryParamMatch, Route, RouteDestination, RouteMatch, ServiceRouter};
+pub use service_splitter::{ServiceSplitter, Split};
 
 use super::{Namespace, Partition, Problems, ServiceName};
 
@@ -39,6 +47,15 @@ pub enum EntryKind {
     /// Where a service's name leads.
     #[serde(rename = "service-resolver")]
     ServiceResolver,
+    /// Which requests to a service go where.
+    #[serde(rename = "service-router")]
+    ServiceRouter,
+    /// Parts of a service's traffic that go elsewhere.
+    #[serde(rename = "service-splitter")]
+    ServiceSplitter,
+    /// Who may call a service.
+    #[serde(rename = "service-intentions")]
+    ServiceIntentions,
     /// What other partitions and peers may reach.
     #[serde(rename = "exported-services")]
     ExportedServices,
@@ -49,12 +66,15 @@ pub enum EntryKind {
 
 impl EntryKind {
     /// Every kind, sorted by name.
-    pub const ALL: [EntryKind; 5] = [
+    pub const ALL: [EntryKind; 8] = [
         EntryKind::ExportedServices,
         EntryKind::Mesh,
         EntryKind::ProxyDefaults,
         EntryKind::ServiceDefaults,
+        EntryKind::ServiceIntentions,
         EntryKind::ServiceResolver,
+        EntryKind::ServiceRouter,
+        EntryKind::ServiceSplitter,
     ];
 
     /// The kind as it is written.
@@ -63,6 +83,9 @@ impl EntryKind {
             EntryKind::ProxyDefaults => "proxy-defaults",
             EntryKind::ServiceDefaults => "service-defaults",
             EntryKind::ServiceResolver => "service-resolver",
+            EntryKind::ServiceRouter => "service-router",
+            EntryKind::ServiceSplitter => "service-splitter",
+            EntryKind::ServiceIntentions => "service-intentions",
             EntryKind::ExportedServices => "exported-services",
             EntryKind::Mesh => "mesh",
         }
@@ -71,7 +94,11 @@ impl EntryKind {
     /// True for kinds whose entries belong to a namespace, not only to a partition.
     pub const fn is_namespaced(self) -> bool {
         match self {
-            EntryKind::ServiceDefaults | EntryKind::ServiceResolver => true,
+            EntryKind::ServiceDefaults
+            | EntryKind::ServiceResolver
+            | EntryKind::ServiceRouter
+            | EntryKind::ServiceSplitter
+            | EntryKind::ServiceIntentions => true,
             EntryKind::ProxyDefaults | EntryKind::ExportedServices | EntryKind::Mesh => false,
         }
     }
@@ -113,6 +140,12 @@ pub enum ConfigEntry {
     ServiceDefaults(ServiceDefaults),
     /// Where a service's name leads.
     ServiceResolver(ServiceResolver),
+    /// Which requests to a service go where.
+    ServiceRouter(ServiceRouter),
+    /// Parts of a service's traffic that go elsewhere.
+    ServiceSplitter(ServiceSplitter),
+    /// Who may call a service.
+    ServiceIntentions(ServiceIntentions),
     /// What others may reach.
     ExportedServices(ExportedServices),
     /// Settings of the whole mesh.
@@ -126,6 +159,9 @@ macro_rules! each {
             ConfigEntry::ProxyDefaults($inner) => $body,
             ConfigEntry::ServiceDefaults($inner) => $body,
             ConfigEntry::ServiceResolver($inner) => $body,
+            ConfigEntry::ServiceRouter($inner) => $body,
+            ConfigEntry::ServiceSplitter($inner) => $body,
+            ConfigEntry::ServiceIntentions($inner) => $body,
             ConfigEntry::ExportedServices($inner) => $body,
             ConfigEntry::Mesh($inner) => $body,
         }
@@ -139,6 +175,9 @@ impl ConfigEntry {
             ConfigEntry::ProxyDefaults(_) => EntryKind::ProxyDefaults,
             ConfigEntry::ServiceDefaults(_) => EntryKind::ServiceDefaults,
             ConfigEntry::ServiceResolver(_) => EntryKind::ServiceResolver,
+            ConfigEntry::ServiceRouter(_) => EntryKind::ServiceRouter,
+            ConfigEntry::ServiceSplitter(_) => EntryKind::ServiceSplitter,
+            ConfigEntry::ServiceIntentions(_) => EntryKind::ServiceIntentions,
             ConfigEntry::ExportedServices(_) => EntryKind::ExportedServices,
             ConfigEntry::Mesh(_) => EntryKind::Mesh,
         }
@@ -150,6 +189,9 @@ impl ConfigEntry {
             ConfigEntry::ProxyDefaults(entry) => ServiceName::new(&entry.partition, &Namespace::default(), &entry.name),
             ConfigEntry::ServiceDefaults(entry) => ServiceName::new(&entry.partition, &entry.namespace, &entry.name),
             ConfigEntry::ServiceResolver(entry) => ServiceName::new(&entry.partition, &entry.namespace, &entry.name),
+            ConfigEntry::ServiceRouter(entry) => ServiceName::new(&entry.partition, &entry.namespace, &entry.name),
+            ConfigEntry::ServiceSplitter(entry) => ServiceName::new(&entry.partition, &entry.namespace, &entry.name),
+            ConfigEntry::ServiceIntentions(entry) => ServiceName::new(&entry.partition, &entry.namespace, &entry.name),
             ConfigEntry::ExportedServices(entry) => {
                 ServiceName::new(&entry.partition, &Namespace::default(), &entry.name)
             }
@@ -169,6 +211,9 @@ impl ConfigEntry {
             ConfigEntry::ProxyDefaults(entry) => entry.normalize(),
             ConfigEntry::ServiceDefaults(entry) => entry.normalize(namespace),
             ConfigEntry::ServiceResolver(entry) => entry.normalize(namespace),
+            ConfigEntry::ServiceRouter(entry) => entry.normalize(namespace),
+            ConfigEntry::ServiceSplitter(entry) => entry.normalize(namespace),
+            ConfigEntry::ServiceIntentions(entry) => entry.normalize(namespace),
             ConfigEntry::ExportedServices(entry) => entry.normalize(),
             // Given or not, it means the same entry.
             ConfigEntry::Mesh(entry) => entry.name.clear(),
@@ -185,6 +230,9 @@ impl ConfigEntry {
             EntryKind::ProxyDefaults => Self::ProxyDefaults(serde_json::from_value(value)?),
             EntryKind::ServiceDefaults => Self::ServiceDefaults(serde_json::from_value(value)?),
             EntryKind::ServiceResolver => Self::ServiceResolver(serde_json::from_value(value)?),
+            EntryKind::ServiceRouter => Self::ServiceRouter(serde_json::from_value(value)?),
+            EntryKind::ServiceSplitter => Self::ServiceSplitter(serde_json::from_value(value)?),
+            EntryKind::ServiceIntentions => Self::ServiceIntentions(serde_json::from_value(value)?),
             EntryKind::ExportedServices => Self::ExportedServices(serde_json::from_value(value)?),
             EntryKind::Mesh => Self::Mesh(serde_json::from_value(value)?),
         })

@@ -1,0 +1,3 @@
+Kind = "service-splitter"
+Name = "*"
+Splits = [{ Weight = 100 }]
