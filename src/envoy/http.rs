@@ -48,7 +48,7 @@ pub(super) fn translate(manager: &ir::HttpConnectionManager) -> Filter {
         ..HttpConnectionManager::default()
     };
     if let Some(inbound) = &manager.inbound {
-        message.normalize_path = inbound.normalize_path.then(|| wire::boolean(true));
+        message.normalize_path = inbound.normalization.path.then(|| wire::boolean(true));
         if inbound.forward_client_cert == ir::ForwardClientCert::Append {
             message.forward_client_cert_details = ForwardClientCertDetails::AppendForward.into();
             message.set_current_client_cert_details = Some(SetCurrentClientCertDetails {

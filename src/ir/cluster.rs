@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ClusterName, Endpoint, TlsParameters};
+use super::{ClusterName, Endpoint, Given, TlsParameters};
 
 /// An IP address or host name with a port, or a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +39,8 @@ pub struct Cluster {
     pub load_balancing: LoadBalancing,
     /// TCP keepalive.
     pub keepalive: Option<TcpKeepalive>,
+    /// Stands in place of all the above; if `tls` is set, it takes the place of the given one's.
+    pub given: Option<Given>,
 }
 
 impl Cluster {
@@ -56,6 +58,7 @@ impl Cluster {
             protocol: UpstreamProtocol::Plain,
             load_balancing: LoadBalancing::RoundRobin,
             keepalive: None,
+            given: None,
         }
     }
 }

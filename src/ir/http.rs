@@ -142,8 +142,49 @@ pub struct InboundHttp {
     pub rbac: Rbac,
     /// What is told about the caller's certificate.
     pub forward_client_cert: ForwardClientCert,
-    /// Paths are normalised before they are judged.
-    pub normalize_path: bool,
+    /// What happens to requests before they are judged.
+    pub normalization: RequestNormalization,
+}
+
+/// What happens to spellings of requests that a rule and an application could read in two ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RequestNormalization {
+    /// Paths are brought into their canonical form.
+    pub path: bool,
+    /// Slashes that follow each other become one.
+    pub merge_slashes: bool,
+    /// What happens to paths with escaped slashes.
+    pub escaped_slashes: EscapedSlashes,
+    /// What happens to headers with underscores in their name.
+    pub underscores: HeaderUnderscores,
+}
+
+/// What happens to requests whose path holds an escaped slash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum EscapedSlashes {
+    /// What Envoy does by itself.
+    #[default]
+    Unset,
+    /// They stay as they are.
+    Keep,
+    /// The request is refused.
+    Reject,
+    /// They are unescaped, and the caller is told to ask again.
+    UnescapeAndRedirect,
+    /// They are unescaped.
+    UnescapeAndForward,
+}
+
+/// What happens to headers with underscores in their name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum HeaderUnderscores {
+    /// They pass.
+    #[default]
+    Allow,
+    /// The request is refused.
+    RejectRequest,
+    /// They are taken out.
+    DropHeader,
 }
 
 /// What the application is told about the caller's certificate.

@@ -1,8 +1,9 @@
 //! Listeners: where a proxy accepts connections and what it does with them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{ClusterName, HttpConnectionManager, ListenerName, Stat};
+use super::{AccessLog, ClusterName, Given, HttpConnectionManager, ListenerName, Stat};
 
 /// A listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,10 +16,37 @@ pub struct Listener {
     pub direction: Direction,
     /// Reads the SNI before a filter chain is chosen.
     pub tls_inspector: bool,
+    /// Reads where a redirected connection was going before a filter chain is chosen.
+    pub original_destination: bool,
     /// Spreads connections evenly over worker threads.
     pub exact_balance: bool,
+    /// What is written about its connections and requests.
+    pub access_log: Option<AccessLog>,
+    /// What its connection managers trace; nothing when absent.
+    pub tracing: Option<Given>,
     /// What to do, by SNI, in order.
     pub chains: Vec<FilterChain>,
+    /// Stands in place of all the above. What protects the application is put into it: the TLS of the first chain, its rules
+    /// about callers, and the normalisation of paths.
+    pub given: Option<Given>,
+}
+
+impl Listener {
+    /// A listener with nothing else asked for.
+    pub fn new(name: ListenerName, bind: Bind, direction: Direction, chains: Vec<FilterChain>) -> Self {
+        Self {
+            name,
+            bind,
+            direction,
+            tls_inspector: false,
+            original_destination: false,
+            exact_balance: false,
+            access_log: None,
+            tracing: None,
+            chains,
+            given: None,
+        }
+    }
 }
 
 /// Where a listener listens.
@@ -41,15 +69,28 @@ pub enum Direction {
     Unspecified,
 }
 
-/// A filter chain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A filter chain. It takes the connections that meet all its conditions.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FilterChain {
     /// SNIs that choose it, exact or `*.suffix`; empty for the chain that takes the rest.
     pub server_names: Vec<Arc<str>>,
+    /// The port that connections were going to.
+    pub destination_port: Option<u16>,
+    /// Where connections may come from; from everywhere when empty.
+    pub sources: Vec<AddressRange>,
     /// mTLS that it terminates; bytes pass through when absent.
     pub tls: Option<DownstreamTls>,
     /// What happens to a connection, in order; the last filter ends it.
     pub filters: Vec<Filter>,
+}
+
+/// Addresses that begin alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AddressRange {
+    /// One of them.
+    pub address: IpAddr,
+    /// How many bits they share with it.
+    pub bits: u8,
 }
 
 /// The accepting side of mTLS. The client always needs a certificate of the trust domain.

@@ -3,24 +3,29 @@
 //! `resolve` makes them, `envoy` writes them as Envoy's messages. Two equal values lead to equal bytes, and a value
 //! that did not change means that nothing has to be encoded or sent.
 
+mod access_log;
 mod assignment;
 mod cluster;
+mod given;
 mod http;
 mod listener;
 mod name;
 
+pub use access_log::{AccessLog, LogFormat, LogSink};
 pub use assignment::{Assignment, Endpoint, Health};
 pub use cluster::{
     Aggregate, CircuitBreaker, Cluster, Discovery, DnsKind, HashField, HashSource, LoadBalancing, OutlierDetection,
     SocketAddress, TcpKeepalive, UpstreamProtocol, UpstreamTls,
 };
+pub use given::Given;
 pub use http::{
-    Codec, ForwardClientCert, HeaderChanges, HeaderMatch, HttpConnectionManager, InboundHttp, PathMatch, QueryMatch,
-    Retry, Rewrite, Route, RouteAction, RouteConfiguration, RouteDestination, RouteMatch, RouteSource, StringMatch,
-    StringPattern, WeightedCluster,
+    Codec, EscapedSlashes, ForwardClientCert, HeaderChanges, HeaderMatch, HeaderUnderscores, HttpConnectionManager,
+    InboundHttp, PathMatch, QueryMatch, RequestNormalization, Retry, Rewrite, Route, RouteAction, RouteConfiguration,
+    RouteDestination, RouteMatch, RouteSource, StringMatch, StringPattern, WeightedCluster,
 };
 pub use listener::{
-    Bind, Direction, DownstreamTls, Filter, FilterChain, Listener, Rbac, RbacAction, TlsParameters, TlsVersion,
+    AddressRange, Bind, Direction, DownstreamTls, Filter, FilterChain, Listener, Rbac, RbacAction, TlsParameters,
+    TlsVersion,
 };
 pub use name::{ClusterName, ListenerName, Stat, UpstreamId};
 

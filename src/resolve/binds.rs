@@ -134,13 +134,9 @@ mod tests {
     use crate::resolve::Owner;
 
     fn part(listeners: &[(&str, Bind)]) -> Part {
-        let listener = |(name, bind): &(&str, Bind)| Listener {
-            name: ListenerName::Gateway((*name).into()),
-            bind: bind.clone(),
-            direction: Direction::Unspecified,
-            tls_inspector: false,
-            exact_balance: false,
-            chains: Vec::new(),
+        let listener = |(name, bind): &(&str, Bind)| {
+            let name = ListenerName::Gateway((*name).into());
+            Listener::new(name, bind.clone(), Direction::Unspecified, Vec::new())
         };
         let listeners = listeners.iter().map(listener).collect();
         Part { resources: Resources { listeners, ..Resources::default() }, ..Part::default() }

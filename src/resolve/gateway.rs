@@ -109,24 +109,18 @@ impl Gateway<'_> {
             let stat = Stat::GatewayRemote { listener: name.clone(), place: key.into() };
             FilterChain {
                 server_names: vec![format!("*.{sni}").into()],
-                tls: None,
                 filters: vec![Filter::TcpProxy { stat, cluster: Some(ClusterName::Sni(sni)) }],
+                ..FilterChain::default()
             }
         };
         let local = Stat::GatewayLocal { listener: name.clone() };
         let catch_all = FilterChain {
-            server_names: Vec::new(),
-            tls: None,
             filters: vec![Filter::SniCluster, Filter::TcpProxy { stat: local, cluster: None }],
+            ..FilterChain::default()
         };
-        Listener {
-            chains: remote.iter().map(to_place).chain([catch_all]).collect(),
-            name: ListenerName::Gateway(name),
-            bind,
-            direction: Direction::Unspecified,
-            tls_inspector: true,
-            exact_balance: false,
-        }
+        let chains = remote.iter().map(to_place).chain([catch_all]).collect();
+        let name = ListenerName::Gateway(name);
+        Listener { tls_inspector: true, ..Listener::new(name, bind, Direction::Unspecified, chains) }
     }
 
     /// Envoy reads SNIs in lower case, and matches nothing else.

@@ -9,7 +9,7 @@ use super::{Owner, Part, Parts, binds, merge, opaque, tls, upstream};
 use crate::ir::{
     Bind, CircuitBreaker, Cluster, ClusterName, Codec, Direction, Discovery, DownstreamTls, Filter, FilterChain,
     ForwardClientCert, HttpConnectionManager, InboundHttp, Listener, ListenerName, PathMatch, Rbac, RbacAction,
-    Resources, RouteAction, RouteSource, SocketAddress, Stat, UpstreamProtocol,
+    RequestNormalization, Resources, RouteAction, RouteSource, SocketAddress, Stat, UpstreamProtocol,
 };
 use crate::model::{ExposePath, IntentionPolicy, MOST_REQUEST_HEADERS_KB, OpaqueConfig, Place, Service};
 
@@ -84,13 +84,10 @@ fn public_listener(context: Context<'_>, proxy: &Service, options: &OpaqueConfig
         Protocol::Http2 | Protocol::Grpc => vec!["h2", "http/1.1"],
     };
     let tls = DownstreamTls { alpn, parameters: tls::incoming(context.state, &proxy.partition) };
+    let chains = vec![FilterChain { tls: Some(tls), filters, ..FilterChain::default() }];
     Listener {
-        name: ListenerName::Public,
-        bind: bind(proxy, options),
-        direction: Direction::Inbound,
-        tls_inspector: false,
         exact_balance: opaque::text(options, "balance_inbound_connections").as_deref() == Some("exact_balance"),
-        chains: vec![FilterChain { server_names: Vec::new(), tls: Some(tls), filters }],
+        ..Listener::new(ListenerName::Public, bind(proxy, options), Direction::Inbound, chains)
     }
 }
 
@@ -141,7 +138,7 @@ fn inbound_http(
         inbound: Some(InboundHttp {
             rbac,
             forward_client_cert: if sanitizes { ForwardClientCert::Sanitize } else { ForwardClientCert::Append },
-            normalize_path: !keeps_paths,
+            normalization: RequestNormalization { path: !keeps_paths, ..RequestNormalization::default() },
         }),
         max_request_headers_kb: max_request_headers_kb(options),
     }
@@ -205,16 +202,8 @@ fn expose_path(resources: &mut Resources, proxy: &Service, options: &OpaqueConfi
         inbound: None,
         max_request_headers_kb: max_request_headers_kb(options),
     };
-    resources.listeners.push(Listener {
-        name: ListenerName::ExposedPath(path.path.as_str().into()),
-        bind: Bind::Tcp(host, path.listener_port),
-        direction: Direction::Inbound,
-        tls_inspector: false,
-        exact_balance: false,
-        chains: vec![FilterChain {
-            server_names: Vec::new(),
-            tls: None,
-            filters: vec![Filter::Http(Box::new(manager))],
-        }],
-    });
+    let chains = vec![FilterChain { filters: vec![Filter::Http(Box::new(manager))], ..FilterChain::default() }];
+    let name = ListenerName::ExposedPath(path.path.as_str().into());
+    let bind = Bind::Tcp(host, path.listener_port);
+    resources.listeners.push(Listener::new(name, bind, Direction::Inbound, chains));
 }

@@ -138,13 +138,11 @@ impl Builder<'_> {
                 }))
             }
         };
+        let chains = vec![FilterChain { filters: vec![filter], ..FilterChain::default() }];
+        let name = ListenerName::Upstream(self.id.clone());
         Listener {
-            name: ListenerName::Upstream(self.id.clone()),
-            bind,
-            direction: Direction::Outbound,
-            tls_inspector: false,
             exact_balance: self.settings.exact_balance,
-            chains: vec![FilterChain { server_names: Vec::new(), tls: None, filters: vec![filter] }],
+            ..Listener::new(name, bind, Direction::Outbound, chains)
         }
     }
 
@@ -204,10 +202,7 @@ impl Builder<'_> {
             part.endpoints.insert(name.clone(), self.source(target, via));
         }
         part.resources.clusters.push(Cluster {
-            name,
             alt_stat_name: true,
-            discovery,
-            connect_timeout: node.connect_timeout,
             tls: Some(UpstreamTls {
                 sni: target.sni.as_str().into(),
                 identities: vec![identity.into()],
@@ -218,7 +213,7 @@ impl Builder<'_> {
             outlier_detection: Some(self.settings.outlier_detection.clone()),
             protocol: if protocol.is_http2() { UpstreamProtocol::Http2 } else { UpstreamProtocol::Plain },
             load_balancing: node.load_balancer.as_ref().map(load_balancing).unwrap_or_default(),
-            keepalive: None,
+            ..Cluster::plain(name, discovery, node.connect_timeout)
         });
     }
 
