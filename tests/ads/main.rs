@@ -1,6 +1,8 @@
 //! The xDS server through a real socket, with a real gRPC client.
 
-mod client;
+#[path = "../support/mod.rs"]
+mod support;
+
 mod source;
 
 use std::net::SocketAddr;
@@ -16,8 +18,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use crate::client::{Client, DeltaStream, ack, envoy, node, subscribe, within};
 use crate::source::{Source, resource, snapshot};
+use crate::support::ads::{Client, DeltaStream, ack, envoy, node, subscribe, within};
 
 const CLUSTERS: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 const ENDPOINTS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";

@@ -10,7 +10,7 @@ use meshgate::envoy::snapshot::{Feedback, NodeIdentity, Resource, ResourceType, 
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 
-use crate::client::within;
+use crate::support::ads::within;
 
 type Published = HashMap<String, watch::Sender<Option<Arc<Snapshot>>>>;
 type Reports = Vec<(Arc<str>, u64, Feedback)>;

@@ -8,6 +8,7 @@ use axum::body::{Body, to_bytes};
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use http::{Method, Request};
+use meshgate::ads;
 use meshgate::api::{self, Api, AsRegistered, Metrics};
 use meshgate::ca::{self, Authority};
 use meshgate::engine::{self, Engine};
@@ -15,6 +16,7 @@ use meshgate::envoy::snapshot::{NodeIdentity, Snapshot, SnapshotSource};
 use meshgate::model::{Datacenter, IntentionPolicy};
 use meshgate::store::{Backend, Memory, Store};
 use meshgate::telemetry::Readiness;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -59,6 +61,11 @@ impl Mesh {
         let (store, writer) = Store::open(backend, engine::guard()).expect("the backend opens");
         let settings = ca::Options { cluster_id: Some(CLUSTER_ID.to_owned()), ..ca::Options::default() };
         let authority = Authority::open(store.clone(), settings).await.expect("a root is made");
+        (Self::over(store, authority, options), writer)
+    }
+
+    /// The mesh of an open store.
+    pub(crate) fn over(store: Store, authority: Authority, options: engine::Options) -> Self {
         let shutdown = CancellationToken::new();
         tokio::spawn(authority.clone().run(shutdown.clone()));
         let router = api::router(Api {
@@ -78,7 +85,28 @@ impl Mesh {
             metrics: Metrics::default(),
         });
         let engine = follow(&options, &store, &authority, &shutdown);
-        (Self { store, engine, authority, options, router, shutdown }, writer)
+        Self { store, engine, authority, options, router, shutdown }
+    }
+
+    /// Serves the API on a socket; its URL.
+    pub(crate) async fn serve_http(&self) -> String {
+        let (listener, url) = listen().await;
+        tokio::spawn(api::serve(listener, self.router.clone(), self.shutdown.clone(), LIMIT));
+        url
+    }
+
+    /// Serves an engine's snapshots on a socket; its URL.
+    pub(crate) async fn serve_ads(&self, engine: &Engine) -> String {
+        let (listener, url) = listen().await;
+        let source = Arc::new(engine.clone());
+        tokio::spawn(ads::serve(
+            listener,
+            source,
+            ads::Options::default(),
+            Readiness::default(),
+            self.shutdown.clone(),
+        ));
+        url
     }
 
     /// Another engine, which knows nothing but the current state.
@@ -94,6 +122,12 @@ impl Mesh {
         let body = to_bytes(response.into_body(), usize::MAX).await.expect("the body is in memory");
         (status, String::from_utf8_lossy(&body).into_owned())
     }
+}
+
+async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("some port is free");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    (listener, url)
 }
 
 fn follow(options: &engine::Options, store: &Store, authority: &Authority, shutdown: &CancellationToken) -> Engine {

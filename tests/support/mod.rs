@@ -1,5 +1,6 @@
 //! What several test programs share. Each of them uses its own part.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub(crate) mod ads;
 pub(crate) mod http;
 pub(crate) mod mesh;

@@ -1,0 +1,172 @@
+//! Conformance: cases that say which resources a proxy gets, each loaded into a fresh control plane, and the answers judged by
+//! the comparer that comes with the cases.
+//!
+//! ```text
+//! cargo test --test conformance [-- [-v] [FILTER]...]
+//! ```
+//!
+//! The cases are in `$MESHGATE_CONFORMANCE_CASES` (else `../shared/conformance`), what is expected in
+//! `$MESHGATE_CONFORMANCE_GOLDEN` (else `golden` in that folder). What came is left in `$MESHGATE_CONFORMANCE_OUT` (else a
+//! folder in `target`) as `<case>/<type>.json`. A case may only differ if `docs/compatibility.md` lists it, and only those may
+//! be listed. Where there are no cases, there is nothing to check.
+
+#![allow(clippy::print_stdout, reason = "a test with its own main tells what it found")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod case;
+mod client;
+mod judge;
+mod listed;
+mod secrets;
+mod server;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use meshgate::envoy::snapshot::ResourceType;
+use serde_json::json;
+
+use case::Case;
+use client::Held;
+use judge::Verdict;
+
+/// Where everything is.
+struct Folders {
+    cases: PathBuf,
+    golden: PathBuf,
+    out: PathBuf,
+}
+
+impl Folders {
+    fn from_environment() -> Self {
+        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let variable = |name: &str| std::env::var_os(format!("MESHGATE_CONFORMANCE_{name}")).map(PathBuf::from);
+        let cases = variable("CASES").unwrap_or_else(|| package.join("../shared/conformance"));
+        let golden = variable("GOLDEN").unwrap_or_else(|| cases.join("golden"));
+        let out = variable("OUT").unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance"));
+        Self { cases, golden, out }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Default)]
+struct Arguments {
+    is_verbose: bool,
+    filters: Vec<String>,
+}
+
+impl Arguments {
+    /// Options that only the built-in harness knows are let pass: `cargo test` gives them to every test.
+    fn read() -> Self {
+        let mut read = Self::default();
+        for argument in std::env::args().skip(1) {
+            match argument.as_str() {
+                "-v" | "--verbose" => read.is_verbose = true,
+                option if option.starts_with('-') => {}
+                filter => read.filters.push(filter.to_owned()),
+            }
+        }
+        read
+    }
+}
+
+fn main() -> ExitCode {
+    let folders = Folders::from_environment();
+    if !folders.cases.is_dir() {
+        println!("conformance: skipped, there is no folder {}", folders.cases.display());
+        return ExitCode::SUCCESS;
+    }
+    let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
+    match runtime.block_on(run(&folders, &Arguments::read())) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("conformance: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the cases; true if nothing differs but what may.
+async fn run(folders: &Folders, arguments: &Arguments) -> Result<bool, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let files = case::files(&folders.cases, &arguments.filters).map_err(text)?;
+    if files.is_empty() {
+        println!("conformance: no case in {} is meant", folders.cases.display());
+        return Ok(true);
+    }
+    let document = include_str!("../../docs/compatibility.md");
+    let listed = listed::read(document).map_err(|error| format!("docs/compatibility.md: {error}"))?;
+    let mut remarks = Vec::new();
+    for file in &files {
+        let case = Case::read(file)?;
+        let folder = folders.out.join(&case.name);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).map_err(text)?;
+        }
+        match outcome(&case).await {
+            Ok(held) => {
+                write(&folder, &held).map_err(text)?;
+                let missing = held.missing().into_iter();
+                remarks.extend(missing.map(|(kind, name)| format!("{}: {kind} {name} does not come", case.name)));
+            }
+            Err(error) => remarks.push(format!("{}: {error}", case.name)),
+        }
+        if !case.state.others.is_empty() {
+            let members: Vec<&str> = case.state.others.keys().map(String::as_str).collect();
+            remarks.push(format!("{}: not loaded of the state: {}", case.name, members.join(", ")));
+        }
+    }
+    let verdict = judge::compare(folders, &files, arguments.is_verbose).await?;
+    Ok(conclude(&verdict, &listed, &remarks))
+}
+
+async fn outcome(case: &Case) -> Result<Held, String> {
+    let mesh = server::load(case).await?;
+    client::read(case, &mesh).await
+}
+
+/// Writes what came, one file for each type.
+fn write(folder: &Path, held: &Held) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let secrets = held.resources(ResourceType::Secret).collect();
+    for (kind, name) in [
+        (ResourceType::Cluster, "clusters"),
+        (ResourceType::Endpoint, "endpoints"),
+        (ResourceType::Listener, "listeners"),
+        (ResourceType::Route, "routes"),
+        (ResourceType::Secret, "secrets"),
+    ] {
+        let resources: Vec<_> = held.resources(kind).map(|(_, body)| secrets::resolved(body, &secrets)).collect();
+        let document = json!({ "typeUrl": kind.type_url(), "resources": resources });
+        std::fs::write(folder.join(format!("{name}.json")), format!("{document:#}\n"))?;
+    }
+    Ok(())
+}
+
+/// Tells the verdict, the comparer's line last. True if only listed cases differ.
+fn conclude(verdict: &Verdict, listed: &judge::Listed, remarks: &[String]) -> bool {
+    println!("{}", verdict.report);
+    for remark in remarks {
+        println!("{remark}");
+    }
+    let mut is_good = true;
+    for (case, is_equal) in &verdict.cases {
+        match (listed.get(case), is_equal) {
+            (Some(_), true) => {
+                println!("{case} is equal, and docs/compatibility.md says that it is not: remove it there");
+                is_good = false;
+            }
+            (Some((reason, decision)), false) => println!("{case} differs as listed: {reason}; {decision}"),
+            (None, false) => {
+                println!("{case} differs, and docs/compatibility.md does not list it");
+                is_good = false;
+            }
+            (None, true) => {}
+        }
+    }
+    println!("{}", verdict.last_line);
+    is_good
+}
