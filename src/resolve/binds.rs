@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::{Part, Parts};
 use crate::ir::{Bind, Listener, ListenerName};
@@ -34,6 +35,11 @@ pub enum LeftOut {
         /// The path.
         path: String,
     },
+    /// An escape hatch of an upstream whose discovery chain is not the default one.
+    Hatch {
+        /// Whose it is.
+        origin: Arc<str>,
+    },
     /// A gateway cannot tell a place from another one, as Envoy reads SNIs in lower case.
     Place {
         /// The place that it does not serve.
@@ -58,6 +64,11 @@ impl fmt::Display for LeftOut {
                 f,
                 "{listener} is left out: the path of its socket, {path:?}, must have at most {LONGEST_SOCKET_PATH} bytes \
                  and no zero byte"
+            ),
+            LeftOut::Hatch { origin } => write!(
+                f,
+                "{origin} has no effect: the service has a discovery chain (a router, a splitter, a resolver, or a \
+                 setting of the upstream that changes it), and a given resource would hide it"
             ),
             LeftOut::Place { place, instead_of } => write!(
                 f,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::hatch::UpstreamHatches;
 use super::opaque;
 use super::precedence::{Ladder, Rung, Sources};
 use super::state::State;
@@ -73,6 +74,8 @@ pub(super) struct UpstreamSettings {
     pub(super) outlier_detection: ir::OutlierDetection,
     /// Connections of the application are spread evenly over worker threads.
     pub(super) exact_balance: bool,
+    /// A listener and a cluster that the operator gives.
+    pub(super) hatches: UpstreamHatches,
 }
 
 /// The settings of `upstream`, which `proxy` registered, to reach `target`.
@@ -126,6 +129,7 @@ pub(super) fn upstream(
             check.as_ref().or_else(|| layers.iter().find_map(|config| config.passive_health_check.as_ref())),
         ),
         exact_balance: balance.as_deref() == Some("exact_balance"),
+        hatches: UpstreamHatches::new(proxy, upstream, &layers),
     }
 }
 

@@ -15,6 +15,7 @@ mod chain;
 mod customization;
 mod endpoints;
 mod gateway;
+mod hatch;
 mod health;
 mod merge;
 mod opaque;

@@ -97,6 +97,11 @@ impl Builder<'_> {
         if let Some(bind) = bind(upstream) {
             part.resources.listeners.push(self.listener(bind, action));
         }
+        if self.chain.is_default {
+            self.settings.hatches.replace(&mut part);
+        } else {
+            self.settings.hatches.refuse(&mut part);
+        }
         part
     }
 
