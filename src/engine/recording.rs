@@ -1,14 +1,16 @@
 //! The state as resolving asks for it, with a record of what was asked.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::model::entry::{
     ExportedServices, Mesh, ProxyDefaults, ServiceDefaults, ServiceResolver, ServiceRouter, ServiceSplitter,
 };
 use crate::model::{
-    ConfigEntry, Datacenter, EntryKey, EntryKind, Namespace, Partition, Place, ServiceKey, ServiceName,
+    ConfigEntry, Datacenter, EntryKey, EntryKind, HealthEntry, Namespace, Partition, PeerKey, PeerTrustBundle, Place,
+    QueryKey, ServiceKey, ServiceName,
 };
-use crate::resolve::{Instance, State};
+use crate::resolve::{FederationState, Instance, PeeringRow, State};
 use crate::store::{self, Reader};
 
 /// A reader that resolving can ask.
@@ -41,9 +43,19 @@ macro_rules! as_kind {
 
 fn instance(instance: store::Instance) -> Instance {
     Instance {
+        modify_index: instance.service.modify_index,
         service: instance.service.value,
         node: instance.node.value,
         checks: instance.checks.into_iter().map(|check| check.value).collect(),
+    }
+}
+
+fn told(entry: &HealthEntry) -> Instance {
+    Instance {
+        service: entry.service.clone(),
+        node: entry.node.clone(),
+        checks: entry.checks.clone(),
+        modify_index: entry.modify_index,
     }
 }
 
@@ -80,6 +92,10 @@ impl State for Recording<'_, '_> {
         self.reader.endpoints(service).into_iter().map(instance).collect()
     }
 
+    fn instances(&self, service: &ServiceKey) -> Vec<Instance> {
+        self.reader.instances_named(service).into_iter().map(instance).collect()
+    }
+
     fn gateways(&self, place: &Place) -> Vec<Instance> {
         self.reader.mesh_gateways(place).into_iter().map(instance).collect()
     }
@@ -95,5 +111,39 @@ impl State for Recording<'_, '_> {
 
     fn partitions(&self, datacenter: &Datacenter) -> Vec<Partition> {
         self.reader.partitions(datacenter)
+    }
+    fn federation_states(&self) -> Vec<FederationState> {
+        let states = self.reader.federation_states().map(|row| &row.value);
+        states
+            .map(|state| FederationState {
+                datacenter: state.datacenter.clone(),
+                mesh_gateways: state.mesh_gateways.iter().map(told).collect(),
+            })
+            .collect()
+    }
+
+    fn peerings(&self, place: &Place) -> Vec<PeeringRow> {
+        let rows = self.reader.peerings(place);
+        rows.map(|row| PeeringRow { peering: row.value.clone(), modify_index: row.modify_index }).collect()
+    }
+
+    fn trust_bundle(&self, peer: &PeerKey) -> Option<Arc<PeerTrustBundle>> {
+        self.reader.trust_bundle(peer).map(|row| row.value.clone())
+    }
+
+    fn trust_bundles(&self, place: &Place) -> Vec<Arc<PeerTrustBundle>> {
+        self.reader.trust_bundles(place).map(|row| row.value.clone()).collect()
+    }
+
+    fn imported_services(&self, peer: &PeerKey) -> Vec<ServiceName> {
+        self.reader.imported_names(peer).cloned().collect()
+    }
+
+    fn imported(&self, peer: &PeerKey, service: &ServiceName) -> Vec<Instance> {
+        self.reader.imported(peer, service).map(|row| told(&row.value.instance)).collect()
+    }
+
+    fn query(&self, query: &QueryKey) -> Option<Vec<Instance>> {
+        self.reader.query(query).map(|row| row.value.nodes.iter().map(told).collect())
     }
 }

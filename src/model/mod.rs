@@ -9,13 +9,17 @@ mod certificate;
 mod check;
 mod duration;
 pub mod entry;
+mod federation_state;
 mod filter;
 mod gateway_mode;
+mod health_entry;
 mod ignored;
 mod intention;
 mod limits;
 mod names;
 mod node;
+mod peering;
+mod prepared_query;
 mod problem;
 mod proxy;
 mod registration;
@@ -30,8 +34,10 @@ pub use certificate::{Leaf, PrivateKey, Root};
 pub use check::{Check, CheckDefinition, CheckKind, CheckStatus, CheckUpdate};
 pub use duration::GoDuration;
 pub use entry::{ConfigEntry, EntryKey, EntryKind};
+pub use federation_state::FederationState;
 pub use filter::{Filter, FilterError};
 pub use gateway_mode::{GatewayMode, MeshGateway};
+pub use health_entry::HealthEntry;
 pub use ignored::Ignored;
 pub use intention::{IntentionAction, IntentionPolicy};
 pub use limits::{LONGEST_SOCKET_PATH, MOST_REQUEST_HEADERS_KB, is_sni, is_socket_path};
@@ -40,11 +46,13 @@ pub use names::{
     ServiceName,
 };
 pub use node::Node;
+pub use peering::{Imported, ImportedKey, PeerKey, PeerTrustBundle, Peering, PeeringState};
+pub use prepared_query::{QueryKey, QueryResult};
 pub use problem::{Problem, ProblemKind, Problems};
 pub use proxy::{
     AccessLogs, DestinationType, Expose, ExposePath, OpaqueConfig, Proxy, ProxyMode, TransparentProxy, Upstream,
 };
-pub use service::{Connect, Locality, Service, ServiceAddress, ServiceDefinition, ServiceKind, Weights};
+pub use service::{Connect, Locality, PeerMeta, Service, ServiceAddress, ServiceDefinition, ServiceKind, Weights};
 pub use sidecar::{SidecarPorts, expand_sidecar};
 pub use sni::{datacenter_sni, service_sni};
 pub use spiffe::{SpiffeId, TrustDomain};

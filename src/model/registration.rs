@@ -67,7 +67,7 @@ mod tests {
         let definition = ServiceDefinition {
             address: "0.0.0.0".to_owned(),
             meta: [("consul-x".to_owned(), "1".to_owned())].into(),
-            connect: Some(Connect { native: false, sidecar_service: Some(Box::new(nested)) }),
+            connect: Some(Connect { sidecar_service: Some(Box::new(nested)), ..Connect::default() }),
             ..ServiceDefinition::default()
         };
 

@@ -115,6 +115,23 @@ pub struct Connect {
     /// A sidecar to register together with the application.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sidecar_service: Option<Box<ServiceDefinition>>,
+    /// How to dial a service of a peer, on the synthetic proxies that stand for it; nothing that is registered here has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_meta: Option<Box<PeerMeta>>,
+}
+
+/// How a service of a peer is dialled, as the peer told it (contract 5.2).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct PeerMeta {
+    /// The SNI to send is the first; the peer's gateways know each of them.
+    #[serde(rename = "SNI")]
+    pub sni: Vec<String>,
+    /// URIs of the identities that may answer.
+    #[serde(rename = "SpiffeID")]
+    pub spiffe_id: Vec<String>,
+    /// The protocol that the service speaks.
+    pub protocol: String,
 }
 
 /// A service instance as the catalog keeps it.
@@ -236,6 +253,9 @@ impl Service {
         }
         if !self.peer_name.is_default() {
             problems.rule("PeerName", "what is imported from a peer cannot be registered by hand");
+        }
+        if self.connect.peer_meta.is_some() {
+            problems.rule("Connect.PeerMeta", "only what is imported from a peer has it");
         }
         self.validate_addresses(&mut problems);
         self.validate_meta(&mut problems);
@@ -402,7 +422,7 @@ impl ServiceDefinition {
             weights: self.weights.unwrap_or_default(),
             enable_tag_override: self.enable_tag_override,
             proxy: self.proxy.clone().unwrap_or_default(),
-            connect: Connect { native: self.connect.as_ref().is_some_and(|c| c.native), sidecar_service: None },
+            connect: Connect { native: self.connect.as_ref().is_some_and(|c| c.native), ..Connect::default() },
             locality: self.locality.clone(),
             namespace: self.namespace.clone(),
             partition: partition.clone(),

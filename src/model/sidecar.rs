@@ -136,7 +136,7 @@ mod tests {
             name: "web".to_owned(),
             port: 80,
             meta: [("a".to_owned(), "b".to_owned())].into(),
-            connect: Some(Connect { native: false, sidecar_service: Some(Box::new(nested)) }),
+            connect: Some(Connect { sidecar_service: Some(Box::new(nested)), ..Connect::default() }),
             ..ServiceDefinition::default()
         }
     }

@@ -43,6 +43,7 @@ mod tests {
             service: Arc::new(Service { weights, ..Service::default() }),
             node: Arc::new(Node::default()),
             checks: statuses.iter().map(check).collect(),
+            modify_index: 0,
         }
     }
 

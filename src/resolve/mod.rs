@@ -36,7 +36,7 @@ pub use merge::merged_proxy;
 pub use precedence::{Decision, LADDER, Ladder, Origin, Rung, Sources, TargetSources};
 pub use reach::{Reach, Route};
 pub use sidecar::sidecar;
-pub use state::{Context, Instance, State};
+pub use state::{Context, FederationState, Instance, PeeringRow, State};
 
 use crate::ir;
 

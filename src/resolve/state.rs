@@ -6,7 +6,8 @@ use crate::model::entry::{
     ExportedServices, Mesh, ProxyDefaults, ServiceDefaults, ServiceResolver, ServiceRouter, ServiceSplitter,
 };
 use crate::model::{
-    Check, Datacenter, IntentionPolicy, Node, Partition, Place, Service, ServiceKey, ServiceName, TrustDomain,
+    Check, Datacenter, IntentionPolicy, Node, Partition, PeerKey, PeerTrustBundle, Peering, Place, QueryKey, Service,
+    ServiceKey, ServiceName, TrustDomain,
 };
 
 /// An instance with the node it is on and the checks that judge it.
@@ -18,6 +19,26 @@ pub struct Instance {
     pub node: Arc<Node>,
     /// The node's checks and its own.
     pub checks: Vec<Arc<Check>>,
+    /// How fresh the instance's registration is, as its own catalog counts.
+    pub modify_index: u64,
+}
+
+/// The mesh gateways of a datacenter as they were replicated to all datacenters (contract 4.5).
+#[derive(Debug, Clone)]
+pub struct FederationState {
+    /// The datacenter.
+    pub datacenter: Datacenter,
+    /// Its gateways, healthy or not.
+    pub mesh_gateways: Vec<Instance>,
+}
+
+/// A peering with its freshness.
+#[derive(Debug, Clone)]
+pub struct PeeringRow {
+    /// The peering.
+    pub peering: Arc<Peering>,
+    /// The commit that last changed it; of several peerings with one server, the last changed one counts.
+    pub modify_index: u64,
 }
 
 /// The state, as far as resolving asks about it. Whoever fulfils it may remember what was asked.
@@ -38,6 +59,8 @@ pub trait State {
     fn exports(&self, partition: &Partition) -> Option<&ExportedServices>;
     /// The instances that accept mesh traffic for a service, sorted.
     fn endpoints(&self, service: &ServiceKey) -> Vec<Instance>;
+    /// The instances of a service under its own name, sorted.
+    fn instances(&self, service: &ServiceKey) -> Vec<Instance>;
     /// The mesh gateways of a place, sorted.
     fn gateways(&self, place: &Place) -> Vec<Instance>;
     /// The services of a place that mesh traffic can reach, sorted.
@@ -46,6 +69,20 @@ pub trait State {
     fn datacenters(&self) -> Vec<Datacenter>;
     /// Every partition of a datacenter that is known, sorted.
     fn partitions(&self, datacenter: &Datacenter) -> Vec<Partition>;
+    /// The federation states of all datacenters, sorted by datacenter.
+    fn federation_states(&self) -> Vec<FederationState>;
+    /// The peerings of a place, sorted by name.
+    fn peerings(&self, place: &Place) -> Vec<PeeringRow>;
+    /// The roots of a peer.
+    fn trust_bundle(&self, peer: &PeerKey) -> Option<Arc<PeerTrustBundle>>;
+    /// The roots of all peers of a place, sorted by peering.
+    fn trust_bundles(&self, place: &Place) -> Vec<Arc<PeerTrustBundle>>;
+    /// The services of a peer that mesh traffic can reach, sorted; their partition is ours.
+    fn imported_services(&self, peer: &PeerKey) -> Vec<ServiceName>;
+    /// The instances that accept mesh traffic for a service of a peer, sorted: where the peer has gateways, one for each.
+    fn imported(&self, peer: &PeerKey, service: &ServiceName) -> Vec<Instance>;
+    /// What executing a prepared query answers, in its order; nothing if no such query is known.
+    fn query(&self, query: &QueryKey) -> Option<Vec<Instance>>;
 }
 
 /// What is the same for every proxy.

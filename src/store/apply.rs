@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use super::{CheckKey, Index, Key, NodeKey, Op, StoreError, Stored, View};
 use crate::model::{
-    Check, CheckId, ConfigEntry, EntryKey, InstanceId, Leaf, Node, Place, Root, Service, ServiceId, ServiceKey,
-    ServiceKind, SpiffeId,
+    Check, CheckId, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, ImportedKey, InstanceId, Leaf, Node,
+    PeerKey, PeerTrustBundle, Peering, Place, QueryKey, QueryResult, Root, Service, ServiceId, ServiceKey, ServiceKind,
+    SpiffeId,
 };
 
 /// The rows that a draft changed, as the backend keeps them.
@@ -39,6 +40,12 @@ mod tag {
     pub(super) const SERVICE: u8 = b's';
     pub(super) const CHECK: u8 = b'c';
     pub(super) const ENTRY: u8 = b'e';
+    pub(super) const DATACENTER: u8 = b'd';
+    pub(super) const FEDERATION_STATE: u8 = b'f';
+    pub(super) const PEERING: u8 = b'p';
+    pub(super) const TRUST_BUNDLE: u8 = b't';
+    pub(super) const IMPORTED: u8 = b'i';
+    pub(super) const QUERY: u8 = b'q';
     pub(super) const ROOT: u8 = b'r';
     pub(super) const LEAF: u8 = b'l';
 }
@@ -111,6 +118,18 @@ impl Draft {
             Op::DeleteCheck(key) => self.delete_check(&key),
             Op::PutEntry(entry) => self.put_entry(entry),
             Op::DeleteEntry(key) => self.delete_entry(&key),
+            Op::PutPeering(peering) => self.put_peering(peering),
+            Op::DeletePeering(key) => self.delete_peering(&key),
+            Op::PutTrustBundle(bundle) => self.put_trust_bundle(bundle),
+            Op::DeleteTrustBundle(key) => self.delete_trust_bundle(&key),
+            Op::PutImported(imported) => self.put_imported(imported),
+            Op::DeleteImported(key) => self.delete_imported(&key),
+            Op::PutDatacenter(datacenter) => self.put_datacenter(datacenter),
+            Op::DeleteDatacenter(datacenter) => self.delete_datacenter(&datacenter),
+            Op::PutFederationState(state) => self.put_federation_state(state),
+            Op::DeleteFederationState(datacenter) => self.delete_federation_state(&datacenter),
+            Op::PutQuery(result) => self.put_query(result),
+            Op::DeleteQuery(key) => self.delete_query(&key),
             Op::PutRoot(root) => self.put_root(root),
             Op::PutLeaf(leaf) => self.put_leaf(leaf),
             Op::DeleteLeaf(identity) => self.delete_leaf(&identity),
@@ -299,6 +318,126 @@ impl Draft {
         self.touch(Key::Entry(key));
     }
 
+    fn put_peering(&mut self, peering: Peering) {
+        let key = peering.key();
+        if let Some(row) = put(&mut self.view.peerings, &key, peering, self.at) {
+            self.rows.push((row_key(tag::PEERING, &key), Some(row_value(None, &row))));
+            self.touch(Key::Peerings(key.place));
+        }
+    }
+
+    fn delete_peering(&mut self, key: &PeerKey) {
+        let imported: Vec<_> = self.view.imported_from(key).map(|row| row.value.key()).collect();
+        for instance in imported {
+            self.delete_imported(&instance);
+        }
+        self.delete_trust_bundle(key);
+        if self.view.peerings.remove(key).is_some() {
+            self.rows.push((row_key(tag::PEERING, key), None));
+            self.touch(Key::Peerings(key.place.clone()));
+        }
+    }
+
+    fn put_trust_bundle(&mut self, bundle: PeerTrustBundle) {
+        let key = bundle.key();
+        if let Some(row) = put(&mut self.view.trust_bundles, &key, bundle, self.at) {
+            self.rows.push((row_key(tag::TRUST_BUNDLE, &key), Some(row_value(None, &row))));
+            self.touch_trust_bundle(key);
+        }
+    }
+
+    fn delete_trust_bundle(&mut self, key: &PeerKey) {
+        if self.view.trust_bundles.remove(key).is_some() {
+            self.rows.push((row_key(tag::TRUST_BUNDLE, key), None));
+            self.touch_trust_bundle(key.clone());
+        }
+    }
+
+    fn touch_trust_bundle(&mut self, key: PeerKey) {
+        self.touch(Key::TrustBundles(key.place.clone()));
+        self.touch(Key::TrustBundle(key));
+    }
+
+    fn put_imported(&mut self, imported: Imported) {
+        let key = imported.key();
+        let old = self.view.imported.get(&key).cloned();
+        let Some(row) = put(&mut self.view.imported, &key, imported, self.at) else { return };
+        if let Some(old) = old {
+            self.unindex_imported(&key, &old.value);
+        }
+        self.rows.push((row_key(tag::IMPORTED, &key), Some(row_value(None, &row))));
+        self.index_imported(&key, &row.value);
+    }
+
+    fn delete_imported(&mut self, key: &ImportedKey) {
+        let Some(old) = self.view.imported.remove(key) else { return };
+        self.rows.push((row_key(tag::IMPORTED, key), None));
+        self.unindex_imported(key, &old.value);
+    }
+
+    fn index_imported(&mut self, key: &ImportedKey, imported: &Imported) {
+        let Some(name) = imported.mesh_destination() else { return };
+        let of = (key.peer.clone(), name.clone());
+        if index(&mut self.view.imported_by_destination, of, key.clone()) {
+            self.touch(Key::ImportedNames(key.peer.clone()));
+        }
+        self.touch(Key::Imported(key.peer.clone(), name));
+    }
+
+    fn unindex_imported(&mut self, key: &ImportedKey, imported: &Imported) {
+        let Some(name) = imported.mesh_destination() else { return };
+        let of = (key.peer.clone(), name.clone());
+        if unindex(&mut self.view.imported_by_destination, &of, key) {
+            self.touch(Key::ImportedNames(key.peer.clone()));
+        }
+        self.touch(Key::Imported(key.peer.clone(), name));
+    }
+
+    fn put_datacenter(&mut self, datacenter: Datacenter) {
+        let key = datacenter.clone();
+        if let Some(row) = put(&mut self.view.datacenters, &key, datacenter, self.at) {
+            self.rows.push((row_key(tag::DATACENTER, &key), Some(row_value(None, &row))));
+            self.touch(Key::Datacenters);
+        }
+    }
+
+    fn delete_datacenter(&mut self, datacenter: &Datacenter) {
+        if self.view.datacenters.remove(datacenter).is_some() {
+            self.rows.push((row_key(tag::DATACENTER, datacenter), None));
+            self.touch(Key::Datacenters);
+        }
+    }
+
+    fn put_federation_state(&mut self, state: FederationState) {
+        let key = state.datacenter.clone();
+        if let Some(row) = put(&mut self.view.federation_states, &key, state, self.at) {
+            self.rows.push((row_key(tag::FEDERATION_STATE, &key), Some(row_value(None, &row))));
+            self.touch(Key::FederationStates);
+        }
+    }
+
+    fn delete_federation_state(&mut self, datacenter: &Datacenter) {
+        if self.view.federation_states.remove(datacenter).is_some() {
+            self.rows.push((row_key(tag::FEDERATION_STATE, datacenter), None));
+            self.touch(Key::FederationStates);
+        }
+    }
+
+    fn put_query(&mut self, result: QueryResult) {
+        let key = result.key();
+        if let Some(row) = put(&mut self.view.queries, &key, result, self.at) {
+            self.rows.push((row_key(tag::QUERY, &key), Some(row_value(None, &row))));
+            self.touch(Key::Query(key));
+        }
+    }
+
+    fn delete_query(&mut self, key: &QueryKey) {
+        if self.view.queries.remove(key).is_some() {
+            self.rows.push((row_key(tag::QUERY, key), None));
+            self.touch(Key::Query(key.clone()));
+        }
+    }
+
     fn put_root(&mut self, root: Root) {
         let key = root.id.clone();
         if let Some(row) = put(&mut self.view.roots, &key, root, self.at) {
@@ -372,6 +511,32 @@ fn load_row(draft: &mut Draft, key: &[u8], value: &[u8]) -> Result<(), serde_jso
             let value = ConfigEntry::from_stored(value)?;
             let row = Stored { create_index: create, modify_index: modify, value: Arc::new(value) };
             draft.view.entries.insert(row.value.key(), row);
+        }
+        Some(&tag::DATACENTER) => {
+            let record: Record<Datacenter> = serde_json::from_slice(value)?;
+            draft.view.datacenters.insert(record.value.clone(), stored(record));
+        }
+        Some(&tag::FEDERATION_STATE) => {
+            let record: Record<FederationState> = serde_json::from_slice(value)?;
+            draft.view.federation_states.insert(record.value.datacenter.clone(), stored(record));
+        }
+        Some(&tag::PEERING) => {
+            let record: Record<Peering> = serde_json::from_slice(value)?;
+            draft.view.peerings.insert(record.value.key(), stored(record));
+        }
+        Some(&tag::TRUST_BUNDLE) => {
+            let record: Record<PeerTrustBundle> = serde_json::from_slice(value)?;
+            draft.view.trust_bundles.insert(record.value.key(), stored(record));
+        }
+        Some(&tag::IMPORTED) => {
+            let record: Record<Imported> = serde_json::from_slice(value)?;
+            let key = record.value.key();
+            draft.index_imported(&key, &record.value);
+            draft.view.imported.insert(key, stored(record));
+        }
+        Some(&tag::QUERY) => {
+            let record: Record<QueryResult> = serde_json::from_slice(value)?;
+            draft.view.queries.insert(record.value.key(), stored(record));
         }
         Some(&tag::ROOT) => {
             let record: Record<Root> = serde_json::from_slice(value)?;

@@ -1,6 +1,9 @@
 //! Keys: the parts of the state that readers depend on and commits change.
 
-use crate::model::{Datacenter, EntryKey, EntryKind, InstanceId, NodeName, Partition, Place, ServiceKey, SpiffeId};
+use crate::model::{
+    Datacenter, EntryKey, EntryKind, InstanceId, NodeName, Partition, PeerKey, Place, QueryKey, ServiceKey,
+    ServiceName, SpiffeId,
+};
 
 /// A part of the state, as coarse as its readers need it.
 ///
@@ -32,6 +35,20 @@ pub enum Key {
     Entry(EntryKey),
     /// All config entries of a kind in a partition.
     Entries(EntryKind, Partition),
+    /// The peerings of a place.
+    Peerings(Place),
+    /// The trust bundle of a peering.
+    TrustBundle(PeerKey),
+    /// The trust bundles of all peerings of a place.
+    TrustBundles(Place),
+    /// The names of the services of a peer that mesh traffic can reach.
+    ImportedNames(PeerKey),
+    /// The instances that accept mesh traffic for a service of a peer, with their nodes and checks.
+    Imported(PeerKey, ServiceName),
+    /// The federation states of all datacenters.
+    FederationStates,
+    /// The results of a prepared query.
+    Query(QueryKey),
     /// The roots of the CA.
     Roots,
     /// The leaf of one identity.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::{Index, Instance, Key, NodeKey, Stored, View};
 use crate::model::{
-    Check, ConfigEntry, Datacenter, EntryKey, EntryKind, InstanceId, Leaf, Node, Partition, Place, Root, Service,
-    ServiceKey, SpiffeId,
+    Check, ConfigEntry, Datacenter, EntryKey, EntryKind, FederationState, Imported, InstanceId, Leaf, Node, Partition,
+    PeerKey, PeerTrustBundle, Peering, Place, QueryKey, QueryResult, Root, Service, ServiceKey, ServiceName, SpiffeId,
 };
 
 /// Reads a view and records the keys that the answers depend on, also where the answer was "nothing".
@@ -125,6 +125,48 @@ impl<'v> Reader<'v> {
         self.note(Key::Entries(kind, partition.clone()));
         let wanted = self.view.entries().filter(|(key, _)| key.kind == kind && key.name.partition == *partition);
         wanted.map(|(_, row)| row).collect()
+    }
+
+    /// The federation states of all datacenters.
+    pub fn federation_states(&self) -> impl Iterator<Item = &'v Stored<FederationState>> {
+        self.note(Key::FederationStates);
+        self.view.federation_states()
+    }
+
+    /// The peerings of a place.
+    pub fn peerings(&self, place: &Place) -> impl Iterator<Item = &'v Stored<Peering>> {
+        self.note(Key::Peerings(place.clone()));
+        self.view.peerings(place)
+    }
+
+    /// The trust bundle of a peering.
+    pub fn trust_bundle(&self, peer: &PeerKey) -> Option<&'v Stored<PeerTrustBundle>> {
+        self.note(Key::TrustBundle(peer.clone()));
+        self.view.trust_bundle(peer)
+    }
+
+    /// The trust bundles of the peerings of a place.
+    pub fn trust_bundles(&self, place: &Place) -> impl Iterator<Item = &'v Stored<PeerTrustBundle>> {
+        self.note(Key::TrustBundles(place.clone()));
+        self.view.trust_bundles(place)
+    }
+
+    /// The services of a peer that mesh traffic can reach.
+    pub fn imported_names(&self, peer: &PeerKey) -> impl Iterator<Item = &'v ServiceName> {
+        self.note(Key::ImportedNames(peer.clone()));
+        self.view.imported_names(peer)
+    }
+
+    /// The instances that accept mesh traffic for a service of a peer.
+    pub fn imported(&self, peer: &PeerKey, service: &ServiceName) -> impl Iterator<Item = &'v Stored<Imported>> {
+        self.note(Key::Imported(peer.clone(), service.clone()));
+        self.view.imported(peer, service)
+    }
+
+    /// The results of a prepared query.
+    pub fn query(&self, key: &QueryKey) -> Option<&'v Stored<QueryResult>> {
+        self.note(Key::Query(key.clone()));
+        self.view.query(key)
     }
 
     /// The roots of the CA, the active one first.

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Index;
 use crate::model::{
-    Check, CheckId, ConfigEntry, EntryKey, InstanceId, Leaf, Node, NodeName, Place, Root, Service, ServiceId, SpiffeId,
+    Check, CheckId, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, ImportedKey, InstanceId, Leaf, Node,
+    NodeName, PeerKey, PeerTrustBundle, Peering, Place, QueryKey, QueryResult, Root, Service, ServiceId, SpiffeId,
 };
 
 /// A row with the commits that made it and last changed it.
@@ -82,6 +83,30 @@ pub enum Op {
     PutEntry(ConfigEntry),
     /// Removes a config entry.
     DeleteEntry(EntryKey),
+    /// Adds or replaces a peering.
+    PutPeering(Peering),
+    /// Removes a peering with its trust bundle and all that was imported through it.
+    DeletePeering(PeerKey),
+    /// Adds or replaces the trust bundle of a peering.
+    PutTrustBundle(PeerTrustBundle),
+    /// Removes the trust bundle of a peering.
+    DeleteTrustBundle(PeerKey),
+    /// Adds or replaces an instance that a peer exported.
+    PutImported(Imported),
+    /// Removes an instance that a peer exported.
+    DeleteImported(ImportedKey),
+    /// Makes a datacenter known of which there may be no rows: it answers, and has nothing.
+    PutDatacenter(Datacenter),
+    /// Forgets a datacenter; its rows stay, and as long as there are any it is known by them.
+    DeleteDatacenter(Datacenter),
+    /// Adds or replaces the federation state of a datacenter.
+    PutFederationState(FederationState),
+    /// Removes the federation state of a datacenter.
+    DeleteFederationState(Datacenter),
+    /// Adds or replaces the results of a prepared query.
+    PutQuery(QueryResult),
+    /// Removes the results of a prepared query.
+    DeleteQuery(QueryKey),
     /// Adds or replaces a root.
     PutRoot(Root),
     /// Adds or replaces the leaf of an identity.

@@ -7,8 +7,9 @@ use imbl::{OrdMap, OrdSet};
 
 use super::{CheckKey, Index, Key, NodeKey, Stored};
 use crate::model::{
-    Check, CheckId, ConfigEntry, Datacenter, EntryKey, InstanceId, Leaf, Node, Partition, Place, Root, Service,
-    ServiceKey, SpiffeId,
+    Check, CheckId, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, ImportedKey, InstanceId, Leaf, Node,
+    Partition, PeerKey, PeerName, PeerTrustBundle, Peering, Place, QueryKey, QueryResult, Root, Service, ServiceKey,
+    ServiceName, SpiffeId,
 };
 
 /// The state after one commit: tables, their secondary indexes, and the commit that last changed each key.
@@ -23,6 +24,13 @@ pub struct View {
     pub(super) services: OrdMap<InstanceId, Stored<Service>>,
     pub(super) checks: OrdMap<CheckKey, Stored<Check>>,
     pub(super) entries: OrdMap<EntryKey, Stored<ConfigEntry>>,
+    /// Datacenters that are known whether or not they have rows.
+    pub(super) datacenters: OrdMap<Datacenter, Stored<Datacenter>>,
+    pub(super) federation_states: OrdMap<Datacenter, Stored<FederationState>>,
+    pub(super) peerings: OrdMap<PeerKey, Stored<Peering>>,
+    pub(super) trust_bundles: OrdMap<PeerKey, Stored<PeerTrustBundle>>,
+    pub(super) imported: OrdMap<ImportedKey, Stored<Imported>>,
+    pub(super) queries: OrdMap<QueryKey, Stored<QueryResult>>,
     pub(super) roots: OrdMap<String, Stored<Root>>,
     pub(super) leaves: OrdMap<SpiffeId, Stored<Leaf>>,
     /// Instances under their own name.
@@ -31,6 +39,8 @@ pub struct View {
     pub(super) by_destination: OrdMap<ServiceKey, OrdSet<InstanceId>>,
     /// Mesh gateways by place.
     pub(super) gateways: OrdMap<Place, OrdSet<InstanceId>>,
+    /// Imported instances that accept mesh traffic for a service, by peering and service.
+    pub(super) imported_by_destination: OrdMap<(PeerKey, ServiceName), OrdSet<ImportedKey>>,
     /// Checks by what they judge; the empty service ID stands for the node.
     pub(super) checks_of: OrdMap<InstanceId, OrdSet<CheckId>>,
     pub(super) changed: OrdMap<Key, Index>,
@@ -180,11 +190,18 @@ impl View {
         keys_in(&self.by_destination, place)
     }
 
-    /// The datacenters with rows, sorted.
+    /// The datacenters with nodes, and those that were made known without any; sorted.
     pub fn datacenters(&self) -> Vec<Datacenter> {
-        let mut found: Vec<_> = self.nodes.keys().map(|key| key.place.datacenter.clone()).collect();
+        let with_nodes = self.nodes.keys().map(|key| &key.place.datacenter);
+        let mut found: Vec<_> = with_nodes.chain(self.datacenters.keys()).collect();
+        found.sort_unstable();
         found.dedup();
-        found
+        found.into_iter().cloned().collect()
+    }
+
+    /// The datacenters that were made known, sorted.
+    pub fn known_datacenters(&self) -> impl Iterator<Item = &Stored<Datacenter>> {
+        self.datacenters.values()
     }
 
     /// The partitions of a datacenter with rows, sorted; always with the default one.
@@ -216,6 +233,57 @@ impl View {
         self.entries.iter()
     }
 
+    /// The federation states, sorted by datacenter.
+    pub fn federation_states(&self) -> impl Iterator<Item = &Stored<FederationState>> {
+        self.federation_states.values()
+    }
+
+    /// The peerings of a place, sorted by name.
+    pub fn peerings(&self, place: &Place) -> impl Iterator<Item = &Stored<Peering>> {
+        of_place(&self.peerings, place)
+    }
+
+    /// The trust bundle of a peering.
+    pub fn trust_bundle(&self, peer: &PeerKey) -> Option<&Stored<PeerTrustBundle>> {
+        self.trust_bundles.get(peer)
+    }
+
+    /// The trust bundles of the peerings of a place, sorted by peering.
+    pub fn trust_bundles(&self, place: &Place) -> impl Iterator<Item = &Stored<PeerTrustBundle>> {
+        of_place(&self.trust_bundles, place)
+    }
+
+    /// Everything that was imported through a peering, sorted by node and ID.
+    pub fn imported_from(&self, peer: &PeerKey) -> impl Iterator<Item = &Stored<Imported>> {
+        let (node, id) = Default::default();
+        let from = ImportedKey { peer: peer.clone(), node, id };
+        let peer = peer.clone();
+        self.imported.range(from..).take_while(move |(key, _)| key.peer == peer).map(|(_, row)| row)
+    }
+
+    /// The services of a peer that mesh traffic can reach, sorted.
+    pub fn imported_names(&self, peer: &PeerKey) -> impl Iterator<Item = &ServiceName> {
+        let lowest = ServiceName { partition: Partition::lowest(), ..ServiceName::lowest(&peer.place.partition) };
+        let peer = peer.clone();
+        let from = (peer.clone(), lowest);
+        self.imported_by_destination
+            .range(from..)
+            .map(|(key, _)| key)
+            .take_while(move |(of, _)| *of == peer)
+            .map(|(_, name)| name)
+    }
+
+    /// The instances that accept mesh traffic for a service of a peer, sorted by node and ID.
+    pub fn imported(&self, peer: &PeerKey, service: &ServiceName) -> impl Iterator<Item = &Stored<Imported>> {
+        let keys = self.imported_by_destination.get(&(peer.clone(), service.clone()));
+        keys.into_iter().flatten().filter_map(|key| self.imported.get(key))
+    }
+
+    /// The results of a prepared query.
+    pub fn query(&self, key: &QueryKey) -> Option<&Stored<QueryResult>> {
+        self.queries.get(key)
+    }
+
     /// The roots of the CA, the active one first.
     pub fn roots(&self) -> Vec<&Stored<Root>> {
         let mut roots: Vec<_> = self.roots.values().collect();
@@ -237,6 +305,13 @@ impl View {
     pub fn leaves(&self) -> impl Iterator<Item = &Stored<Leaf>> {
         self.leaves.values()
     }
+}
+
+/// The rows of the peerings of a place. Keys sort by place, so they stand together.
+fn of_place<'v, T>(table: &'v OrdMap<PeerKey, Stored<T>>, place: &Place) -> impl Iterator<Item = &'v Stored<T>> {
+    let place = place.clone();
+    let from = PeerKey::new(&place, &PeerName::lowest());
+    table.range(from..).take_while(move |(key, _)| key.place == place).map(|(_, row)| row)
 }
 
 /// The services of a place. Keys sort by datacenter, partition, namespace, name, so they stand together.

@@ -58,7 +58,22 @@ fn removal(op: &Op) -> Op {
         Op::PutService(node, service) => Op::DeleteService(node.instance(&service.id)),
         Op::PutCheck(check) => Op::DeleteCheck(CheckKey::of(check)),
         Op::PutEntry(entry) => Op::DeleteEntry(entry.key()),
-        Op::DeleteNode(_) | Op::DeleteService(_) | Op::DeleteCheck(_) | Op::DeleteEntry(_) => unreachable!("no row"),
+        Op::PutPeering(peering) => Op::DeletePeering(peering.key()),
+        Op::PutTrustBundle(bundle) => Op::DeleteTrustBundle(bundle.key()),
+        Op::PutImported(imported) => Op::DeleteImported(imported.key()),
+        Op::PutDatacenter(datacenter) => Op::DeleteDatacenter(datacenter.clone()),
+        Op::PutFederationState(state) => Op::DeleteFederationState(state.datacenter.clone()),
+        Op::PutQuery(result) => Op::DeleteQuery(result.key()),
+        Op::DeleteNode(_)
+        | Op::DeleteService(_)
+        | Op::DeleteCheck(_)
+        | Op::DeleteEntry(_)
+        | Op::DeletePeering(_)
+        | Op::DeleteTrustBundle(_)
+        | Op::DeleteImported(_)
+        | Op::DeleteDatacenter(_)
+        | Op::DeleteFederationState(_)
+        | Op::DeleteQuery(_) => unreachable!("no row"),
         Op::PutRoot(_) | Op::PutLeaf(_) | Op::DeleteLeaf(_) => unreachable!("the authority alone writes them"),
     }
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use meshgate::model::{
-    Check, ConfigEntry, Datacenter, EntryKey, InstanceId, Leaf, Node, Partition, Place, Root, Service, ServiceId,
-    ServiceKey, ServiceKind, ServiceName, SpiffeId,
+    Check, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, ImportedKey, InstanceId, Leaf, Node,
+    Partition, PeerKey, PeerTrustBundle, Peering, Place, QueryKey, QueryResult, Root, Service, ServiceId, ServiceKey,
+    ServiceKind, ServiceName, SpiffeId,
 };
 use meshgate::store::{CheckKey, Index, NodeKey, Op};
 
@@ -24,6 +25,12 @@ pub(crate) struct Tables {
     pub(crate) services: BTreeMap<InstanceId, Row<Service>>,
     pub(crate) checks: BTreeMap<CheckKey, Row<Check>>,
     pub(crate) entries: BTreeMap<EntryKey, Row<ConfigEntry>>,
+    pub(crate) datacenters: BTreeMap<Datacenter, Row<Datacenter>>,
+    pub(crate) federation_states: BTreeMap<Datacenter, Row<FederationState>>,
+    pub(crate) peerings: BTreeMap<PeerKey, Row<Peering>>,
+    pub(crate) trust_bundles: BTreeMap<PeerKey, Row<PeerTrustBundle>>,
+    pub(crate) imported: BTreeMap<ImportedKey, Row<Imported>>,
+    pub(crate) queries: BTreeMap<QueryKey, Row<QueryResult>>,
     pub(crate) roots: BTreeMap<String, Row<Root>>,
     pub(crate) leaves: BTreeMap<SpiffeId, Row<Leaf>>,
 }
@@ -75,6 +82,24 @@ impl Tables {
             Op::DeleteCheck(key) => self.checks.remove(&key).is_some(),
             Op::PutEntry(entry) => put(&mut self.entries, entry.key(), entry, at),
             Op::DeleteEntry(key) => self.entries.remove(&key).is_some(),
+            Op::PutPeering(peering) => put(&mut self.peerings, peering.key(), peering, at),
+            Op::DeletePeering(key) => {
+                let before = self.rows();
+                self.imported.retain(|instance, _| instance.peer != key);
+                self.trust_bundles.remove(&key);
+                self.peerings.remove(&key);
+                self.rows() != before
+            }
+            Op::PutTrustBundle(bundle) => put(&mut self.trust_bundles, bundle.key(), bundle, at),
+            Op::DeleteTrustBundle(key) => self.trust_bundles.remove(&key).is_some(),
+            Op::PutImported(imported) => put(&mut self.imported, imported.key(), imported, at),
+            Op::DeleteImported(key) => self.imported.remove(&key).is_some(),
+            Op::PutDatacenter(datacenter) => put(&mut self.datacenters, datacenter.clone(), datacenter, at),
+            Op::DeleteDatacenter(datacenter) => self.datacenters.remove(&datacenter).is_some(),
+            Op::PutFederationState(state) => put(&mut self.federation_states, state.datacenter.clone(), state, at),
+            Op::DeleteFederationState(datacenter) => self.federation_states.remove(&datacenter).is_some(),
+            Op::PutQuery(result) => put(&mut self.queries, result.key(), result, at),
+            Op::DeleteQuery(key) => self.queries.remove(&key).is_some(),
             Op::PutRoot(root) => put(&mut self.roots, root.id.clone(), root, at),
             Op::PutLeaf(leaf) => put(&mut self.leaves, leaf.identity.clone(), leaf, at),
             Op::DeleteLeaf(identity) => self.leaves.remove(&identity).is_some(),
@@ -82,7 +107,8 @@ impl Tables {
     }
 
     fn rows(&self) -> usize {
-        self.nodes.len() + self.services.len() + self.checks.len()
+        let catalog = self.nodes.len() + self.services.len() + self.checks.len();
+        catalog + self.peerings.len() + self.trust_bundles.len() + self.imported.len()
     }
 
     /// Instances that `wanted` selects, as `instance` shows them, sorted by node and ID.
@@ -127,7 +153,8 @@ impl Tables {
     }
 
     pub(crate) fn datacenters(&self) -> Vec<Datacenter> {
-        let mut found: Vec<_> = self.nodes.keys().map(|key| key.place.datacenter.clone()).collect();
+        let with_nodes = self.nodes.keys().map(|key| key.place.datacenter.clone());
+        let mut found: Vec<_> = with_nodes.chain(self.datacenters.keys().cloned()).collect();
         found.sort();
         found.dedup();
         found
