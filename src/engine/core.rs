@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::Options;
+use super::chains::Chains;
 use super::intern::Interner;
 use super::proxy::{Pending, Proxy};
 use super::readers::Readers;
@@ -24,6 +25,7 @@ pub(super) struct Core {
     view: Arc<View>,
     proxies: BTreeMap<InstanceId, Proxy>,
     readers: Readers<InstanceId>,
+    chains: Chains,
     assignments: Assignments,
     secrets: Secrets,
     interner: Interner,
@@ -37,6 +39,7 @@ impl Core {
             view,
             proxies: BTreeMap::new(),
             readers: Readers::default(),
+            chains: Chains::default(),
             assignments: Assignments::default(),
             secrets: Secrets::default(),
             interner: Interner::default(),
@@ -83,6 +86,7 @@ impl Core {
         let older = std::mem::replace(&mut self.view, view);
         let view = self.view.clone();
         let changed: Vec<&Key> = view.changed_since(&older).collect();
+        self.chains.advance(changed.iter().copied());
         let remade = self.readers.of(changed.iter().copied());
         self.recompute(&remade);
         let mut pending: BTreeMap<_, _> = remade.into_iter().map(|instance| (instance, Pending::default())).collect();
@@ -111,7 +115,7 @@ impl Core {
         let view = self.view.clone();
         for instance in instances {
             let reader = Reader::new(&view);
-            let state = Recording::new(&reader, &self.options.hosted);
+            let state = Recording::new(&reader, &self.options.hosted).sharing(&self.chains);
             let context = Context {
                 state: &state,
                 trust_domain: self.authority.trust_domain(),

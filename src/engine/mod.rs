@@ -12,6 +12,7 @@
 //!                         └─► roots, leaves              ─► secrets ────────────────────────────┘
 //! ```
 
+mod chains;
 mod core;
 mod encoded;
 mod guard;
@@ -43,7 +44,7 @@ use self::slot::Slot;
 use crate::ca::Authority;
 use crate::envoy::snapshot::{Feedback, NodeIdentity, Snapshot, SnapshotSource};
 use crate::model::{Datacenter, InstanceId, IntentionPolicy, NodeName, Partition, Place, Proxy, Service, ServiceId};
-use crate::resolve;
+use crate::resolve::{self, Chain, ChainError, Scope, State as _};
 use crate::store::{Reader, Store};
 
 /// What the process says about itself to those who do not say more.
@@ -62,6 +63,11 @@ pub struct Options {
 /// A proxy's registration with what central configuration adds to it; what is read goes through `reader`.
 pub fn merged_proxy(reader: &Reader<'_>, service: &Service) -> Proxy {
     resolve::merged_proxy(&Recording::new(reader, &[]), service)
+}
+
+/// The discovery chain of a scope; what is read goes through `reader`.
+pub fn discovery_chain(reader: &Reader<'_>, scope: &Scope) -> Arc<Result<Chain, ChainError>> {
+    Recording::new(reader, &[]).chain(scope)
 }
 
 /// The engine. Clones share everything.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::chains::{Chains, Compiled};
 use crate::model::entry::{
     ExportedServices, Mesh, ProxyDefaults, ServiceDefaults, ServiceResolver, ServiceRouter, ServiceSplitter,
 };
@@ -10,7 +11,7 @@ use crate::model::{
     ConfigEntry, Datacenter, EntryKey, EntryKind, HealthEntry, Namespace, Partition, PeerKey, PeerTrustBundle, Place,
     QueryKey, ServiceKey, ServiceName,
 };
-use crate::resolve::{FederationState, Instance, PeeringRow, State};
+use crate::resolve::{Chain, ChainError, FederationState, Instance, PeeringRow, Scope, State};
 use crate::store::{self, Reader};
 
 /// A reader that resolving can ask.
@@ -18,11 +19,18 @@ pub(super) struct Recording<'r, 'v> {
     reader: &'r Reader<'v>,
     /// Datacenters that exist without a row.
     hosted: &'r [Datacenter],
+    /// Chains that are compiled already.
+    chains: Option<&'r Chains>,
 }
 
 impl<'r, 'v> Recording<'r, 'v> {
     pub(super) fn new(reader: &'r Reader<'v>, hosted: &'r [Datacenter]) -> Self {
-        Self { reader, hosted }
+        Self { reader, hosted, chains: None }
+    }
+
+    /// The same, with chains of the reader's view to share.
+    pub(super) fn sharing(self, chains: &'r Chains) -> Self {
+        Self { chains: Some(chains), ..self }
     }
 
     fn entry(&self, kind: EntryKind, name: ServiceName) -> Option<&'v ConfigEntry> {
@@ -145,5 +153,12 @@ impl State for Recording<'_, '_> {
 
     fn query(&self, query: &QueryKey) -> Option<Vec<Instance>> {
         self.reader.query(query).map(|row| row.value.nodes.iter().map(told).collect())
+    }
+
+    fn chain(&self, scope: &Scope) -> Arc<Result<Chain, ChainError>> {
+        let view = self.reader.view();
+        let Compiled { chain, read } = self.chains.map_or_else(|| Compiled::new(view, scope), |it| it.get(view, scope));
+        self.reader.note_all(&read);
+        chain
     }
 }

@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::balance::load_balancing;
+use super::dns::host_names;
 use super::endpoints::{EndpointSource, Subset, Via, endpoint};
 use super::state::Context;
-use super::upstream::{fetch_timeout, host_names, load_balancing};
+use super::upstream::fetch_timeout;
 use super::{LeftOut, Owner, Part, Parts, binds, merge, opaque, sidecar};
 use crate::ir::{
     Bind, CircuitBreaker, Cluster, ClusterName, Direction, Discovery, DnsKind, Filter, FilterChain, Listener,

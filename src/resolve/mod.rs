@@ -10,9 +10,10 @@
 //! registration ─► merge ─► ladder (precedence) ─► chain ─► parts of ir + where each cluster's endpoints come from
 //! ```
 
+mod balance;
 mod binds;
 mod chain;
-mod customization;
+mod dns;
 mod endpoints;
 mod gateway;
 mod hatch;
@@ -21,6 +22,7 @@ mod merge;
 mod opaque;
 mod precedence;
 mod reach;
+mod routes;
 mod sidecar;
 mod state;
 mod tls;
@@ -29,7 +31,10 @@ mod upstream;
 use std::collections::BTreeMap;
 
 pub use binds::LeftOut;
-pub use chain::{Chain, ChainError, Overrides, Protocol, ResolverNode, Target, compile};
+pub use chain::{
+    Chain, ChainError, Custom, Node, NodeKey, Overrides, Protocol, ResolverNode, RouteNode, Scope, SplitNode,
+    SplitterNode, Target, TargetKey, compile,
+};
 pub use endpoints::{EndpointSource, Omission, Subset, Via, assignment};
 pub use gateway::mesh_gateway;
 pub use merge::merged_proxy;

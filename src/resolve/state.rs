@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::chain::{Chain, ChainError, Scope};
 use crate::model::entry::{
     ExportedServices, Mesh, ProxyDefaults, ServiceDefaults, ServiceResolver, ServiceRouter, ServiceSplitter,
 };
@@ -57,6 +58,8 @@ pub trait State {
     fn mesh(&self, partition: &Partition) -> Option<&Mesh>;
     /// What a partition exports.
     fn exports(&self, partition: &Partition) -> Option<&ExportedServices>;
+    /// The discovery chain of a scope. Whoever fulfils this may compile it once for all who ask in one state.
+    fn chain(&self, scope: &Scope) -> Arc<Result<Chain, ChainError>>;
     /// The instances that accept mesh traffic for a service, sorted.
     fn endpoints(&self, service: &ServiceKey) -> Vec<Instance>;
     /// The instances of a service under its own name, sorted.

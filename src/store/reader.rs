@@ -27,6 +27,16 @@ impl<'v> Reader<'v> {
         self.read.borrow_mut().insert(key);
     }
 
+    /// What is read.
+    pub fn view(&self) -> &'v View {
+        self.view
+    }
+
+    /// Takes note of what somebody else read to answer.
+    pub fn note_all(&self, keys: &BTreeSet<Key>) {
+        self.read.borrow_mut().extend(keys.iter().cloned());
+    }
+
     /// Everything that was read.
     pub fn into_read_set(self) -> BTreeSet<Key> {
         self.read.into_inner()

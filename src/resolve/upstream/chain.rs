@@ -1,0 +1,229 @@
+//! An upstream whose name leads through a discovery chain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Asked, fetch_timeout, id};
+use crate::ir::{
+    Aggregate, Cluster, ClusterName, Discovery, DnsKind, Endpoint, Filter, HttpConnectionManager, PathMatch,
+    RouteAction, RouteConfiguration, RouteSource, Stat, TlsParameters, UpstreamId, UpstreamProtocol, UpstreamTls,
+};
+use crate::model::{AddressForm, SpiffeId, is_sni};
+use crate::resolve::balance::{hash_sources, load_balancing};
+use crate::resolve::chain::{Chain, Custom, Overrides, ResolverNode, Target, TargetKey};
+use crate::resolve::dns::host_names;
+use crate::resolve::endpoints::{EndpointSource, Via, endpoint};
+use crate::resolve::merge::{self, UpstreamSettings, target_of};
+use crate::resolve::reach::{Reach, Route};
+use crate::resolve::routes::{self, Clusters};
+use crate::resolve::{Part, PartError, sidecar, tls};
+
+/// What the upstream leads to.
+pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
+    let Asked { context, place, proxy, upstream, options: _ } = asked;
+    let target = target_of(proxy, upstream);
+    let settings = merge::upstream(context.state, proxy, upstream, &target);
+    let datacenter = if upstream.datacenter.is_default() { &place.datacenter } else { &upstream.datacenter };
+    let overrides = Overrides {
+        ladder: settings.ladder,
+        protocol: settings.protocol.clone(),
+        connect_timeout: settings.connect_timeout,
+    };
+    let chain = context.state.chain(&overrides.scope(&target, datacenter));
+    let chain = match &*chain {
+        Ok(chain) => chain,
+        Err(source) => return Err(PartError::Chain { upstream: upstream.to_string(), source: source.clone() }),
+    };
+    let custom = Custom::new(chain, &overrides);
+    let builder = Builder { asked, settings: &settings, chain, custom: &custom, id: id(proxy, upstream) };
+    if let Some(long) = chain.targets.values().map(|target| builder.sni(target)).find(|sni| !is_sni(sni)) {
+        return Err(PartError::Sni { upstream: upstream.to_string(), sni: long });
+    }
+    if let Some(node) = chain.only_resolver()
+        && !node.target.peer.is_default()
+    {
+        let peer = node.target.peer.to_string();
+        return Err(PartError::UnknownPeer { upstream: upstream.to_string(), peer });
+    }
+    Ok(builder.build())
+}
+
+struct Builder<'a> {
+    asked: Asked<'a>,
+    settings: &'a UpstreamSettings,
+    chain: &'a Chain,
+    custom: &'a Custom,
+    id: UpstreamId,
+}
+
+impl Builder<'_> {
+    fn build(&self) -> Part {
+        let Asked { context, proxy, .. } = self.asked;
+        let mut part = Part::default();
+        let outgoing = tls::outgoing(context.state, &proxy.partition);
+        for node in self.chain.resolvers() {
+            self.clusters(&mut part, node, &outgoing);
+        }
+        if self.uses_rds() {
+            let name = |target: &TargetKey| self.primary(target);
+            part.resources.routes.push(RouteConfiguration {
+                name: self.id.clone(),
+                validate_clusters: context.state.mesh(&proxy.partition).is_some_and(|mesh| mesh.validate_clusters),
+                routes: routes::routes(self.chain, Clusters { name: &name, have_failover: true }),
+            });
+        }
+        let listener = self.filter().and_then(|filter| self.asked.listener(filter, self.settings.exact_balance));
+        part.resources.listeners.extend(listener);
+        if self.chain.is_default {
+            self.settings.hatches.replace(&mut part);
+        } else {
+            self.settings.hatches.refuse(&mut part);
+        }
+        part
+    }
+
+    fn fetch_timeout(&self) -> Option<Duration> {
+        fetch_timeout(self.asked.options)
+    }
+
+    /// A default chain has one way, which stands in the listener itself.
+    fn uses_rds(&self) -> bool {
+        self.custom.protocol.is_http_like() && !self.chain.is_default
+    }
+
+    /// What the listener does with a connection; nothing where it would have to tell requests apart and cannot, which
+    /// compiling refuses.
+    fn filter(&self) -> Option<Filter> {
+        let (service, datacenter) = (&self.chain.scope.service, &self.chain.scope.datacenter);
+        let stat = Stat::Upstream {
+            service: service.name.clone(),
+            namespace: service.namespace.as_str().into(),
+            partition: service.partition.as_str().into(),
+            datacenter: datacenter.as_str().into(),
+        };
+        let routes = if self.uses_rds() {
+            RouteSource::Rds { name: self.id.clone(), fetch_timeout: self.fetch_timeout() }
+        } else {
+            let node = self.chain.only_resolver()?;
+            let cluster = self.primary(&node.target)?;
+            if !self.custom.protocol.is_http_like() {
+                return Some(Filter::TcpProxy { stat, cluster: Some(cluster) });
+            }
+            let hash = node.load_balancer.as_ref().map(hash_sources).unwrap_or_default();
+            let action = Box::new(RouteAction { hash, ..RouteAction::to(cluster) });
+            RouteSource::Inline { upstream: Some(self.id.clone()), path: PathMatch::Any, action }
+        };
+        Some(Filter::Http(Box::new(HttpConnectionManager {
+            stat,
+            codec: sidecar::codec(self.custom.protocol),
+            routes,
+            inbound: None,
+            max_request_headers_kb: sidecar::max_request_headers_kb(self.asked.options),
+        })))
+    }
+
+    /// The SNI by which a cluster is named.
+    fn name(&self, target: &TargetKey) -> String {
+        target.sni(self.asked.context.trust_domain)
+    }
+
+    /// The SNI that is sent.
+    fn sni(&self, target: &Target) -> String {
+        target.external_sni.clone().unwrap_or_else(|| self.name(&target.key))
+    }
+
+    /// The cluster of a resolver's primary target, or the failover cluster around it.
+    fn primary(&self, target: &TargetKey) -> Option<ClusterName> {
+        let sni: Arc<str> = self.name(target).into();
+        Some(match &self.custom.prefix {
+            Some(hash) => ClusterName::Customised { hash: hash.as_str().into(), sni },
+            None => ClusterName::Sni(sni),
+        })
+    }
+
+    fn clusters(&self, part: &mut Part, node: &ResolverNode, outgoing: &TlsParameters) {
+        let Some(name) = self.primary(&node.target) else { return };
+        let primary = &self.chain.targets[&node.target];
+        // Legs in a peer that is not known have no cluster.
+        let fallbacks = node.failover.iter().filter(|key| key.peer.is_default()).map(|key| &self.chain.targets[key]);
+        let legs: Vec<&Target> = std::iter::once(primary).chain(fallbacks).collect();
+        if node.failover.is_empty() {
+            return self.leg(part, name, (node, primary), outgoing);
+        }
+        let leg_name = |position| ClusterName::FailoverLeg { position, parent: Box::new(name.clone()) };
+        let aggregate = Discovery::Aggregate(Aggregate { legs: (0..legs.len()).map(leg_name).collect() });
+        let timeout = self.custom.connect_timeout(node).to_std();
+        part.resources
+            .clusters
+            .push(Cluster { alt_stat_name: true, ..Cluster::plain(name.clone(), aggregate, timeout) });
+        for (position, target) in legs.into_iter().enumerate() {
+            self.leg(part, leg_name(position), (node, target), outgoing);
+        }
+    }
+
+    /// The cluster of one target, and where its endpoints come from.
+    fn leg(
+        &self,
+        part: &mut Part,
+        name: ClusterName,
+        (node, target): (&ResolverNode, &Target),
+        outgoing: &TlsParameters,
+    ) {
+        let via = self.via(target);
+        let discovery = match self.gateway_host_names(&via) {
+            Some(endpoints) => Discovery::Dns(DnsKind::Logical, endpoints),
+            None => Discovery::Eds { fetch_timeout: self.fetch_timeout() },
+        };
+        let identity = SpiffeId::Service(target.key.service()).uri(self.asked.context.trust_domain);
+        if matches!(discovery, Discovery::Eds { .. }) {
+            part.endpoints.insert(name.clone(), self.source(target, via));
+        }
+        part.resources.clusters.push(Cluster {
+            alt_stat_name: true,
+            tls: Some(UpstreamTls {
+                sni: self.sni(target).into(),
+                identities: vec![identity.into()],
+                parameters: outgoing.clone(),
+            }),
+            panic_disabled: true,
+            circuit_breaker: Some(self.settings.circuit_breaker.clone()),
+            outlier_detection: Some(self.settings.outlier_detection.clone()),
+            protocol: match self.custom.protocol.is_http2() {
+                true => UpstreamProtocol::Http2,
+                false => UpstreamProtocol::Plain,
+            },
+            load_balancing: node.load_balancer.as_ref().map(load_balancing).unwrap_or_default(),
+            ..Cluster::plain(name, discovery, self.custom.connect_timeout(node).to_std())
+        });
+    }
+
+    fn reach(&self, target: &Target) -> Reach {
+        if target.sources.is_external {
+            return Reach::External;
+        }
+        Reach::between(self.asked.place, &target.key.place())
+    }
+
+    fn via(&self, target: &Target) -> Via {
+        let place = self.asked.place;
+        match self.reach(target).route(self.custom.decision(target).mode) {
+            Route::Direct if *place == target.key.place() => Via::Instances(AddressForm::Lan),
+            Route::Direct => Via::Instances(AddressForm::Wan),
+            Route::LocalGateways => Via::Gateways(place.clone(), AddressForm::Lan),
+            Route::RemoteGateways => Via::Gateways(target.key.place(), AddressForm::Wan),
+        }
+    }
+
+    fn source(&self, target: &Target, via: Via) -> EndpointSource {
+        let own = &self.asked.place.partition;
+        let consumer = (target.key.service.partition != *own).then(|| own.clone());
+        EndpointSource::Service { service: target.key.service(), subset: (&target.subset).into(), via, consumer }
+    }
+
+    /// The endpoint of a cluster that dials remote gateways by host name; `None` if all of them have IP addresses.
+    fn gateway_host_names(&self, via: &Via) -> Option<Vec<Endpoint>> {
+        let Via::Gateways(place, AddressForm::Wan) = via else { return None };
+        let gateways = self.asked.context.state.gateways(place);
+        host_names(gateways.iter().map(|gateway| endpoint(gateway, AddressForm::Wan, false)), DnsKind::Logical)
+    }
+}

@@ -1,0 +1,81 @@
+//! One upstream of a sidecar: its listener, clusters, routes, and where the endpoints come from (contract 3.3, 3.4).
+
+mod chain;
+
+use std::time::Duration;
+
+use super::merge::target_of;
+use super::state::Context;
+use super::{Part, PartError, sidecar};
+use crate::ir::{Bind, Direction, Filter, FilterChain, Listener, ListenerName, UpstreamId};
+use crate::model::{DestinationType, OpaqueConfig, Place, Service, Upstream};
+
+/// What an upstream is called.
+pub(super) fn id(proxy: &Service, upstream: &Upstream) -> UpstreamId {
+    let target = target_of(proxy, upstream);
+    let unless_default = |is_default: bool, name: &str| if is_default { "".into() } else { name.into() };
+    UpstreamId {
+        is_query: upstream.destination_type == DestinationType::PreparedQuery,
+        partition: unless_default(target.partition.is_default(), target.partition.as_str()),
+        namespace: unless_default(target.namespace.is_default(), target.namespace.as_str()),
+        name: target.name,
+        peer: upstream.destination_peer.as_str().into(),
+        datacenter: upstream.datacenter.as_str().into(),
+    }
+}
+
+/// An upstream with the sidecar that has it.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    context: Context<'a>,
+    /// Where the sidecar runs.
+    place: &'a Place,
+    proxy: &'a Service,
+    upstream: &'a Upstream,
+    /// The sidecar's opaque options.
+    options: &'a OpaqueConfig,
+}
+
+/// What one upstream of a sidecar in `place` leads to.
+pub(super) fn part(
+    context: Context<'_>,
+    place: &Place,
+    proxy: &Service,
+    upstream: &Upstream,
+    options: &OpaqueConfig,
+) -> Result<Part, PartError> {
+    let asked = Asked { context, place, proxy, upstream, options };
+    if upstream.destination_type == DestinationType::PreparedQuery {
+        return Err(PartError::PreparedQuery { upstream: upstream.to_string() });
+    }
+    if !upstream.destination_peer.is_default() {
+        let peer = upstream.destination_peer.to_string();
+        return Err(PartError::UnknownPeer { upstream: upstream.to_string(), peer });
+    }
+    chain::part(asked)
+}
+
+impl Asked<'_> {
+    /// The listener that takes the application's connections; none if the registration says no place for it.
+    fn listener(&self, filter: Filter, exact_balance: bool) -> Option<Listener> {
+        let name = ListenerName::Upstream(id(self.proxy, self.upstream));
+        let chains = vec![FilterChain { filters: vec![filter], ..FilterChain::default() }];
+        let listener = Listener::new(name, bind(self.upstream)?, Direction::Outbound, chains);
+        Some(Listener { exact_balance, ..listener })
+    }
+}
+
+/// Time that Envoy waits for endpoints and routes; negative values count as unset.
+pub(super) fn fetch_timeout(options: &OpaqueConfig) -> Option<Duration> {
+    sidecar::millis(options, "xds_fetch_timeout_ms")
+}
+
+fn bind(upstream: &Upstream) -> Option<Bind> {
+    let address = &upstream.local_bind_address;
+    if upstream.local_bind_port != 0 {
+        let host = if address.is_empty() { "127.0.0.1" } else { address };
+        return Some(Bind::Tcp(host.into(), upstream.local_bind_port));
+    }
+    let path = &upstream.local_bind_socket_path;
+    (!path.is_empty()).then(|| Bind::Pipe(path.as_str().into(), upstream.socket_mode()))
+}
