@@ -94,6 +94,8 @@ pub(super) enum ApiError {
     AclDisabled,
     #[error("peering is disabled")]
     PeeringDisabled,
+    #[error("the discovery chain could not be compiled: {0}")]
+    Chain(String),
     #[error("{0}")]
     Certificate(#[from] IssueError),
     #[error("the certificate was not issued in time: try again")]
@@ -141,6 +143,7 @@ impl ApiError {
             | E::InvalidCas(_)
             | E::Filter(_)
             | E::PeeringDisabled
+            | E::Chain(_)
             | E::Certificate(IssueError::Failed(_))
             | E::Store(
                 StoreError::Rejected(_)

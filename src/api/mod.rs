@@ -12,6 +12,7 @@ mod blocking;
 mod body;
 mod call;
 mod catalog;
+mod chain;
 mod config;
 mod connect;
 mod debug;
@@ -37,10 +38,14 @@ use axum::Router;
 use tokio_util::sync::CancellationToken;
 
 pub use agent::{Registration, RegistrationError};
+pub use chain::{
+    ChainFailover, ChainNode, ChainOverrides, ChainResolver, ChainRoute, ChainSplit, ChainTarget, CompiledChain,
+};
 pub use metrics::Metrics;
 pub use options::Options;
 pub use seam::{
-    AsRegistered, CentralConfig, Certificates, CheckReports, IssueError, Nack, ProxyState, ProxyStatus, TypeState,
+    AsRegistered, CentralConfig, Certificates, CheckReports, DiscoveryChains, IssueError, Nack, ProxyState,
+    ProxyStatus, TypeState,
 };
 pub use serve::serve;
 
@@ -64,6 +69,8 @@ pub struct Api {
     pub reports: Arc<dyn CheckReports>,
     /// Who merges config entries into proxies.
     pub central: Arc<dyn CentralConfig>,
+    /// Who compiles discovery chains.
+    pub chains: Arc<dyn DiscoveryChains>,
     /// Ends the calls that wait for a change, when the process stops.
     pub shutdown: CancellationToken,
     /// What it counts about itself.
@@ -83,6 +90,7 @@ pub fn router(api: Api) -> Router {
         .merge(agent::routes())
         .merge(catalog::routes())
         .merge(health::routes())
+        .merge(chain::routes())
         .merge(config::routes())
         .merge(connect::routes())
         .merge(status::routes())

@@ -54,6 +54,14 @@ pub(super) fn get_delete<T: 'static, U: 'static>(
     only(routing::get(read).delete(delete), "OPTIONS,GET,DELETE")
 }
 
+/// `GET` and `POST`.
+pub(super) fn get_post<T: 'static, U: 'static>(
+    read: impl Handler<T, Arc<Api>>,
+    post: impl Handler<U, Arc<Api>>,
+) -> MethodRouter<Arc<Api>> {
+    only(routing::get(read).post(post), "OPTIONS,GET,POST")
+}
+
 /// A prefix with whatever follows it.
 pub(super) fn prefix(path: &str, methods: MethodRouter<Arc<Api>>) -> Routes {
     Router::new().route(path, methods.clone()).route(&format!("{path}{{*tail}}"), methods)

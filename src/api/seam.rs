@@ -3,7 +3,8 @@
 use futures::future::BoxFuture;
 use serde::Serialize;
 
-use crate::model::{Datacenter, Leaf, NodeName, Partition, Place, Proxy, Service, ServiceId, SpiffeId};
+use super::chain::{ChainOverrides, CompiledChain};
+use crate::model::{Datacenter, Leaf, NodeName, Partition, Place, Proxy, Service, ServiceId, ServiceKey, SpiffeId};
 use crate::store::{CheckKey, Reader, Stored};
 
 /// Why there is no certificate.
@@ -105,6 +106,21 @@ pub trait CentralConfig: Send + Sync + 'static {
     /// The proxy block that the registration and the entries make together. What is read goes through `reader`, so that
     /// whoever waits for a change is woken by one of the entries.
     fn merged(&self, reader: &Reader<'_>, place: &Place, service: &Service) -> Proxy;
+}
+
+/// Compiles discovery chains.
+pub trait DiscoveryChains: Send + Sync + 'static {
+    /// The chain of a service, for a caller with these settings; `service` says in which datacenter its name is understood.
+    /// What is read goes through `reader`.
+    ///
+    /// # Errors
+    /// What the entries contradict each other in, as a text.
+    fn compile(
+        &self,
+        reader: &Reader<'_>,
+        service: &ServiceKey,
+        overrides: &ChainOverrides,
+    ) -> Result<CompiledChain, String>;
 }
 
 /// Merges nothing: a proxy is what it registered.

@@ -1,6 +1,7 @@
 //! Start and stop order of the process.
 
 mod adapters;
+mod chains;
 mod files;
 
 use std::io;
@@ -23,6 +24,7 @@ use crate::store::{Backend, Embedded, Memory, Store, StoreError};
 use crate::telemetry::Readiness;
 
 use self::adapters::{Central, Issuer, Proxies, Reports};
+pub use self::chains::Chains;
 
 /// Why the process could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +159,7 @@ impl App {
             self.failed.clone(),
         ));
 
+        let trust_domain = authority.trust_domain().clone();
         let api = Api {
             options: self.api_options(),
             store: self.store.clone(),
@@ -165,6 +168,7 @@ impl App {
             proxies: Arc::new(Proxies(engine.clone())),
             reports: Arc::new(Reports(runner)),
             central: Arc::new(Central),
+            chains: Arc::new(Chains { trust_domain }),
             shutdown: self.serving.clone(),
             metrics: api::Metrics::default(),
         };

@@ -103,6 +103,14 @@ pub fn strict<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problems> {
     from_tree(&parse(body, Format::Json)?, Typing::Strict)
 }
 
+/// The body of a request that is decoded leniently (decoder B of `http-api.md` 1.5).
+///
+/// # Errors
+/// What cannot be decoded, all of it.
+pub fn weak<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problems> {
+    from_tree(&parse(body, Format::Json)?, Typing::Weak)
+}
+
 /// The body of `PUT /v1/agent/service/register` (decoder A).
 pub fn service_definition(body: &[u8]) -> Decoded<'static, ServiceDefinition> {
     Decoded::of_text(body, Format::Json, |tree| decode(tree, Typing::Strict))

@@ -7,6 +7,7 @@ mod support;
 mod agent;
 mod blocking;
 mod catalog;
+mod chain;
 mod config;
 mod connect;
 mod conventions;

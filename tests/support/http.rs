@@ -8,8 +8,9 @@ use futures::future::BoxFuture;
 use meshgate::api::{
     self, Api, AsRegistered, Certificates, CheckReports, IssueError, Metrics, ProxyState, ProxyStatus,
 };
+use meshgate::app::Chains;
 use meshgate::ca::Authority;
-use meshgate::model::{Leaf, SpiffeId};
+use meshgate::model::{Leaf, SpiffeId, TrustDomain};
 use meshgate::store::{CheckKey, Memory, Store, Stored};
 use meshgate::telemetry::Readiness;
 use reqwest::Method;
@@ -18,6 +19,9 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+/// The identifier of every cluster in tests.
+pub(crate) const CLUSTER_ID: &str = "11111111-2222-3333-4444-555555555555";
 
 /// Longest time that anything in a test may take.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -90,6 +94,7 @@ impl TestApi {
             proxies: Arc::new(NoProxies),
             reports: reports.clone(),
             central: Arc::new(AsRegistered),
+            chains: Arc::new(Chains { trust_domain: TrustDomain::of_cluster(CLUSTER_ID) }),
             shutdown: CancellationToken::new(),
             metrics: Metrics::default(),
         };

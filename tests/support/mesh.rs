@@ -10,20 +10,19 @@ use futures::{FutureExt, StreamExt};
 use http::{Method, Request};
 use meshgate::ads;
 use meshgate::api::{self, Api, AsRegistered, Metrics};
+use meshgate::app::Chains;
 use meshgate::ca::{self, Authority};
 use meshgate::engine::{self, Engine};
 use meshgate::envoy::snapshot::{NodeIdentity, Snapshot, SnapshotSource};
-use meshgate::model::{Datacenter, IntentionPolicy};
+use meshgate::model::{Datacenter, IntentionPolicy, TrustDomain};
 use meshgate::store::{Backend, Memory, Store};
 use meshgate::telemetry::Readiness;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+pub(crate) use super::http::CLUSTER_ID;
 use super::http::{Issuer, LIMIT, NoProxies, Reports};
-
-/// The identifier of every cluster in tests.
-pub(crate) const CLUSTER_ID: &str = "11111111-2222-3333-4444-555555555555";
 
 /// Name of the agent's node.
 pub(crate) const AGENT: &str = "agent";
@@ -81,6 +80,7 @@ impl Mesh {
             proxies: Arc::new(NoProxies),
             reports: Arc::new(Reports::default()),
             central: Arc::new(AsRegistered),
+            chains: Arc::new(Chains { trust_domain: TrustDomain::of_cluster(CLUSTER_ID) }),
             shutdown: shutdown.clone(),
             metrics: Metrics::default(),
         });
