@@ -1,6 +1,8 @@
 //! Rules across config entries, checked on the state that a write would make (contract 6.10).
 
 mod chains;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Mutex, PoisonError};
 

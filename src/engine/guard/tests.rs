@@ -1,0 +1,105 @@
+//! The guard remembers who depends on what; what it decides must be what it would decide without a memory.
+
+use std::sync::Arc;
+
+use proptest::prelude::{ProptestConfig, Strategy};
+use proptest::sample::select;
+use proptest::{prop_assert_eq, prop_oneof, proptest};
+use serde_json::json;
+
+use super::chains::Chains;
+use super::guard;
+use crate::model::{ConfigEntry, Namespace, Partition, Problems};
+use crate::store::{Guard, Memory, Op, Store};
+
+/// Checks every chain on every write.
+fn forgetful() -> Guard {
+    Arc::new(|before, after, _| {
+        let mut problems = Problems::default();
+        Chains::default().check(before, after, &mut problems);
+        problems.into_result()
+    })
+}
+
+fn entry() -> impl Strategy<Value = serde_json::Value> {
+    let service = || select(vec!["a", "b", "c"]);
+    let subset = || select(vec!["", "v1"]);
+    let protocol = select(vec!["", "http", "grpc"]);
+    let defaults = (service(), protocol)
+        .prop_map(|(name, protocol)| json!({ "Kind": "service-defaults", "Name": name, "Protocol": protocol }));
+    let redirect = (service(), service(), subset()).prop_map(|(name, to, subset)| {
+        json!({ "Kind": "service-resolver", "Name": name, "Redirect": { "Service": to, "ServiceSubset": subset } })
+    });
+    let subsets = (service(), subset()).prop_map(|(name, subset)| {
+        let subsets = if subset.is_empty() { json!({}) } else { json!({ subset: {} }) };
+        json!({ "Kind": "service-resolver", "Name": name, "Subsets": subsets })
+    });
+    let split = (service(), service(), subset()).prop_map(|(name, to, subset)| {
+        let splits = json!([{ "Weight": 100, "Service": to, "ServiceSubset": subset }]);
+        json!({ "Kind": "service-splitter", "Name": name, "Splits": splits })
+    });
+    let route = (service(), service(), subset()).prop_map(|(name, to, subset)| {
+        let routes = json!([{ "Destination": { "Service": to, "ServiceSubset": subset } }]);
+        json!({ "Kind": "service-router", "Name": name, "Routes": routes })
+    });
+    let all = select(vec!["tcp", "http"]).prop_map(
+        |protocol| json!({ "Kind": "proxy-defaults", "Name": "global", "Config": { "protocol": protocol } }),
+    );
+    prop_oneof![2 => defaults, 2 => redirect, 3 => subsets, 3 => split, 2 => route, 2 => all]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    (entry(), proptest::bool::weighted(0.25)).prop_map(|(entry, is_removal)| {
+        let mut entry = ConfigEntry::from_stored(entry).expect("it is written as it is stored");
+        entry.normalize(&Partition::default(), &Namespace::default());
+        if is_removal { Op::DeleteEntry(entry.key()) } else { Op::PutEntry(entry) }
+    })
+}
+
+async fn decisions(guard: Guard, ops: &[Op]) -> Vec<Result<(), String>> {
+    let (store, _) = Store::open(Box::new(Memory), guard).expect("memory opens");
+    let mut decisions = Vec::new();
+    for op in ops {
+        decisions.push(store.write(vec![op.clone()]).await.map(drop).map_err(|error| error.to_string()));
+    }
+    decisions
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_memory_changes_no_decision(ops in proptest::collection::vec(op(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let (remembering, forgetting) =
+            runtime.block_on(async { (decisions(guard(), &ops).await, decisions(forgetful(), &ops).await) });
+
+        prop_assert_eq!(remembering, forgetting);
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_breaks_a_chain_is_refused_with_the_reason() {
+    let entries = [
+        json!({ "Kind": "proxy-defaults", "Name": "global", "Config": { "protocol": "http" } }),
+        json!({ "Kind": "service-resolver", "Name": "b", "Subsets": { "v1": {} } }),
+        json!({ "Kind": "service-splitter", "Name": "a", "Splits": [
+            { "Weight": 100, "Service": "b", "ServiceSubset": "v1" },
+        ] }),
+        // The splitter of another service would lose what it leads to.
+        json!({ "Kind": "service-resolver", "Name": "b", "Subsets": { "v2": {} } }),
+        json!({ "Kind": "service-defaults", "Name": "b", "Protocol": "grpc" }),
+    ];
+    let put = |entry: serde_json::Value| {
+        let mut entry = ConfigEntry::from_stored(entry).expect("it is written as it is stored");
+        entry.normalize(&Partition::default(), &Namespace::default());
+        Op::PutEntry(entry)
+    };
+
+    let decisions = decisions(guard(), &entries.map(put)).await;
+
+    assert_eq!(decisions[..3], [Ok(()), Ok(()), Ok(())]);
+    let [subset, protocol] = [&decisions[3], &decisions[4]].map(|decision| decision.clone().unwrap_err());
+    assert!(subset.contains("chain of a could not be compiled: service b has no subset \"v1\""), "{subset}");
+    assert!(protocol.contains("a speaks http, b speaks grpc"), "{protocol}");
+}
