@@ -48,7 +48,11 @@ fn read(file: &Path) -> Result<ConfigEntry, Problems> {
     };
     let mut decoded = config_entry(&fs::read(file).unwrap(), format);
     decoded.judge(|entry| canonical(entry).validate());
-    decoded.into_result().map(|entry| canonical(&entry))
+    decoded.into_result().map(|entry| {
+        let mut stored = canonical(&entry);
+        stored.arrange();
+        stored
+    })
 }
 
 #[test]

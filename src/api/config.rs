@@ -49,13 +49,16 @@ async fn apply(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Resul
     let mut entry = Decoder::Entry.accept(codec::config_entry(&body, format(&headers)), rules)?;
     call.is_writable_here(entry.kind())?;
     let said = entry.key().name;
-    let scope = call
-        .scope
-        .clone()
-        .in_partition(Some(&said.partition).filter(|partition| !partition.is_default()))?
-        .in_namespace(Some(&said.namespace).filter(|namespace| !namespace.is_default()))?;
+    let scope = call.scope.clone().in_partition(Some(&said.partition).filter(|partition| !partition.is_default()))?;
+    // Intentions alone can be about the services of every namespace.
+    let scope = if entry.kind() == EntryKind::ServiceIntentions && said.namespace.as_str() == "*" {
+        scope.in_every_namespace()?
+    } else {
+        scope.in_namespace(Some(&said.namespace).filter(|namespace| !namespace.is_default()))?
+    };
     entry.normalize(&scope.place.partition, &scope.namespace);
     entry.validate().into_result().map_err(ApiError::Refused)?;
+    entry.arrange();
     let conditions = call.condition(&entry.key())?.into_iter().collect();
     let outcome = call.api.store.write(Write { conditions, ops: vec![Op::PutEntry(entry)] }).await?;
     Ok(call.json(&(outcome != Outcome::ConditionFailed)))

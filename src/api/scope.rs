@@ -91,6 +91,13 @@ impl Scope {
         Ok(self)
     }
 
+    /// The scope of a write that is about every namespace, which the call must not contradict.
+    pub(super) fn in_every_namespace(mut self) -> Result<Self, ApiError> {
+        agree("ns", self.said.namespace.as_ref().map(Namespace::as_str), EVERY)?;
+        self.namespace = Namespace::from(EVERY);
+        Ok(self)
+    }
+
     /// A service of this scope.
     pub(super) fn service(&self, name: &str) -> ServiceKey {
         ServiceKey {

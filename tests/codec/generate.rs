@@ -264,6 +264,86 @@ fn mesh() -> Vec<Field> {
     ]
 }
 
+fn headers() -> BoxedStrategy<Value> {
+    object(vec![("Add", map(text())), ("Set", map(text())), ("Remove", list(text()))])
+}
+
+/// Where a route or split leads.
+fn destination() -> Vec<Field> {
+    vec![
+        ("Service", text()),
+        ("ServiceSubset", text()),
+        ("Namespace", name()),
+        ("Partition", name()),
+        ("RequestHeaders", headers()),
+        ("ResponseHeaders", headers()),
+    ]
+}
+
+fn service_splitter() -> Vec<Field> {
+    let mut split = destination();
+    split.push(("Weight", (0..=10_000u32).prop_map(|weight| json!(f64::from(weight) / 100.0)).boxed()));
+    vec![("Namespace", name()), ("Splits", list(object(split)))]
+}
+
+/// What a request must fit in routes and intentions alike.
+fn http_match(header: Vec<Field>) -> Vec<Field> {
+    vec![
+        ("PathExact", text()),
+        ("PathPrefix", text()),
+        ("PathRegex", text()),
+        ("Header", list(object(header))),
+        ("Methods", list(text())),
+    ]
+}
+
+fn condition() -> Vec<Field> {
+    vec![("Name", text()), ("Present", flag()), ("Exact", text()), ("Regex", text())]
+}
+
+fn header_condition() -> Vec<Field> {
+    let mut fields = condition();
+    fields.extend([("Prefix", text()), ("Suffix", text()), ("Invert", flag())]);
+    fields
+}
+
+fn service_router() -> Vec<Field> {
+    let mut http = http_match(header_condition());
+    http.extend([("CaseInsensitive", flag()), ("QueryParam", list(object(condition())))]);
+    let mut destination = destination();
+    destination.extend([
+        ("PrefixRewrite", text()),
+        ("RequestTimeout", duration()),
+        ("IdleTimeout", duration()),
+        ("NumRetries", count()),
+        ("RetryOnConnectFailure", flag()),
+        ("RetryOn", list(text())),
+        ("RetryOnStatusCodes", list(count())),
+    ]);
+    let route = vec![("Match", object(vec![("HTTP", object(http))])), ("Destination", object(destination))];
+    vec![("Namespace", name()), ("Routes", list(object(route)))]
+}
+
+fn service_intentions() -> Vec<Field> {
+    let action = || one_of(&["allow", "deny"]);
+    let mut header = header_condition();
+    header.extend([("Contains", text()), ("IgnoreCase", flag())]);
+    let permission = vec![("Action", action()), ("HTTP", object(http_match(header))), ("JWT", opaque())];
+    let source = vec![
+        ("Name", text()),
+        ("Namespace", name()),
+        ("Partition", name()),
+        ("Peer", name()),
+        ("SamenessGroup", text()),
+        ("Action", action()),
+        ("Permissions", list(object(permission))),
+        ("Precedence", count()),
+        ("Type", text()),
+        ("Description", text()),
+    ];
+    vec![("Namespace", name()), ("JWT", opaque()), ("Sources", list(object(source)))]
+}
+
 /// A config entry of any kind.
 pub(crate) fn entry() -> BoxedStrategy<Value> {
     let of_kind = |kind: &'static str, mut fields: Vec<Field>| {
@@ -281,6 +361,9 @@ pub(crate) fn entry() -> BoxedStrategy<Value> {
         of_kind("proxy-defaults", proxy_defaults()),
         of_kind("service-defaults", service_defaults()),
         of_kind("service-resolver", service_resolver()),
+        of_kind("service-router", service_router()),
+        of_kind("service-splitter", service_splitter()),
+        of_kind("service-intentions", service_intentions()),
         of_kind("exported-services", exported_services()),
         of_kind("mesh", mesh()),
     ]
@@ -371,15 +454,18 @@ pub(crate) fn service() -> BoxedStrategy<Value> {
 }
 
 /// Whose members are keys of a map or opaque: what is below keeps its spelling.
-const MAPS: [&str; 10] = [
+const MAPS: [&str; 13] = [
+    "Add",
     "Config",
     "EnvoyExtensions",
     "Failover",
     "Header",
     "HTTP",
     "Incoming",
+    "JWT",
     "Meta",
     "Outgoing",
+    "Set",
     "Subsets",
     "TaggedAddresses",
 ];

@@ -23,6 +23,8 @@ const TEXTS: &[&str] = &[
     include_str!("../../testdata/entries/service-defaults/ok-full.json"),
     include_str!("../../testdata/entries/service-resolver/ok-full.hcl"),
     include_str!("../../testdata/entries/service-resolver/ok-full.yaml"),
+    include_str!("../../testdata/entries/service-router/ok-full.hcl"),
+    include_str!("../../testdata/entries/service-intentions/ok-full.yaml"),
 ];
 
 /// What the formats and expressions are made of.

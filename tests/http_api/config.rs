@@ -169,12 +169,61 @@ async fn entries_that_break_rules_are_errors_of_the_server() {
         ),
         (json!({ "Kind": "exported-services", "Name": "default", "Services": [{ "Name": "a" }] }), ""),
         (
+            json!({ "Kind": "service-splitter", "Name": "web", "Splits": [{ "Weight": 50 }, { "Weight": 49, "Service": "b" }] }),
+            "the sum of all weights must be 100, not 99",
+        ),
+        (
+            json!({ "Kind": "service-router", "Name": "web", "Routes": [{ "Match": { "HTTP": { "PathExact": "a" } } }] }),
+            "Routes[0].Match.HTTP.PathExact",
+        ),
+        (
+            json!({ "Kind": "service-intentions", "Name": "web", "Sources": [{ "Name": "*", "Action": "allow" },
+                { "Name": "a", "Action": "allow", "Permissions": [{ "Action": "allow", "HTTP": { "PathPrefix": "/" } }] }] }),
+            "Sources[1].Action: Action and Permissions exclude each other",
+        ),
+        (
             json!({ "Kind": "mesh", "TLS": { "Incoming": { "TLSMinVersion": "TLSv1_3", "TLSMaxVersion": "TLSv1_2" } } }),
             "TLSMaxVersion",
         ),
     ] {
         api.refuses(Method::PUT, CONFIG, body, 500, fragment).await;
     }
+}
+
+#[tokio::test]
+async fn sources_of_intentions_are_shown_by_precedence_and_may_be_sent_back() {
+    let api = TestApi::start().await;
+
+    let sources = json!([{ "Name": "*", "Action": "deny" }, { "Name": "web", "Action": "allow" }]);
+    write(&api, json!({ "Kind": "service-intentions", "Name": "db", "Sources": sources })).await;
+
+    let shown = api.get("/v1/config/service-intentions/db").await.json();
+    assert_eq!(
+        shown["Sources"],
+        json!([
+            { "Name": "web", "Action": "allow", "Precedence": 9, "Type": "consul" },
+            { "Name": "*", "Action": "deny", "Precedence": 8, "Type": "consul" },
+        ])
+    );
+    write(&api, shown.clone()).await;
+    assert_eq!(api.get("/v1/config/service-intentions/db").await.json(), shown);
+    assert_eq!(api.get("/v1/config/service-intentions").await.json(), json!([shown]));
+}
+
+#[tokio::test]
+async fn intentions_can_be_about_every_namespace() {
+    let api = TestApi::start().await;
+    let entry = json!({
+        "Kind": "service-intentions", "Name": "*", "Namespace": "*", "Sources": [{ "Name": "*", "Action": "deny" }],
+    });
+
+    write(&api, entry.clone()).await;
+    api.put("/v1/config?ns=shop", &entry).await.says(400, "ns is \"shop\" in the query");
+    api.put("/v1/config", json!({ "Kind": "service-defaults", "Name": "web", "Namespace": "*" })).await.says(400, "ns");
+
+    assert_eq!(api.get("/v1/config/service-intentions/*?ns=*").await.json()["Sources"][0]["Precedence"], 2);
+    assert_eq!(api.get("/v1/config/service-intentions").await.json(), json!([]));
+    assert_eq!(api.get("/v1/config/service-intentions?ns=*").await.json()[0]["Namespace"], "*");
 }
 
 #[tokio::test]

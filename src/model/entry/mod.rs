@@ -5,6 +5,7 @@
 
 mod exported_services;
 mod header_modifiers;
+mod http_match;
 mod mesh;
 mod proxy_defaults;
 mod service_defaults;
@@ -217,6 +218,14 @@ impl ConfigEntry {
             ConfigEntry::ExportedServices(entry) => entry.normalize(),
             // Given or not, it means the same entry.
             ConfigEntry::Mesh(entry) => entry.name.clear(),
+        }
+    }
+
+    /// Puts what is written in any order into the one in which it is kept. Comes after `validate`, whose problems name
+    /// positions.
+    pub fn arrange(&mut self) {
+        if let ConfigEntry::ServiceIntentions(entry) = self {
+            entry.arrange();
         }
     }
 

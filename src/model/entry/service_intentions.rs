@@ -1,9 +1,11 @@
 //! `service-intentions`: who may call a service.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::http_match::{PathCondition, normalize_methods, validate_conditions, validate_expression, validate_methods};
 use crate::model::{IntentionAction, Namespace, Partition, PeerName, Problems, is_default};
 
 /// Who may call a service, or every service of a namespace.
@@ -27,7 +29,7 @@ pub struct ServiceIntentions {
     /// Requirements on JSON web tokens; refused.
     #[serde(rename = "JWT", skip_serializing_if = "Option::is_none")]
     pub jwt: Option<serde_json::Value>,
-    /// The callers. `normalize` sorts them by descending precedence.
+    /// The callers, by descending precedence once they are stored.
     pub sources: Vec<IntentionSource>,
     /// Free-form facts.
     #[serde(skip_serializing_if = "is_default")]
@@ -134,17 +136,232 @@ pub struct IntentionHeader {
     pub ignore_case: bool,
 }
 
+/// The type of all sources: identities of the mesh.
+const TYPE: &str = "consul";
+
+/// Longest description in bytes.
+const LONGEST_DESCRIPTION: usize = 512;
+
+/// How much a name and namespace leave open: 0 everything, 1 the name, 2 nothing.
+fn exactness(namespace: &Namespace, name: &str) -> u32 {
+    match (namespace.as_str(), name) {
+        ("*", _) => 0,
+        (_, "*") => 1,
+        (_, _) => 2,
+    }
+}
+
 impl ServiceIntentions {
+    /// The namespace of a source: its own, else the entry's, which cannot give what stands for all.
+    pub fn namespace_of(&self, source: &IntentionSource) -> Namespace {
+        let inherited = if self.namespace.as_str() == "*" { Namespace::default() } else { self.namespace.clone() };
+        source.namespace.clone().unwrap_or(inherited)
+    }
+
+    /// The partition of a source that is in no peer.
+    pub fn partition_of<'a>(&'a self, source: &'a IntentionSource) -> &'a Partition {
+        source.partition.as_ref().unwrap_or(&self.partition)
+    }
+
+    /// The rank of a source among all that match a call (contract 6.9).
+    pub fn precedence_of(&self, source: &IntentionSource) -> u32 {
+        let highest = 3 * (1 + exactness(&self.namespace, &self.name));
+        highest - (2 - exactness(&self.namespace_of(source), &source.name))
+    }
+
+    /// True if some calls are judged by their HTTP requests.
+    pub fn has_permissions(&self) -> bool {
+        self.sources.iter().any(|source| !source.permissions.is_empty())
+    }
+
     pub(super) fn normalize(&mut self, namespace: &Namespace) {
         if self.namespace.is_default() {
             self.namespace = namespace.clone();
         }
+        let precedences: Vec<_> = self.sources.iter().map(|source| self.precedence_of(source)).collect();
+        for (source, precedence) in self.sources.iter_mut().zip(precedences) {
+            source.precedence = precedence;
+            if source.r#type.is_empty() {
+                TYPE.clone_into(&mut source.r#type);
+            }
+            for http in source.permissions.iter_mut().filter_map(|permission| permission.http.as_mut()) {
+                normalize_methods(&mut http.methods);
+            }
+        }
+    }
+
+    /// Puts the sources into the order in which they are kept: by descending precedence, equal ones as they were written.
+    pub(super) fn arrange(&mut self) {
+        self.sources.sort_by_key(|source| Reverse(source.precedence));
     }
 
     pub(super) fn validate(&self, problems: &mut Problems) {
         if self.name.is_empty() {
-            problems.rule("Name", "a name is required");
+            problems.rule("Name", "a name is required; * stands for every service");
         }
         problems.refuse_control_characters("Name", &self.name);
+        validate_wildcards(&self.namespace, &self.name, "", problems);
+        refuse_jwt(self.jwt.as_ref(), "JWT", problems);
+        if self.sources.is_empty() {
+            problems.rule("Sources", "at least one source is required");
+        }
+        let mut seen = BTreeMap::new();
+        for (position, source) in self.sources.iter().enumerate() {
+            let path = format!("Sources[{position}]");
+            source.validate(&self.namespace_of(source), &path, problems);
+            if !source.permissions.is_empty() && exactness(&self.namespace, &self.name) < 2 {
+                let message = "permissions need a destination with a name: services behind * may speak no HTTP";
+                problems.rule(format!("{path}.Permissions"), message);
+            }
+            let group = (&source.sameness_group, &source.peer);
+            let key = (group, self.partition_of(source), self.namespace_of(source), &source.name);
+            if let Some(first) = seen.insert(key, position) {
+                problems.rule(path, format!("the source is that of Sources[{first}]: each stands once"));
+            }
+        }
+    }
+}
+
+/// A wildcard stands for a whole name, and only a wildcard can be in every namespace.
+fn validate_wildcards(namespace: &Namespace, name: &str, path: &str, problems: &mut Problems) {
+    let at = |field: &str| if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
+    for (field, value) in [("Name", name), ("Namespace", namespace.as_str())] {
+        if value.contains('*') && value != "*" {
+            problems.rule(at(field), format!("{value:?}: a wildcard stands alone"));
+        }
+    }
+    if namespace.as_str() == "*" && name != "*" {
+        problems.rule(at("Name"), "with the namespace * the name must be * too");
+    }
+}
+
+/// What would not be enforced must not look as if it were.
+fn refuse_jwt(jwt: Option<&serde_json::Value>, path: &str, problems: &mut Problems) {
+    if jwt.is_some() {
+        problems.rule(path, "JSON web tokens are not checked, so that nothing can depend on them; take it out");
+    }
+}
+
+impl IntentionSource {
+    fn validate(&self, namespace: &Namespace, path: &str, problems: &mut Problems) {
+        if self.name.is_empty() {
+            problems.rule(format!("{path}.Name"), "a name is required; * stands for every service");
+        }
+        problems.refuse_control_characters(&format!("{path}.Name"), &self.name);
+        validate_wildcards(namespace, &self.name, path, problems);
+        let partition = self.partition.as_ref().map_or("", Partition::as_str);
+        for (field, value) in [("Partition", partition), ("Peer", self.peer.as_str())] {
+            if value.contains('*') {
+                problems.rule(format!("{path}.{field}"), "a wildcard is not allowed here");
+            }
+        }
+        if !self.peer.is_default() && self.partition.is_some() {
+            problems.rule(format!("{path}.Partition"), "Partition and Peer exclude each other");
+        }
+        if !self.sameness_group.is_empty() {
+            problems.rule(format!("{path}.SamenessGroup"), "sameness groups are not supported");
+        }
+        if !matches!(self.r#type.as_str(), "" | TYPE) {
+            problems.rule(format!("{path}.Type"), format!("must be {TYPE:?} or not set, not {:?}", self.r#type));
+        }
+        if self.description.len() > LONGEST_DESCRIPTION {
+            problems.rule(format!("{path}.Description"), format!("has at most {LONGEST_DESCRIPTION} bytes"));
+        }
+        match (self.action, self.permissions.is_empty()) {
+            (None, true) => problems.rule(format!("{path}.Action"), "must be allow or deny where no Permissions are"),
+            (Some(_), false) => problems.rule(format!("{path}.Action"), "Action and Permissions exclude each other"),
+            (Some(_), true) | (None, false) => {}
+        }
+        for (position, permission) in self.permissions.iter().enumerate() {
+            permission.validate(&format!("{path}.Permissions[{position}]"), problems);
+        }
+    }
+}
+
+impl IntentionPermission {
+    fn validate(&self, path: &str, problems: &mut Problems) {
+        if self.action.is_none() {
+            problems.rule(format!("{path}.Action"), "must be allow or deny");
+        }
+        refuse_jwt(self.jwt.as_ref(), &format!("{path}.JWT"), problems);
+        match &self.http {
+            Some(http) if *http != IntentionHttp::default() => http.validate(&format!("{path}.HTTP"), problems),
+            Some(_) | None => problems
+                .rule(format!("{path}.HTTP"), "must name some requests; PathPrefix = \"/\" stands for all of them"),
+        }
+    }
+}
+
+impl IntentionHttp {
+    fn validate(&self, path: &str, problems: &mut Problems) {
+        let condition = PathCondition { exact: &self.path_exact, prefix: &self.path_prefix, regex: &self.path_regex };
+        condition.validate(path, problems);
+        for (position, header) in self.header.iter().enumerate() {
+            header.validate(&format!("{path}.Header[{position}]"), problems);
+        }
+        validate_methods(&self.methods, &format!("{path}.Methods"), problems);
+    }
+}
+
+impl IntentionHeader {
+    fn validate(&self, path: &str, problems: &mut Problems) {
+        let conditions = [
+            ("Present", self.present),
+            ("Exact", !self.exact.is_empty()),
+            ("Prefix", !self.prefix.is_empty()),
+            ("Suffix", !self.suffix.is_empty()),
+            ("Contains", !self.contains.is_empty()),
+            ("Regex", !self.regex.is_empty()),
+        ];
+        validate_conditions(&self.name, &conditions, path, problems);
+        validate_expression(&self.regex, &format!("{path}.Regex"), problems);
+        if self.ignore_case && (self.present || !self.regex.is_empty()) {
+            let message = "has no meaning for Present and Regex; an expression says (?i) itself";
+            problems.rule(format!("{path}.IgnoreCase"), message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(namespace: Option<&str>, name: &str) -> IntentionSource {
+        IntentionSource {
+            namespace: namespace.map(Namespace::from),
+            name: name.to_owned(),
+            ..IntentionSource::default()
+        }
+    }
+
+    #[test]
+    fn exact_destinations_go_before_exact_sources() {
+        for (destination, expected) in
+            [(("default", "db"), [9, 8, 7]), (("default", "*"), [6, 5, 4]), (("*", "*"), [3, 2, 1])]
+        {
+            let entry = ServiceIntentions {
+                namespace: Namespace::from(destination.0),
+                name: destination.1.to_owned(),
+                ..ServiceIntentions::default()
+            };
+            let sources = [source(None, "web"), source(None, "*"), source(Some("*"), "*")];
+
+            assert_eq!(sources.map(|source| entry.precedence_of(&source)), expected, "{destination:?}");
+        }
+    }
+
+    #[test]
+    fn sources_are_kept_by_precedence_and_else_as_written() {
+        let names = ["*", "web", "cron"].map(|name| source(None, name));
+        let mut entry =
+            ServiceIntentions { name: "db".to_owned(), sources: names.into(), ..ServiceIntentions::default() };
+
+        entry.normalize(&Namespace::from("shop"));
+        entry.arrange();
+
+        let kept: Vec<_> = entry.sources.iter().map(|source| (&*source.name, source.precedence)).collect();
+        assert_eq!(kept, [("web", 9), ("cron", 9), ("*", 8)]);
+        assert_eq!(entry.namespace_of(&entry.sources[0]).as_str(), "shop");
+        assert!(entry.sources.iter().all(|source| source.r#type == "consul"));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::http_match::{PathCondition, normalize_methods, validate_conditions, validate_expression, validate_methods};
 use super::{HeaderModifiers, validate_service_name};
 use crate::model::{GoDuration, Namespace, Partition, Problems, is_default};
 
@@ -168,14 +169,121 @@ pub struct RouteDestination {
     pub response_headers: Option<HeaderModifiers>,
 }
 
+/// Conditions on which Envoy tries again. gRPC's are behind HTTP's.
+const RETRY_CONDITIONS: [&str; 12] = [
+    "5xx",
+    "gateway-error",
+    "reset",
+    "connect-failure",
+    "envoy-ratelimited",
+    "retriable-4xx",
+    "refused-stream",
+    "cancelled",
+    "deadline-exceeded",
+    "internal",
+    "resource-exhausted",
+    "unavailable",
+];
+
 impl ServiceRouter {
     pub(super) fn normalize(&mut self, namespace: &Namespace) {
         if self.namespace.is_default() {
             self.namespace = namespace.clone();
         }
+        for http in self.routes.iter_mut().filter_map(|route| route.r#match.as_mut()?.http.as_mut()) {
+            normalize_methods(&mut http.methods);
+        }
     }
 
     pub(super) fn validate(&self, problems: &mut Problems) {
         validate_service_name(&self.name, "Name", problems);
+        for (position, route) in self.routes.iter().enumerate() {
+            route.validate(&format!("Routes[{position}]"), problems);
+        }
+    }
+}
+
+impl Route {
+    /// Which HTTP requests; `None` means all of them.
+    pub fn http(&self) -> Option<&HttpMatch> {
+        self.r#match.as_ref()?.http.as_ref()
+    }
+
+    fn validate(&self, path: &str, problems: &mut Problems) {
+        if let Some(http) = self.http() {
+            http.validate(&format!("{path}.Match.HTTP"), problems);
+        }
+        let Some(destination) = &self.destination else { return };
+        let has_path = self.http().is_some_and(|http| !(http.path_exact.is_empty() && http.path_prefix.is_empty()));
+        if !destination.prefix_rewrite.is_empty() && !has_path {
+            let message = "needs a PathExact or PathPrefix in the match, which it replaces";
+            problems.rule(format!("{path}.Destination.PrefixRewrite"), message);
+        }
+        destination.validate(&format!("{path}.Destination"), problems);
+    }
+}
+
+impl HttpMatch {
+    fn validate(&self, path: &str, problems: &mut Problems) {
+        let condition = PathCondition { exact: &self.path_exact, prefix: &self.path_prefix, regex: &self.path_regex };
+        condition.validate(path, problems);
+        for (position, header) in self.header.iter().enumerate() {
+            let path = format!("{path}.Header[{position}]");
+            let conditions = [
+                ("Present", header.present),
+                ("Exact", !header.exact.is_empty()),
+                ("Prefix", !header.prefix.is_empty()),
+                ("Suffix", !header.suffix.is_empty()),
+                ("Regex", !header.regex.is_empty()),
+            ];
+            validate_conditions(&header.name, &conditions, &path, problems);
+            validate_expression(&header.regex, &format!("{path}.Regex"), problems);
+        }
+        for (position, parameter) in self.query_param.iter().enumerate() {
+            let path = format!("{path}.QueryParam[{position}]");
+            let conditions = [
+                ("Present", parameter.present),
+                ("Exact", !parameter.exact.is_empty()),
+                ("Regex", !parameter.regex.is_empty()),
+            ];
+            validate_conditions(&parameter.name, &conditions, &path, problems);
+            validate_expression(&parameter.regex, &format!("{path}.Regex"), problems);
+            if parameter.name.len() > LONGEST_PARAMETER {
+                problems.rule(format!("{path}.Name"), format!("a name has at most {LONGEST_PARAMETER} bytes"));
+            }
+        }
+        validate_methods(&self.methods, &format!("{path}.Methods"), problems);
+    }
+}
+
+/// Longest name of a query parameter that Envoy takes.
+const LONGEST_PARAMETER: usize = 1024;
+
+/// Longest time that Envoy takes, a little more than 292 years.
+const LONGEST_TIMEOUT: GoDuration = GoDuration::from_secs(9_223_372_035);
+
+impl RouteDestination {
+    fn validate(&self, path: &str, problems: &mut Problems) {
+        if self.prefix_rewrite.contains(['\0', '\r', '\n']) {
+            problems.rule(format!("{path}.PrefixRewrite"), "must hold neither zero bytes nor line ends");
+        }
+        for (field, timeout) in [("RequestTimeout", self.request_timeout), ("IdleTimeout", self.idle_timeout)] {
+            if timeout > LONGEST_TIMEOUT {
+                problems.rule(format!("{path}.{field}"), format!("must be at most {LONGEST_TIMEOUT}"));
+            }
+        }
+        for (position, condition) in self.retry_on.iter().enumerate() {
+            if !RETRY_CONDITIONS.contains(&condition.as_str()) {
+                let known = RETRY_CONDITIONS.join(", ");
+                let message = format!("unknown condition {condition:?}: expected one of {known}");
+                problems.rule(format!("{path}.RetryOn[{position}]"), message);
+            }
+        }
+        let changes = [("RequestHeaders", &self.request_headers), ("ResponseHeaders", &self.response_headers)];
+        for (field, headers) in changes {
+            if let Some(headers) = headers {
+                headers.validate(&format!("{path}.{field}"), problems);
+            }
+        }
     }
 }

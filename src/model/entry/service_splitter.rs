@@ -58,6 +58,9 @@ pub struct Split {
     pub response_headers: Option<HeaderModifiers>,
 }
 
+/// All of the traffic, in hundredths of a percent.
+const WHOLE: u32 = 10_000;
+
 impl Split {
     /// The weight in hundredths of a percent: 10,000 is all of the traffic.
     pub fn hundredths(&self) -> u32 {
@@ -71,9 +74,50 @@ impl ServiceSplitter {
         if self.namespace.is_default() {
             self.namespace = namespace.clone();
         }
+        for split in &mut self.splits {
+            // A weight that breaks a rule is told as it was written.
+            if (0.0..=100.0).contains(&split.weight) {
+                split.weight = (f64::from(split.hundredths()) / 100.0) as f32;
+            }
+        }
     }
 
     pub(super) fn validate(&self, problems: &mut Problems) {
         validate_service_name(&self.name, "Name", problems);
+        if self.splits.is_empty() {
+            problems.rule("Splits", "at least one split is required");
+            return;
+        }
+        let mut seen = BTreeMap::new();
+        for (position, split) in self.splits.iter().enumerate() {
+            let path = format!("Splits[{position}]");
+            if !(0.0..=100.0).contains(&split.weight) {
+                problems.rule(format!("{path}.Weight"), format!("{} is not from 0 to 100", split.weight));
+            }
+            if let Some(first) = seen.insert(self.destination(split), position) {
+                problems.rule(&*path, format!("the destination is that of Splits[{first}]: each stands once"));
+            }
+            let changes = [("RequestHeaders", &split.request_headers), ("ResponseHeaders", &split.response_headers)];
+            for (field, headers) in changes {
+                if let Some(headers) = headers {
+                    headers.validate(&format!("{path}.{field}"), problems);
+                }
+            }
+        }
+        let sum: u64 = self.splits.iter().map(|split| u64::from(split.hundredths())).sum();
+        if sum != u64::from(WHOLE) {
+            let sum = sum as f64 / 100.0;
+            problems.rule("Splits", format!("the sum of all weights must be 100, not {sum}"));
+        }
+    }
+
+    /// Where a split leads, whether or not it says what goes without saying.
+    fn destination<'a>(&'a self, split: &'a Split) -> (&'a str, &'a str, &'a Namespace, &'a Partition) {
+        (
+            if split.service.is_empty() { &self.name } else { &split.service },
+            &split.service_subset,
+            split.namespace.as_ref().unwrap_or(&self.namespace),
+            split.partition.as_ref().unwrap_or(&self.partition),
+        )
     }
 }

@@ -1,3 +1,0 @@
-Kind = "service-intentions"
-Name = "db"
-Sources = [{ Name = "web", Action = "allow" }]

@@ -1,0 +1,4 @@
+Kind = "service-intentions"
+Name = "*"
+Namespace = "*"
+Sources = [{ Name = "*", Action = "deny" }]

@@ -1,8 +1,0 @@
-Kind = "service-router"
-Name = "web"
-Routes = [
-  {
-    Match { HTTP { PathPrefix = "/admin" } }
-    Destination { Service = "admin" }
-  },
-]

@@ -1,3 +1,0 @@
-Kind = "service-splitter"
-Name = "*"
-Splits = [{ Weight = 100 }]
