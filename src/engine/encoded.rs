@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::intern::Interner;
+use super::table::Table;
+use crate::envoy::names;
 use crate::envoy::snapshot::{Resource, ResourceType};
-use crate::envoy::{self, names, snapshot};
-use crate::ir;
+use crate::ir::{self, ClusterName, Given};
 use crate::resolve::{EndpointSource, Part};
 
 /// A part with its encoded resources.
@@ -15,56 +16,42 @@ pub(super) struct EncodedPart {
     listeners: Table<ir::Listener>,
     clusters: Table<ir::Cluster>,
     routes: Table<ir::RouteConfiguration>,
-    pub(super) endpoints: BTreeMap<ir::ClusterName, EndpointSource>,
+    /// For each cluster that takes its endpoints from the stream, by its name in the end: whose they are.
+    pub(super) endpoints: BTreeMap<ClusterName, EndpointSource>,
 }
 
-type Table<T> = BTreeMap<String, (T, Arc<Resource>)>;
+/// A resource with what an operator gave for it.
+type Encoded<'p> = (&'p Arc<Resource>, Option<&'p Given>);
 
 impl EncodedPart {
     /// Takes over a newer state of the same part.
     pub(super) fn update(&mut self, part: Part, interner: &mut Interner) {
         let Part { resources: ir::Resources { listeners, clusters, routes }, endpoints, left_out: _ } = part;
-        let mut encode = Encode { interner };
-        let listener_name = |listener: &ir::Listener| names::listener(&listener.name, &listener.bind);
-        encode.all(ResourceType::Listener, &mut self.listeners, listeners, listener_name, envoy::listener);
-        encode.all(ResourceType::Cluster, &mut self.clusters, clusters, |c| names::cluster(&c.name), envoy::cluster);
-        encode.all(ResourceType::Route, &mut self.routes, routes, |r| names::upstream(&r.name), envoy::route);
-        self.endpoints = endpoints;
+        self.listeners.update(listeners, interner);
+        self.clusters.update(clusters, interner);
+        self.routes.update(routes, interner);
+        let called = |name: ClusterName| {
+            let generated = names::cluster(&name);
+            // A cluster that could not be made has no endpoints either.
+            let called = self.clusters.called(&generated)?;
+            Some(if **called == *generated { name } else { ClusterName::Given(called.clone()) })
+        };
+        self.endpoints = endpoints.into_iter().filter_map(|(name, source)| Some((called(name)?, source))).collect();
     }
 
     /// The resources of one type.
-    pub(super) fn resources(&self, kind: ResourceType) -> Box<dyn Iterator<Item = &Arc<Resource>> + '_> {
+    pub(super) fn resources(&self, kind: ResourceType) -> Box<dyn Iterator<Item = Encoded<'_>> + '_> {
         match kind {
-            ResourceType::Listener => Box::new(self.listeners.values().map(|(_, resource)| resource)),
-            ResourceType::Cluster => Box::new(self.clusters.values().map(|(_, resource)| resource)),
-            ResourceType::Route => Box::new(self.routes.values().map(|(_, resource)| resource)),
+            ResourceType::Listener => Box::new(self.listeners.resources()),
+            ResourceType::Cluster => Box::new(self.clusters.resources()),
+            ResourceType::Route => Box::new(self.routes.resources()),
             // Shared with other proxies, so that they are no part of any.
             ResourceType::Endpoint | ResourceType::Secret => Box::new(std::iter::empty()),
         }
     }
-}
 
-struct Encode<'i> {
-    interner: &'i mut Interner,
-}
-
-impl Encode<'_> {
-    fn all<T: PartialEq>(
-        &mut self,
-        kind: ResourceType,
-        table: &mut Table<T>,
-        items: Vec<T>,
-        name: impl Fn(&T) -> String,
-        translate: impl Fn(&T) -> snapshot::Resource,
-    ) {
-        let mut old = std::mem::take(table);
-        for item in items {
-            let name = name(&item);
-            let resource = match old.remove(&name) {
-                Some((known, resource)) if known == item => resource,
-                Some(_) | None => self.interner.intern(kind, translate(&item)),
-            };
-            table.insert(name, (item, resource));
-        }
+    /// What an operator gave and cannot be used.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &String> {
+        self.listeners.problems().chain(self.clusters.problems())
     }
 }

@@ -23,6 +23,7 @@ mod recording;
 mod secrets;
 mod shared;
 mod slot;
+mod table;
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -63,6 +63,11 @@ impl Proxy {
                 Err(error) => self.failures.push(error.to_string()),
             }
         }
+        self.failures.extend(self.parts.values().flat_map(EncodedPart::problems).cloned());
+        for kind in [ResourceType::Listener, ResourceType::Cluster] {
+            let clashes = self.clashes(kind);
+            self.failures.extend(clashes);
+        }
         self.assignments = BTreeSet::new();
         let mut named = BTreeSet::new();
         for (cluster, source) in self.parts.values().flat_map(|part| &part.endpoints) {
@@ -71,6 +76,26 @@ impl Proxy {
                 self.assignments.insert((cluster.clone(), source.clone()));
             }
         }
+    }
+
+    /// What an operator gives under a name that another resource has. The first one is sent.
+    fn clashes(&self, kind: ResourceType) -> Vec<String> {
+        let mut first = BTreeMap::new();
+        let mut clashes = Vec::new();
+        for (resource, given) in self.parts.values().flat_map(|part| part.resources(kind)) {
+            let Some((other, other_given)) = first.insert(&resource.name, (resource, given)) else { continue };
+            if Arc::ptr_eq(other, resource) {
+                continue;
+            }
+            // Of two generated clusters with one name, both are right.
+            if let Some(given) = given.or(other_given) {
+                let (origin, name) = (&given.origin, &resource.name);
+                clashes.push(format!(
+                    "{origin}: another {kind} resource of this proxy is called {name:?}, and only one is sent"
+                ));
+            }
+        }
+        clashes
     }
 
     /// Takes over what is pending and sends the snapshot that results, if it is another one. True if it was sent.
@@ -99,7 +124,7 @@ impl Proxy {
         if is_first || self.has_newer_parts {
             for kind in OWN_TYPES {
                 let resources = self.parts.values().flat_map(|part| part.resources(kind));
-                is_changed |= replace(&mut next, kind, resources.cloned());
+                is_changed |= replace(&mut next, kind, resources.map(|(resource, _)| resource.clone()));
             }
             let endpoints = self.assignments.iter().filter_map(|key| assignments.get(key));
             is_changed |= replace(&mut next, ResourceType::Endpoint, endpoints.map(|shared| shared.resource.clone()));

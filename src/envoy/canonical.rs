@@ -13,8 +13,8 @@ use prost_reflect::MessageDescriptor;
 
 use super::descriptors;
 
-/// Deeper nesting than any message that is generated.
-const MAX_DEPTH: usize = 64;
+/// Deeper nesting than anything has: given messages are JSON of at most 128 levels, of which one takes at most three here.
+const MAX_DEPTH: usize = 512;
 
 /// The canonical encoding of a message.
 pub fn encode<M: Message + Name>(message: &M) -> Bytes {

@@ -21,6 +21,7 @@ use envoy_types::pb::envoy::r#type::v3::Percent;
 use envoy_types::util::pack_any;
 use prost::Name;
 
+use super::given::{self, GivenError, GivenErrors};
 use super::snapshot::Resource;
 use super::{canonical, endpoint, names, tls, wire};
 use crate::ir;
@@ -29,7 +30,29 @@ use crate::ir;
 const DNS_REFRESH: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// A cluster. It refers to its own name if its endpoints come over the stream.
-pub fn translate(cluster: &ir::Cluster) -> Resource {
+///
+/// # Errors
+/// What an operator gave for it cannot be used.
+pub fn translate(cluster: &ir::Cluster) -> Result<Resource, GivenErrors> {
+    match &cluster.given {
+        Some(given) => of_operator(given, cluster).map_err(|error| GivenErrors { whole: Some(error), tracing: None }),
+        None => Ok(generated(cluster)),
+    }
+}
+
+/// What the operator gives, with the TLS of the generated cluster if that one has some.
+fn of_operator(given: &ir::Given, generated: &ir::Cluster) -> Result<Resource, GivenError> {
+    let mut message = given::cluster(given)?;
+    if let Some(tls) = &generated.tls {
+        message.transport_socket = Some(tls::upstream(tls));
+    }
+    let is_eds = matches!(message.cluster_discovery_type,
+        Some(ClusterDiscoveryType::Type(kind)) if kind == i32::from(DiscoveryType::Eds));
+    let name = Arc::from(message.name.as_str());
+    Ok(Resource::new(&message.name, canonical::encode(&message), is_eds.then_some(name)))
+}
+
+fn generated(cluster: &ir::Cluster) -> Resource {
     let name = names::cluster(&cluster.name);
     let mut message = Cluster {
         name: name.clone(),

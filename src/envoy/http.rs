@@ -1,6 +1,7 @@
 //! HTTP connection managers.
 
-use envoy_types::pb::envoy::config::core::v3::Http2ProtocolOptions;
+use envoy_types::pb::envoy::config::core::v3::http_protocol_options::HeadersWithUnderscoresAction;
+use envoy_types::pb::envoy::config::core::v3::{Http2ProtocolOptions, HttpProtocolOptions};
 use envoy_types::pb::envoy::config::listener::v3::{Filter, filter};
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::extensions::filters::http::grpc_http1_bridge::v3::Config as GrpcHttp1Bridge;
@@ -14,7 +15,8 @@ use envoy_types::pb::envoy::extensions::filters::http::header_to_metadata::v3::{
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::Rbac;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
-    ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails, Tracing, UpgradeConfig,
+    ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, SetCurrentClientCertDetails, Tracing,
+    UpgradeConfig,
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, Rds, http_filter,
@@ -24,7 +26,7 @@ use envoy_types::pb::envoy::r#type::v3::Percent;
 use envoy_types::util::pack_any;
 use prost::{Message, Name};
 
-use super::{listener, names, route, wire};
+use super::{access_log, listener, names, route, wire};
 use crate::ir;
 
 const CLIENT_CERT_HEADER: &str = "x-forwarded-client-cert";
@@ -35,20 +37,34 @@ const IDENTITY_PATTERN: &str = ".*URI=spiffe://([^/]+.[^/]+)(?:/ap/([^/]+))?/ns/
 /// What the parts are called in Envoy's dynamic metadata.
 const IDENTITY_KEYS: [&str; 5] = ["trust-domain", "partition", "namespace", "datacenter", "service"];
 
-/// A connection manager as a network filter.
-pub(super) fn translate(manager: &ir::HttpConnectionManager) -> Filter {
+/// A connection manager as a network filter, with the log and the tracing of its listener.
+pub(super) fn translate(
+    manager: &ir::HttpConnectionManager,
+    log: Option<&ir::AccessLog>,
+    tracing: Option<&Tracing>,
+) -> Filter {
+    let traces_nothing = || Tracing { random_sampling: Some(Percent { value: 0.0 }), ..Tracing::default() };
     let mut message = HttpConnectionManager {
         stat_prefix: names::stat_prefix(&manager.stat),
         http_filters: filters(manager),
         route_specifier: Some(routes(manager)),
-        tracing: Some(Tracing { random_sampling: Some(Percent { value: 0.0 }), ..Tracing::default() }),
+        tracing: Some(tracing.cloned().unwrap_or_else(traces_nothing)),
+        access_log: log.map(access_log::of_filter).into_iter().collect(),
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..UpgradeConfig::default() }],
         http2_protocol_options: (manager.codec != ir::Codec::Http).then(Http2ProtocolOptions::default),
         max_request_headers_kb: manager.max_request_headers_kb.map(wire::uint32),
         ..HttpConnectionManager::default()
     };
     if let Some(inbound) = &manager.inbound {
-        message.normalize_path = inbound.normalization.path.then(|| wire::boolean(true));
+        let normalization = inbound.normalization;
+        message.normalize_path = normalization.path.then(|| wire::boolean(true));
+        message.merge_slashes = normalization.merge_slashes;
+        message.path_with_escaped_slashes_action = escaped_slashes(normalization.escaped_slashes).into();
+        message.common_http_protocol_options =
+            (normalization.underscores != ir::HeaderUnderscores::Allow).then(|| HttpProtocolOptions {
+                headers_with_underscores_action: underscores(normalization.underscores).into(),
+                ..HttpProtocolOptions::default()
+            });
         if inbound.forward_client_cert == ir::ForwardClientCert::Append {
             message.forward_client_cert_details = ForwardClientCertDetails::AppendForward.into();
             message.set_current_client_cert_details = Some(SetCurrentClientCertDetails {
@@ -65,6 +81,31 @@ pub(super) fn translate(manager: &ir::HttpConnectionManager) -> Filter {
         name: "envoy.filters.network.http_connection_manager".to_owned(),
         config_type: Some(filter::ConfigType::TypedConfig(pack_any(message))),
     }
+}
+
+/// What happens to paths with escaped slashes.
+pub(super) const fn escaped_slashes(action: ir::EscapedSlashes) -> PathWithEscapedSlashesAction {
+    match action {
+        ir::EscapedSlashes::Unset => PathWithEscapedSlashesAction::ImplementationSpecificDefault,
+        ir::EscapedSlashes::Keep => PathWithEscapedSlashesAction::KeepUnchanged,
+        ir::EscapedSlashes::Reject => PathWithEscapedSlashesAction::RejectRequest,
+        ir::EscapedSlashes::UnescapeAndRedirect => PathWithEscapedSlashesAction::UnescapeAndRedirect,
+        ir::EscapedSlashes::UnescapeAndForward => PathWithEscapedSlashesAction::UnescapeAndForward,
+    }
+}
+
+/// What happens to headers with underscores.
+pub(super) const fn underscores(action: ir::HeaderUnderscores) -> HeadersWithUnderscoresAction {
+    match action {
+        ir::HeaderUnderscores::Allow => HeadersWithUnderscoresAction::Allow,
+        ir::HeaderUnderscores::RejectRequest => HeadersWithUnderscoresAction::RejectRequest,
+        ir::HeaderUnderscores::DropHeader => HeadersWithUnderscoresAction::DropHeader,
+    }
+}
+
+/// The filter that judges requests by their caller.
+pub(super) fn rbac(rules: &ir::Rbac) -> HttpFilter {
+    http_filter("rbac", Rbac { rules: Some(listener::rbac_rules(rules)), ..Rbac::default() })
 }
 
 fn http_filter<M: Message + Name>(name: &str, config: M) -> HttpFilter {
@@ -86,7 +127,7 @@ fn filters(manager: &ir::HttpConnectionManager) -> Vec<HttpFilter> {
         filters.push(http_filter("grpc_http1_bridge", GrpcHttp1Bridge::default()));
     }
     if let Some(inbound) = &manager.inbound {
-        filters.push(http_filter("rbac", Rbac { rules: Some(listener::rbac_rules(&inbound.rbac)), ..Rbac::default() }));
+        filters.push(rbac(&inbound.rbac));
         if inbound.forward_client_cert == ir::ForwardClientCert::Append {
             filters.push(http_filter("header_to_metadata", identity_to_metadata()));
         }

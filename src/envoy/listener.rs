@@ -10,8 +10,10 @@ use envoy_types::pb::envoy::config::listener::v3::{
     Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter, filter, listener_filter,
 };
 use envoy_types::pb::envoy::config::rbac::v3::{Rbac as Rules, rbac};
+use envoy_types::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use envoy_types::pb::envoy::extensions::filters::network::connection_limit::v3::ConnectionLimit;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::Tracing;
 use envoy_types::pb::envoy::extensions::filters::network::rbac::v3::Rbac;
 use envoy_types::pb::envoy::extensions::filters::network::sni_cluster::v3::SniCluster;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy::ClusterSpecifier};
@@ -19,13 +21,33 @@ use envoy_types::pb::google::protobuf::UInt64Value;
 use envoy_types::util::pack_any;
 use prost::{Message, Name};
 
+use super::given::{self, GivenError, GivenErrors};
 use super::snapshot::Resource;
-use super::{canonical, http, names, tls, wire};
+use super::{access_log, canonical, http, names, tls, wire};
 use crate::ir;
 
 /// A listener. It refers to every cluster that its filters name.
-pub fn translate(listener: &ir::Listener) -> Resource {
+///
+/// # Errors
+/// What an operator gave for it, or for a part of it, cannot be used.
+pub fn translate(listener: &ir::Listener) -> Result<Resource, GivenErrors> {
+    match &listener.given {
+        Some(given) => of_operator(given, listener).map_err(|error| GivenErrors { whole: Some(error), tracing: None }),
+        None => generated(listener).map_err(|error| GivenErrors { whole: None, tracing: Some(error) }),
+    }
+}
+
+fn of_operator(given: &ir::Given, generated: &ir::Listener) -> Result<Resource, GivenError> {
+    let mut message = given::listener(given)?;
+    given::protect(&mut message, given, generated)?;
+    Ok(Resource::new(&message.name, canonical::encode(&message), given::clusters(&message)))
+}
+
+fn generated(listener: &ir::Listener) -> Result<Resource, GivenError> {
     let name = names::listener(&listener.name, &listener.bind);
+    let log = listener.access_log.as_ref();
+    let tracing = listener.tracing.as_ref().map(given::tracing).transpose()?;
+    let around = Around { log, tracing: tracing.as_ref() };
     let message = Listener {
         name: name.clone(),
         address: Some(match &listener.bind {
@@ -38,14 +60,22 @@ pub fn translate(listener: &ir::Listener) -> Resource {
             ir::Direction::Unspecified => TrafficDirection::Unspecified,
         }
         .into(),
-        listener_filters: listener.tls_inspector.then(tls_inspector).into_iter().collect(),
+        listener_filters: listener_filters(listener),
+        access_log: log.filter(|log| log.of_listeners).map(access_log::of_listener).into_iter().collect(),
         connection_balance_config: listener
             .exact_balance
             .then_some(ConnectionBalanceConfig { balance_type: Some(BalanceType::ExactBalance(ExactBalance {})) }),
-        filter_chains: listener.chains.iter().map(filter_chain).collect(),
+        filter_chains: listener.chains.iter().map(|chain| filter_chain(chain, around)).collect(),
         ..Listener::default()
     };
-    Resource::new(&name, canonical::encode(&message), clusters(listener))
+    Ok(Resource::new(&name, canonical::encode(&message), clusters(listener)))
+}
+
+/// What all filters of a listener do.
+#[derive(Clone, Copy)]
+struct Around<'l> {
+    log: Option<&'l ir::AccessLog>,
+    tracing: Option<&'l Tracing>,
 }
 
 /// The clusters that the listener sends traffic to by name.
@@ -64,21 +94,27 @@ fn clusters(listener: &ir::Listener) -> BTreeSet<Arc<str>> {
     named.map(|cluster| Arc::from(names::cluster(cluster))).collect()
 }
 
-fn tls_inspector() -> ListenerFilter {
-    ListenerFilter {
-        name: "envoy.filters.listener.tls_inspector".to_owned(),
-        config_type: Some(listener_filter::ConfigType::TypedConfig(pack_any(TlsInspector::default()))),
+fn listener_filters(listener: &ir::Listener) -> Vec<ListenerFilter> {
+    let filter = |name: &str, config| ListenerFilter {
+        name: format!("envoy.filters.listener.{name}"),
+        config_type: Some(listener_filter::ConfigType::TypedConfig(config)),
         ..ListenerFilter::default()
-    }
+    };
+    let original_dst = listener.original_destination.then(|| filter("original_dst", pack_any(OriginalDst::default())));
+    let tls_inspector = listener.tls_inspector.then(|| filter("tls_inspector", pack_any(TlsInspector::default())));
+    original_dst.into_iter().chain(tls_inspector).collect()
 }
 
-fn filter_chain(chain: &ir::FilterChain) -> FilterChain {
+fn filter_chain(chain: &ir::FilterChain, around: Around<'_>) -> FilterChain {
+    let matching = FilterChainMatch {
+        server_names: chain.server_names.iter().map(ToString::to_string).collect(),
+        destination_port: chain.destination_port.map(|port| wire::uint32(port.into())),
+        source_prefix_ranges: chain.sources.iter().map(wire::range).collect(),
+        ..FilterChainMatch::default()
+    };
     FilterChain {
-        filter_chain_match: (!chain.server_names.is_empty()).then(|| FilterChainMatch {
-            server_names: chain.server_names.iter().map(ToString::to_string).collect(),
-            ..FilterChainMatch::default()
-        }),
-        filters: chain.filters.iter().map(network_filter).collect(),
+        filter_chain_match: (matching != FilterChainMatch::default()).then_some(matching),
+        filters: chain.filters.iter().map(|filter| network_filter(filter, around)).collect(),
         transport_socket: chain.tls.as_ref().map(tls::downstream),
         ..FilterChain::default()
     }
@@ -91,12 +127,14 @@ fn packed<M: Message + Name>(name: &str, config: M) -> Filter {
     }
 }
 
-fn network_filter(filter: &ir::Filter) -> Filter {
+/// The filter that judges connections by their caller.
+pub(super) fn network_rbac(rules: &ir::Rbac) -> Filter {
+    packed("rbac", Rbac { rules: Some(rbac_rules(rules)), stat_prefix: "connect_authz".to_owned(), ..Rbac::default() })
+}
+
+fn network_filter(filter: &ir::Filter, around: Around<'_>) -> Filter {
     match filter {
-        ir::Filter::Rbac(rbac) => packed(
-            "rbac",
-            Rbac { rules: Some(rbac_rules(rbac)), stat_prefix: "connect_authz".to_owned(), ..Rbac::default() },
-        ),
+        ir::Filter::Rbac(rbac) => network_rbac(rbac),
         ir::Filter::ConnectionLimit { max } => packed(
             "connection_limit",
             ConnectionLimit {
@@ -114,10 +152,11 @@ fn network_filter(filter: &ir::Filter) -> Filter {
                 cluster_specifier: Some(ClusterSpecifier::Cluster(
                     cluster.as_ref().map(names::cluster).unwrap_or_default(),
                 )),
+                access_log: around.log.map(access_log::of_filter).into_iter().collect(),
                 ..TcpProxy::default()
             },
         ),
-        ir::Filter::Http(manager) => http::translate(manager),
+        ir::Filter::Http(manager) => http::translate(manager, around.log, around.tracing),
     }
 }
 

@@ -1,10 +1,12 @@
 //! `ir` to Envoy's protobuf: one file per resource, the names that two sides must agree on, finished snapshots.
 
+mod access_log;
 pub mod bootstrap;
 pub mod canonical;
 mod cluster;
 mod descriptors;
 mod endpoint;
+mod given;
 mod http;
 pub mod json;
 mod listener;
@@ -19,6 +21,7 @@ mod wire;
 
 pub use cluster::translate as cluster;
 pub use endpoint::translate as assignment;
+pub use given::{GivenError, GivenErrors};
 pub use listener::translate as listener;
 pub use route::translate as route;
 pub use secret::{leaf as leaf_secret, roots as roots_secret};

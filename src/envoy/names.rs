@@ -23,7 +23,7 @@ pub fn cluster(name: &ClusterName) -> String {
     match name {
         ClusterName::LocalApp => "local_app".to_owned(),
         ClusterName::Exposed(port) => format!("exposed_cluster_{port}"),
-        ClusterName::Sni(sni) => sni.to_string(),
+        ClusterName::Sni(name) | ClusterName::Given(name) => name.to_string(),
         ClusterName::Customised { hash, sni } => format!("{hash}~{sni}"),
         ClusterName::FailoverLeg { position, parent } => format!("failover-target~{position}~{}", cluster(parent)),
     }
@@ -63,7 +63,7 @@ pub fn listener(name: &ListenerName, bind: &Bind) -> String {
 /// The name of what a filter does, without colons; virtual hosts of inline routes carry it too.
 pub fn filter(stat: &Stat) -> String {
     match stat {
-        Stat::Public => PUBLIC.to_owned(),
+        Stat::Public | Stat::PublicPermissive => PUBLIC.to_owned(),
         Stat::Upstream { service, namespace, partition, datacenter } => {
             format!("{service}.{namespace}.{partition}.{datacenter}")
         }
@@ -77,6 +77,7 @@ pub fn filter(stat: &Stat) -> String {
 pub fn stat_prefix(stat: &Stat) -> String {
     let prefix = match stat {
         Stat::Public | Stat::ExposedPath(..) => "",
+        Stat::PublicPermissive => "permissive_",
         Stat::Upstream { .. } => "upstream.",
         Stat::GatewayLocal { .. } => "mesh_gateway_local.",
         Stat::GatewayRemote { .. } => "mesh_gateway_remote.",

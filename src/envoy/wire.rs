@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::{
-    Address, AggregatedConfigSource, ApiVersion, ConfigSource, Pipe, SocketAddress, address, config_source,
+    Address, AggregatedConfigSource, ApiVersion, CidrRange, ConfigSource, Pipe, SocketAddress, address, config_source,
     socket_address,
 };
 use envoy_types::pb::google::protobuf as wkt;
+use envoy_types::pb::google::protobuf::value::Kind;
+use serde_json::{Map, Value};
 
 use crate::ir;
 
@@ -56,6 +58,28 @@ pub(super) fn socket(host: &str, port: u16) -> Address {
 /// A Unix socket with its mode; 0 leaves the mode to the system.
 pub(super) fn pipe(path: &str, mode: u32) -> Address {
     Address { address: Some(address::Address::Pipe(Pipe { path: path.to_owned(), mode })) }
+}
+
+/// A JSON object as Envoy's messages hold it.
+pub(super) fn structure(object: &Map<String, Value>) -> wkt::Struct {
+    wkt::Struct { fields: object.iter().map(|(key, value)| (key.clone(), dynamic(value))).collect() }
+}
+
+fn dynamic(value: &Value) -> wkt::Value {
+    let kind = match value {
+        Value::Null => Kind::NullValue(wkt::NullValue::NullValue.into()),
+        Value::Bool(flag) => Kind::BoolValue(*flag),
+        Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
+        Value::String(text) => Kind::StringValue(text.clone()),
+        Value::Array(items) => Kind::ListValue(wkt::ListValue { values: items.iter().map(dynamic).collect() }),
+        Value::Object(fields) => Kind::StructValue(structure(fields)),
+    };
+    wkt::Value { kind: Some(kind) }
+}
+
+/// A range of addresses.
+pub(super) fn range(value: &ir::AddressRange) -> CidrRange {
+    CidrRange { address_prefix: value.address.to_string(), prefix_len: Some(uint32(value.bits.into())) }
 }
 
 /// Where an endpoint listens.

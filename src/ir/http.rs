@@ -140,6 +140,8 @@ pub enum StringPattern {
 pub struct InboundHttp {
     /// Rules about callers.
     pub rbac: Rbac,
+    /// The same rules as far as they can be held against a connection, where a given listener speaks no HTTP.
+    pub connection_rbac: Rbac,
     /// What is told about the caller's certificate.
     pub forward_client_cert: ForwardClientCert,
     /// What happens to requests before they are judged.

@@ -18,6 +18,8 @@ pub enum ClusterName {
         /// SNI of the target.
         sni: Arc<str>,
     },
+    /// A cluster that an operator gives, by the name in it.
+    Given(Arc<str>),
     /// One leg of a failover cluster.
     FailoverLeg {
         /// Its position; 0 is the primary.
@@ -62,6 +64,8 @@ pub enum ListenerName {
 pub enum Stat {
     /// Inbound mesh traffic.
     Public,
+    /// Inbound traffic without TLS.
+    PublicPermissive,
     /// Traffic to an upstream, by the chain's evaluation values.
     Upstream {
         /// Service.

@@ -111,6 +111,10 @@ pub(super) fn leave_out_binds(parts: &mut Parts) {
 }
 
 fn claim(listener: &Listener, taken: &mut BTreeMap<Place, String>) -> Result<(), LeftOut> {
+    if listener.given.is_some() {
+        // It listens where its operator says.
+        return Ok(());
+    }
     let name = describe(&listener.name);
     let place = match &listener.bind {
         Bind::Tcp(host, port) => match host.parse() {

@@ -12,7 +12,7 @@ use super::dns::host_names;
 use super::endpoints::{EndpointSource, Subset, Via, endpoint};
 use super::state::Context;
 use super::upstream::fetch_timeout;
-use super::{LeftOut, Owner, Part, Parts, binds, merge, opaque, sidecar};
+use super::{LeftOut, Owner, Part, Parts, access_log, binds, merge, opaque, sidecar};
 use crate::ir::{
     Bind, CircuitBreaker, Cluster, ClusterName, Direction, Discovery, DnsKind, Filter, FilterChain, Listener,
     ListenerName, LoadBalancing, OutlierDetection, Stat, TcpKeepalive,
@@ -31,6 +31,7 @@ pub fn mesh_gateway(context: Context<'_>, place: &Place, proxy: &Service) -> Par
     let gateway = Gateway { context, place, options: &options, limits: limits(context, proxy) };
     let mut parts = Parts::from([(Owner::Gateway, Ok(gateway.build(proxy)))]);
     binds::leave_out_binds(&mut parts);
+    access_log::add(&mut parts, access_log::of(context.state, proxy));
     parts
 }
 

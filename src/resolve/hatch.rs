@@ -57,6 +57,14 @@ impl UpstreamHatches {
     }
 }
 
+/// The hatch that `options`, merged for `proxy`, hold under `key`.
+pub(super) fn of_proxy(proxy: &Service, options: &OpaqueConfig, key: &str) -> Option<Given> {
+    match opaque::get(&proxy.proxy.config, key) {
+        Some(_) => given(options, key, &proxy.id),
+        None => given(options, key, format_args!("proxy-defaults, for {}", proxy.id)),
+    }
+}
+
 /// The hatch under `key`. What is no text is kept as the JSON that it is, and found wrong where it is read.
 pub(super) fn given(options: &OpaqueConfig, key: &str, owner: impl fmt::Display) -> Option<Given> {
     let document: Arc<str> = match opaque::get(options, key)? {

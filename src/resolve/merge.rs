@@ -10,10 +10,10 @@ use super::opaque;
 use super::precedence::{Ladder, Rung, Sources};
 use super::state::State;
 use crate::ir;
-use crate::model::entry::{PassiveHealthCheck, ServiceDefaults, UpstreamConfig, UpstreamLimits};
+use crate::model::entry::{PERMISSIVE, PassiveHealthCheck, ServiceDefaults, UpstreamConfig, UpstreamLimits};
 use crate::model::{
-    DestinationType, Expose, GatewayMode, GoDuration, MeshGateway, OpaqueConfig, Partition, Proxy, ProxyMode, Service,
-    ServiceName, Upstream,
+    AccessLogs, DestinationType, Expose, GatewayMode, GoDuration, MeshGateway, OpaqueConfig, Partition, Proxy,
+    ProxyMode, Service, ServiceName, Upstream,
 };
 
 /// The service whose service-defaults apply to a proxy: a sidecar's destination, a gateway's own name.
@@ -222,16 +222,9 @@ pub fn merged_proxy(state: &dyn State, proxy: &Service) -> Proxy {
         let central = service.and_then(|entry| entry.mesh_gateway.mode);
         merged.mesh_gateway = mode(central.or_else(|| defaults.and_then(|entry| entry.mesh_gateway.mode)));
     }
-    if merged.mode == ProxyMode::Unset {
-        let central = [service.map(|entry| entry.mode), defaults.map(|entry| entry.mode)];
-        merged.mode = central.into_iter().flatten().find(|mode| *mode != ProxyMode::Unset).unwrap_or_default();
-    }
-    if merged.expose == Expose::default() {
-        merged.expose = central_expose(state, proxy).cloned().unwrap_or_default();
-    }
-    if merged.access_logs.is_none() {
-        merged.access_logs = defaults.and_then(|entry| entry.access_logs.clone());
-    }
+    merged.mode = self::mode(state, proxy);
+    merged.expose = expose(state, proxy);
+    merged.access_logs = access_logs(state, proxy).cloned();
     for upstream in &mut merged.upstreams {
         let target = target_of(proxy, upstream);
         let settings = self::upstream(state, proxy, upstream, &target);
@@ -240,11 +233,39 @@ pub fn merged_proxy(state: &dyn State, proxy: &Service) -> Proxy {
     merged
 }
 
-/// The exposed paths that apply where the registration has none.
-pub(super) fn central_expose<'s>(state: &'s dyn State, proxy: &Service) -> Option<&'s Expose> {
-    let of_service = state.service_defaults(&central_name(proxy)).map(|entry| &entry.expose);
-    let of_all = state.proxy_defaults(&proxy.partition).map(|entry| &entry.expose);
-    of_service.filter(|expose| **expose != Expose::default()).or(of_all)
+/// Whether applications address the proxy or are redirected to it: what its registration says, else its service's defaults,
+/// else proxy-defaults.
+pub(super) fn mode(state: &dyn State, proxy: &Service) -> ProxyMode {
+    let service = state.service_defaults(&central_name(proxy)).map(|entry| entry.mode);
+    let all = state.proxy_defaults(&proxy.partition).map(|entry| entry.mode);
+    let said = [Some(proxy.proxy.mode), service, all].into_iter().flatten();
+    said.into_iter().find(|mode| *mode != ProxyMode::Unset).unwrap_or_default()
+}
+
+/// True if a transparent proxy takes connections without TLS too: what its service's defaults say, else proxy-defaults.
+pub(super) fn is_permissive(state: &dyn State, proxy: &Service) -> bool {
+    let service = state.service_defaults(&central_name(proxy)).map(|entry| &entry.mutual_tls_mode);
+    let all = state.proxy_defaults(&proxy.partition).map(|entry| &entry.mutual_tls_mode);
+    let said = [service, all].into_iter().flatten().find(|mode| !mode.is_empty());
+    said.is_some_and(|mode| mode == PERMISSIVE)
+}
+
+/// What is exposed in plain text. Paths of a registration replace those of its service's defaults, and those replace the
+/// ones of proxy-defaults; checks are exposed if any of them says so.
+pub(super) fn expose(state: &dyn State, proxy: &Service) -> Expose {
+    let service = state.service_defaults(&central_name(proxy)).map(|entry| &entry.expose);
+    let all = state.proxy_defaults(&proxy.partition).map(|entry| &entry.expose);
+    let layers: Vec<&Expose> = [Some(&proxy.proxy.expose), service, all].into_iter().flatten().collect();
+    Expose {
+        checks: layers.iter().any(|expose| expose.checks),
+        paths: layers.iter().map(|expose| &expose.paths).find(|paths| !paths.is_empty()).cloned().unwrap_or_default(),
+    }
+}
+
+/// How a proxy logs: what its registration says, else proxy-defaults.
+pub(super) fn access_logs<'s>(state: &'s dyn State, proxy: &'s Service) -> Option<&'s AccessLogs> {
+    let own = proxy.proxy.access_logs.as_ref().filter(|logs| **logs != AccessLogs::default());
+    own.or_else(|| state.proxy_defaults(&proxy.partition)?.access_logs.as_ref())
 }
 
 /// The service that an upstream names; what it leaves out is the proxy's own.

@@ -10,6 +10,7 @@
 //! registration ─► merge ─► ladder (precedence) ─► chain ─► parts of ir + where each cluster's endpoints come from
 //! ```
 
+mod access_log;
 mod balance;
 mod binds;
 mod chain;

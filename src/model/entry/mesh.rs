@@ -75,15 +75,78 @@ pub struct TlsDirection {
 }
 
 /// HTTP settings.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct MeshHttp {
     /// Do not forward the client certificate header.
     #[serde(rename = "SanitizeXForwardedClientCert", skip_serializing_if = "is_default")]
     pub sanitize_x_forwarded_client_cert: bool,
-    /// Normalisation of incoming requests; kept and shown.
+    /// What sidecars do with requests that they accept.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub incoming: Option<serde_json::Value>,
+    pub incoming: Option<MeshHttpIncoming>,
+}
+
+/// What sidecars do with requests that they accept.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct MeshHttpIncoming {
+    /// What happens to them before intentions judge them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_normalization: Option<RequestNormalization>,
+}
+
+/// What happens to spellings of requests that an intention and an application could read in two ways.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct RequestNormalization {
+    /// Leave paths as they are written, which makes intentions about paths easy to get around.
+    #[serde(skip_serializing_if = "is_default")]
+    pub insecure_disable_path_normalization: bool,
+    /// Make one slash of several.
+    #[serde(skip_serializing_if = "is_default")]
+    pub merge_slashes: bool,
+    /// What happens to paths with escaped slashes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub path_with_escaped_slashes_action: EscapedSlashesAction,
+    /// What happens to headers with underscores in their name.
+    #[serde(skip_serializing_if = "is_default")]
+    pub headers_with_underscores_action: UnderscoresAction,
+}
+
+/// What happens to requests whose path holds an escaped slash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum EscapedSlashesAction {
+    /// Not said.
+    #[default]
+    #[serde(rename = "")]
+    Unset,
+    /// What Envoy does by itself.
+    ImplementationSpecificDefault,
+    /// It stays.
+    KeepUnchanged,
+    /// The request is refused.
+    RejectRequest,
+    /// It is unescaped, and the caller is told to ask again.
+    UnescapeAndRedirect,
+    /// It is unescaped.
+    UnescapeAndForward,
+}
+
+/// What happens to headers with underscores in their name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum UnderscoresAction {
+    /// Not said.
+    #[default]
+    #[serde(rename = "")]
+    Unset,
+    /// They pass.
+    Allow,
+    /// The request is refused.
+    RejectRequest,
+    /// They are taken out.
+    DropHeader,
 }
 
 /// Peering settings.

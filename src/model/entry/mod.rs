@@ -21,8 +21,11 @@ use serde::{Deserialize, Serialize, Serializer};
 
 pub use exported_services::{Consumer, ExportedService, ExportedServices};
 pub use header_modifiers::HeaderModifiers;
-pub use mesh::{Mesh, MeshHttp, MeshPeering, MeshTls, MeshTransparentProxy, TlsDirection};
-pub use proxy_defaults::ProxyDefaults;
+pub use mesh::{
+    EscapedSlashesAction, Mesh, MeshHttp, MeshHttpIncoming, MeshPeering, MeshTls, MeshTransparentProxy,
+    RequestNormalization, TlsDirection, UnderscoresAction,
+};
+pub use proxy_defaults::{PERMISSIVE, ProxyDefaults};
 pub use service_defaults::{
     Destination, PassiveHealthCheck, ServiceDefaults, UpstreamConfig, UpstreamConfiguration, UpstreamLimits,
 };

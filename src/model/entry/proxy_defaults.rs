@@ -72,8 +72,11 @@ impl ProxyDefaults {
     }
 }
 
+/// The `MutualTLSMode` in which a transparent proxy takes connections without TLS too.
+pub const PERMISSIVE: &str = "permissive";
+
 pub(super) fn validate_mutual_tls_mode(mode: &str, problems: &mut Problems) {
-    if !matches!(mode, "" | "strict" | "permissive") {
+    if !matches!(mode, "" | "strict" | PERMISSIVE) {
         problems.rule("MutualTLSMode", format!("unknown mode {mode:?}: expected \"strict\" or \"permissive\""));
     }
 }

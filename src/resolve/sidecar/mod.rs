@@ -1,0 +1,88 @@
+//! Sidecars: the inbound side (contract 3.1, 3.7), and one part for each upstream.
+
+mod expose;
+mod local;
+mod public;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::chain::Protocol;
+use super::state::Context;
+use super::{Owner, Part, Parts, access_log, binds, hatch, merge, opaque, upstream};
+use crate::ir::{Codec, Listener, ListenerName};
+use crate::model::{MOST_REQUEST_HEADERS_KB, OpaqueConfig, Place, Service};
+
+/// The parts of a sidecar that runs in `place`.
+pub fn sidecar(context: Context<'_>, place: &Place, proxy: &Service) -> Parts {
+    let options = merge::options(context.state, proxy);
+    let mut parts = Parts::from([(Owner::Inbound, Ok(Inbound::new(context, proxy, &options).build()))]);
+    for registered in &proxy.proxy.upstreams {
+        let id = upstream::id(proxy, registered);
+        parts.insert(Owner::Upstream(id), upstream::part(context, place, proxy, registered, &options));
+    }
+    binds::leave_out_binds(&mut parts);
+    access_log::add(&mut parts, access_log::of(context.state, proxy));
+    trace(&mut parts, proxy, &options);
+    parts
+}
+
+/// Hands what the operator wants to be traced to every listener. Peers' services are not traced.
+fn trace(parts: &mut Parts, proxy: &Service, options: &OpaqueConfig) {
+    let given = hatch::of_proxy(proxy, options, "envoy_listener_tracing_json");
+    let is_in_peer = |listener: &Listener| match &listener.name {
+        ListenerName::Upstream(id) => !id.peer.is_empty(),
+        ListenerName::Public | ListenerName::ExposedPath(_) | ListenerName::Gateway(_) => false,
+    };
+    let listeners = parts.values_mut().flatten().flat_map(|part| &mut part.resources.listeners);
+    for listener in listeners.filter(|listener| !is_in_peer(listener)) {
+        listener.tracing.clone_from(&given);
+    }
+}
+
+/// The inbound side of a sidecar.
+struct Inbound<'a> {
+    context: Context<'a>,
+    proxy: &'a Service,
+    options: &'a OpaqueConfig,
+    /// What the application speaks.
+    protocol: Protocol,
+}
+
+impl<'a> Inbound<'a> {
+    fn new(context: Context<'a>, proxy: &'a Service, options: &'a OpaqueConfig) -> Self {
+        let protocol = Protocol::parse(&opaque::text(options, "protocol").unwrap_or_default());
+        Self { context, proxy, options, protocol }
+    }
+
+    fn build(&self) -> Part {
+        let mut part = Part::default();
+        part.resources.listeners.push(self.public_listener());
+        part.resources.clusters.push(self.local_app());
+        self.expose(&mut part);
+        part
+    }
+}
+
+pub(super) fn any_address_if_empty(address: &str) -> Arc<str> {
+    if address.is_empty() { "0.0.0.0".into() } else { address.into() }
+}
+
+pub(super) const fn codec(protocol: Protocol) -> Codec {
+    match protocol {
+        Protocol::Tcp | Protocol::Http => Codec::Http,
+        Protocol::Http2 => Codec::Http2,
+        Protocol::Grpc => Codec::Grpc,
+    }
+}
+
+/// The limit of the header size, cut to what Envoy takes.
+pub(super) fn max_request_headers_kb(options: &OpaqueConfig) -> Option<u32> {
+    let kb = opaque::integer(options, "max_request_headers_kb").and_then(|kb| u32::try_from(kb).ok());
+    kb.filter(|kb| *kb > 0).map(|kb| kb.min(MOST_REQUEST_HEADERS_KB))
+}
+
+/// A time in milliseconds; zero is a value of its own.
+pub(super) fn millis(options: &OpaqueConfig, key: &str) -> Option<Duration> {
+    opaque::integer(options, key).and_then(|millis| u64::try_from(millis).ok()).map(Duration::from_millis)
+}

@@ -1,0 +1,127 @@
+//! The public listener: where a sidecar accepts mesh traffic (contract 3.1).
+
+use std::sync::Arc;
+
+use super::{Inbound, any_address_if_empty, codec, max_request_headers_kb, millis};
+use crate::ir::{
+    Bind, ClusterName, Direction, DownstreamTls, EscapedSlashes, Filter, FilterChain, ForwardClientCert,
+    HeaderUnderscores, HttpConnectionManager, InboundHttp, Listener, ListenerName, PathMatch, Rbac, RbacAction,
+    RequestNormalization, RouteAction, RouteSource, Stat,
+};
+use crate::model::entry::{self, EscapedSlashesAction, UnderscoresAction};
+use crate::model::{IntentionPolicy, ProxyMode};
+use crate::resolve::chain::Protocol;
+use crate::resolve::{hatch, merge, opaque, tls};
+
+impl Inbound<'_> {
+    /// Where mesh traffic is accepted. A proxy that is registered with the path of a socket has no port, and Envoy takes a
+    /// free one, as with Consul.
+    pub(super) fn bind_host_and_port(&self) -> (Arc<str>, u16) {
+        let address = opaque::text(self.options, "bind_address").unwrap_or_else(|| self.proxy.address.clone());
+        let port = opaque::integer(self.options, "bind_port").and_then(|port| u16::try_from(port).ok());
+        (any_address_if_empty(&address), port.filter(|port| *port != 0).unwrap_or(self.proxy.port))
+    }
+
+    pub(super) fn public_listener(&self) -> Listener {
+        let alpn = match self.protocol {
+            Protocol::Tcp => vec![],
+            Protocol::Http => vec!["http/1.1"],
+            Protocol::Http2 | Protocol::Grpc => vec!["h2", "http/1.1"],
+        };
+        let tls = DownstreamTls { alpn, parameters: tls::incoming(self.context.state, &self.proxy.partition) };
+        let strict = FilterChain { tls: Some(tls), filters: self.public_filters(), ..FilterChain::default() };
+        let permissive = self.permissive_chain();
+        let (host, port) = self.bind_host_and_port();
+        let balance = opaque::text(self.options, "balance_inbound_connections");
+        Listener {
+            exact_balance: balance.as_deref() == Some("exact_balance"),
+            original_destination: permissive.is_some(),
+            given: hatch::of_proxy(self.proxy, self.options, "envoy_public_listener_json"),
+            ..Listener::new(
+                ListenerName::Public,
+                Bind::Tcp(host, port),
+                Direction::Inbound,
+                std::iter::once(strict).chain(permissive).collect(),
+            )
+        }
+    }
+
+    fn public_filters(&self) -> Vec<Filter> {
+        // Without any policy the opposite of the action holds for every caller.
+        let rbac = Rbac {
+            action: match self.context.default_intention {
+                IntentionPolicy::Allow => RbacAction::Deny,
+                IntentionPolicy::Deny => RbacAction::Allow,
+            },
+        };
+        let limit = opaque::integer(self.options, "max_inbound_connections").and_then(|max| u64::try_from(max).ok());
+        let limit = limit.filter(|max| *max > 0).map(|max| Filter::ConnectionLimit { max });
+        if self.protocol.is_http_like() {
+            limit.into_iter().chain([Filter::Http(Box::new(self.public_http(rbac)))]).collect()
+        } else {
+            let proxy = Filter::TcpProxy { stat: Stat::Public, cluster: Some(ClusterName::LocalApp) };
+            std::iter::once(Filter::Rbac(rbac)).chain(limit).chain([proxy]).collect()
+        }
+    }
+
+    fn public_http(&self, rbac: Rbac) -> HttpConnectionManager {
+        let mesh = self.context.state.mesh(&self.proxy.partition);
+        let http = mesh.and_then(|mesh| mesh.http.as_ref());
+        let sanitizes = http.is_some_and(|http| http.sanitize_x_forwarded_client_cert);
+        let incoming = http.and_then(|http| http.incoming.as_ref());
+        HttpConnectionManager {
+            stat: Stat::Public,
+            codec: codec(self.protocol),
+            routes: RouteSource::Inline {
+                upstream: None,
+                path: PathMatch::Any,
+                action: Box::new(RouteAction {
+                    timeout: millis(self.options, "local_request_timeout_ms"),
+                    idle_timeout: millis(self.options, "local_idle_timeout_ms"),
+                    ..RouteAction::to(ClusterName::LocalApp)
+                }),
+            },
+            inbound: Some(InboundHttp {
+                connection_rbac: rbac.clone(),
+                rbac,
+                forward_client_cert: if sanitizes { ForwardClientCert::Sanitize } else { ForwardClientCert::Append },
+                normalization: normalization(incoming.and_then(|incoming| incoming.request_normalization.as_ref())),
+            }),
+            max_request_headers_kb: max_request_headers_kb(self.options),
+        }
+    }
+
+    /// Takes what is redirected here without TLS, on its way to the application's own port.
+    fn permissive_chain(&self) -> Option<FilterChain> {
+        let state = self.context.state;
+        let is_permissive =
+            merge::mode(state, self.proxy) == ProxyMode::Transparent && merge::is_permissive(state, self.proxy);
+        let port = self.proxy.proxy.local_service_port;
+        (is_permissive && port > 0).then(|| FilterChain {
+            destination_port: Some(port),
+            filters: vec![Filter::TcpProxy { stat: Stat::PublicPermissive, cluster: Some(ClusterName::LocalApp) }],
+            ..FilterChain::default()
+        })
+    }
+}
+
+/// What the mesh asks for; paths are brought into their canonical form unless it says otherwise.
+fn normalization(asked: Option<&entry::RequestNormalization>) -> RequestNormalization {
+    let Some(asked) = asked else { return RequestNormalization { path: true, ..RequestNormalization::default() } };
+    RequestNormalization {
+        path: !asked.insecure_disable_path_normalization,
+        merge_slashes: asked.merge_slashes,
+        escaped_slashes: match asked.path_with_escaped_slashes_action {
+            EscapedSlashesAction::Unset | EscapedSlashesAction::ImplementationSpecificDefault => EscapedSlashes::Unset,
+            EscapedSlashesAction::KeepUnchanged => EscapedSlashes::Keep,
+            EscapedSlashesAction::RejectRequest => EscapedSlashes::Reject,
+            EscapedSlashesAction::UnescapeAndRedirect => EscapedSlashes::UnescapeAndRedirect,
+            EscapedSlashesAction::UnescapeAndForward => EscapedSlashes::UnescapeAndForward,
+        },
+        underscores: match asked.headers_with_underscores_action {
+            UnderscoresAction::Unset | UnderscoresAction::Allow => HeaderUnderscores::Allow,
+            UnderscoresAction::RejectRequest => HeaderUnderscores::RejectRequest,
+            UnderscoresAction::DropHeader => HeaderUnderscores::DropHeader,
+        },
+    }
+}
