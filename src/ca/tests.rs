@@ -14,7 +14,7 @@ use super::*;
 use crate::model::{
     Datacenter, Leaf, Node, NodeName, Partition, Place, Service, ServiceId, ServiceKey, ServiceName, SpiffeId,
 };
-use crate::store::{Embedded, Memory, NodeKey, Op, Store};
+use crate::store::{Embedded, Memory, NodeKey, Op, Reader, Store};
 
 const CLUSTER: &str = "11111111-2222-3333-4444-555555555555";
 /// 2024-01-01T00:00:00Z.
@@ -151,7 +151,7 @@ async fn two_identities_shake_hands_with_nothing_but_the_trust_bundle() {
     let authority = Authority::open(store.clone(), Options::default()).await.unwrap();
     let (server, client) = (authority.leaf(&identity("db")).await.unwrap(), authority.leaf(&web()).await.unwrap());
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(trust_bundle(&store.view()).as_bytes()).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_slice(trust_bundle(&Reader::new(&store.view())).as_bytes()).unwrap()).unwrap();
     let roots = Arc::new(roots);
 
     let seen = handshake(&roots, &server.value, &client.value).await;
@@ -449,7 +449,7 @@ async fn a_new_root_replaces_every_leaf_at_once() {
 
     eventually(&store, |view| view.leaf(&web()).is_some_and(|leaf| leaf.value.root_id == root.id)).await;
     assert_ne!(authority.leaf(&web()).await.unwrap().value.serial, old.value.serial);
-    let bundle = trust_bundle(&store.view());
+    let bundle = trust_bundle(&Reader::new(&store.view()));
     assert!(bundle.starts_with(&root.cert_pem) && bundle.matches("BEGIN CERTIFICATE").count() == 2);
     shutdown.cancel();
     running.await.unwrap();

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use super::Options;
 use super::chains::Chains;
 use super::intern::Interner;
-use super::proxy::{Pending, Proxy};
+use super::proxy::{Common, Pending, Proxy};
 use super::readers::Readers;
 use super::recording::Recording;
-use super::secrets::Secrets;
-use super::shared::Assignments;
+use super::shared::World;
 use super::slot::Slot;
 use crate::ca::Authority;
-use crate::model::{InstanceId, Service, ServiceKind, SpiffeId};
+use crate::model::{InstanceId, Service, ServiceKey, ServiceKind, SpiffeId};
 use crate::resolve::{self, Context, Parts};
 use crate::store::{Key, Reader, View};
 
@@ -26,8 +25,7 @@ pub(super) struct Core {
     proxies: BTreeMap<InstanceId, Proxy>,
     readers: Readers<InstanceId>,
     chains: Chains,
-    assignments: Assignments,
-    secrets: Secrets,
+    common: Common,
     interner: Interner,
 }
 
@@ -40,8 +38,7 @@ impl Core {
             proxies: BTreeMap::new(),
             readers: Readers::default(),
             chains: Chains::default(),
-            assignments: Assignments::default(),
-            secrets: Secrets::default(),
+            common: Common::default(),
             interner: Interner::default(),
         }
     }
@@ -75,10 +72,12 @@ impl Core {
         }
         self.readers.remove(instance);
         let Some(proxy) = self.proxies.remove(instance) else { return };
-        for key in proxy.assignments {
-            self.assignments.leave(&key, instance);
+        for key in &proxy.assignments {
+            self.common.assignments.leave(key, instance);
         }
-        self.secrets.leave(proxy.identity.as_ref());
+        for key in &proxy.secrets {
+            self.common.secrets.leave(key, instance);
+        }
     }
 
     /// A newer state.
@@ -90,24 +89,11 @@ impl Core {
         let remade = self.readers.of(changed.iter().copied());
         self.recompute(&remade);
         let mut pending: BTreeMap<_, _> = remade.into_iter().map(|instance| (instance, Pending::default())).collect();
-        let keys = changed.iter().copied();
-        self.assignments.advance(keys, (&view, &self.options.hosted), &mut self.interner, &mut pending);
-        for instance in self.holders_of_secrets(&changed) {
-            pending.entry(instance).or_default().has_other_secrets = true;
-        }
+        let world = World { view: &view, hosted: &self.options.hosted, trust_domain: self.authority.trust_domain() };
+        let keys = || changed.iter().copied();
+        self.common.assignments.advance(keys(), world, &mut self.interner, &mut pending);
+        self.common.secrets.advance(keys(), world, &mut self.interner, &mut pending);
         self.publish(&pending);
-    }
-
-    /// Proxies whose certificate, or whose roots, are among what changed.
-    fn holders_of_secrets(&self, changed: &[&Key]) -> BTreeSet<InstanceId> {
-        let roots_changed = changed.contains(&&Key::Roots);
-        let leaf = |key: &&Key| if let Key::Leaf(identity) = key { Some(identity.clone()) } else { None };
-        let leaves: BTreeSet<SpiffeId> = changed.iter().filter_map(leaf).collect();
-        if !roots_changed && leaves.is_empty() {
-            return BTreeSet::new();
-        }
-        let holds = |proxy: &Proxy| proxy.identity.as_ref().is_some_and(|id| roots_changed || leaves.contains(id));
-        self.proxies.iter().filter(|(_, proxy)| holds(proxy)).map(|(instance, _)| instance.clone()).collect()
     }
 
     /// Makes the parts of these proxies again, from the current view.
@@ -139,21 +125,13 @@ impl Core {
 
     fn take(&mut self, instance: &InstanceId, service: &Service, parts: Parts) {
         let Some(proxy) = self.proxies.get_mut(instance) else { return };
-        let old = std::mem::take(&mut proxy.assignments);
-        proxy.take(parts, &mut self.interner);
-        let identity = identity(instance, service);
-        if proxy.identity != identity {
-            self.secrets.join(identity.as_ref());
-            self.secrets.leave(proxy.identity.as_ref());
-            proxy.identity = identity;
-        }
-        for key in proxy.assignments.difference(&old) {
-            self.assignments.join(key, instance, (&self.view, &self.options.hosted), &mut self.interner);
-        }
-        for key in old.difference(&proxy.assignments) {
-            self.assignments.leave(key, instance);
-        }
-        self.authority.request(proxy.identity.clone());
+        let world =
+            World { view: &self.view, hosted: &self.options.hosted, trust_domain: self.authority.trust_domain() };
+        let (assignments, secrets) = (proxy.assignments.clone(), proxy.secrets.clone());
+        proxy.take(&instance.place, &identity(instance, service), parts, &mut self.interner);
+        self.common.assignments.replace(instance, (&assignments, &proxy.assignments), world, &mut self.interner);
+        self.common.secrets.replace(instance, (&secrets, &proxy.secrets), world, &mut self.interner);
+        self.authority.request(proxy.identity().cloned());
     }
 
     /// Sends what changed to the streams of these proxies.
@@ -161,10 +139,9 @@ impl Core {
         for (instance, pending) in pending {
             let Some(proxy) = self.proxies.get_mut(instance) else { continue };
             if proxy.has_newer_parts || pending.has_other_problems || !proxy.is_registered {
-                proxy.tell_problems(instance, &self.assignments);
+                proxy.tell_problems(instance, &self.common);
             }
-            let shared = (&mut self.secrets, &mut self.interner);
-            if proxy.update(pending, &self.view, &self.assignments, shared) {
+            if proxy.update(pending, &self.common) {
                 tracing::info!(proxy = %instance, index = self.view.index(), "configuration published");
             }
         }
@@ -194,10 +171,13 @@ fn parts(context: Context<'_>, instance: &InstanceId, service: &Service) -> Opti
     }
 }
 
-/// Whom the proxy's certificate speaks for. A mesh gateway opens no TLS, so it needs none.
-fn identity(instance: &InstanceId, service: &Service) -> Option<SpiffeId> {
+/// Whom the proxy's certificate speaks for, should it need one.
+fn identity(instance: &InstanceId, service: &Service) -> SpiffeId {
     let datacenter = instance.place.datacenter.clone();
-    service.mesh_destination().map(|service| SpiffeId::Service(crate::model::ServiceKey { datacenter, service }))
+    match service.mesh_destination() {
+        Some(service) => SpiffeId::Service(ServiceKey { datacenter, service }),
+        None => SpiffeId::MeshGateway(instance.place.clone()),
+    }
 }
 
 fn not_registered(instance: &InstanceId) -> String {

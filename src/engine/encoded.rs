@@ -8,7 +8,8 @@ use super::table::Table;
 use crate::envoy::names;
 use crate::envoy::snapshot::{Resource, ResourceType};
 use crate::ir::{self, ClusterName, Given};
-use crate::resolve::{EndpointSource, Part};
+use crate::model::Place;
+use crate::resolve::{EndpointSource, Part, TrustSource};
 
 /// A part with its encoded resources.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub(super) struct EncodedPart {
     routes: Table<ir::RouteConfiguration>,
     /// For each cluster that takes its endpoints from the stream, by its name in the end: whose they are.
     pub(super) endpoints: BTreeMap<ClusterName, EndpointSource>,
+    /// Whom to trust, by the secrets that say it.
+    pub(super) trusts: BTreeMap<ir::SecretName, TrustSource>,
 }
 
 /// A resource with what an operator gave for it.
@@ -25,8 +28,10 @@ type Encoded<'p> = (&'p Arc<Resource>, Option<&'p Given>);
 
 impl EncodedPart {
     /// Takes over a newer state of the same part.
-    pub(super) fn update(&mut self, part: Part, interner: &mut Interner) {
-        let Part { resources: ir::Resources { listeners, clusters, routes }, endpoints, left_out: _ } = part;
+    pub(super) fn update(&mut self, place: &Place, part: Part, interner: &mut Interner) {
+        self.trusts = part.trust_sources(place).collect();
+        let Part { resources: ir::Resources { listeners, clusters, routes }, endpoints, importers: _, left_out: _ } =
+            part;
         self.listeners.update(listeners, interner);
         self.clusters.update(clusters, interner);
         self.routes.update(routes, interner);

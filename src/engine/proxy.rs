@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use super::encoded::EncodedPart;
 use super::intern::Interner;
-use super::secrets::Secrets;
-use super::shared::{AssignmentKey, Assignments};
+use super::secrets::SecretKey;
+use super::shared::{AssignmentKey, SharedKey, SharedTable};
 use super::slot::Slot;
 use crate::envoy::snapshot::{Resource, ResourceType, Snapshot};
-use crate::model::{InstanceId, SpiffeId};
+use crate::model::{InstanceId, Place, SpiffeId};
 use crate::resolve::{Owner, Parts};
-use crate::store::View;
 
 /// Types whose resources belong to a proxy's own parts.
 const OWN_TYPES: [ResourceType; 3] = [ResourceType::Cluster, ResourceType::Listener, ResourceType::Route];
@@ -21,10 +20,17 @@ const OWN_TYPES: [ResourceType; 3] = [ResourceType::Cluster, ResourceType::Liste
 pub(super) struct Pending {
     /// Assignments that changed.
     pub(super) assignments: Vec<AssignmentKey>,
-    /// One of them goes without other endpoints than before.
+    /// Secrets that changed.
+    pub(super) secrets: Vec<SecretKey>,
+    /// One of them goes without other things than before.
     pub(super) has_other_problems: bool,
-    /// Its certificate or the roots changed.
-    pub(super) has_other_secrets: bool,
+}
+
+/// What proxies share.
+#[derive(Debug, Default)]
+pub(super) struct Common {
+    pub(super) assignments: SharedTable<AssignmentKey>,
+    pub(super) secrets: SharedTable<SecretKey>,
 }
 
 /// One proxy.
@@ -36,7 +42,7 @@ pub(super) struct Proxy {
     /// The snapshot does not hold the parts as they are yet.
     pub(super) has_newer_parts: bool,
     pub(super) assignments: BTreeSet<AssignmentKey>,
-    pub(super) identity: Option<SpiffeId>,
+    pub(super) secrets: BTreeSet<SecretKey>,
     pub(super) is_registered: bool,
     /// What keeps parts at an older state, and what they go without.
     pub(super) failures: Vec<String>,
@@ -49,8 +55,9 @@ impl Proxy {
         self.snapshot.as_ref()
     }
 
-    /// Takes over newer parts. One that could not be made stays as it last was, and is reported.
-    pub(super) fn take(&mut self, parts: Parts, interner: &mut Interner) {
+    /// Takes over newer parts. One that could not be made stays as it last was, and is reported. `identity` is whom the
+    /// proxy's certificate speaks for, should it need one.
+    pub(super) fn take(&mut self, place: &Place, identity: &SpiffeId, parts: Parts, interner: &mut Interner) {
         self.has_newer_parts = true;
         self.parts.retain(|owner, _| parts.contains_key(owner));
         self.failures.clear();
@@ -58,7 +65,7 @@ impl Proxy {
             match part {
                 Ok(part) => {
                     self.failures.extend(part.left_out.iter().map(ToString::to_string));
-                    self.parts.entry(owner).or_default().update(part, interner);
+                    self.parts.entry(owner).or_default().update(place, part, interner);
                 }
                 Err(error) => self.failures.push(error.to_string()),
             }
@@ -76,6 +83,24 @@ impl Proxy {
                 self.assignments.insert((cluster.clone(), source.clone()));
             }
         }
+        let trusts = self.parts.values().flat_map(|part| &part.trusts);
+        self.secrets = trusts.map(|(name, source)| SecretKey::Trust(name.clone(), source.clone())).collect();
+        if !self.secrets.is_empty() {
+            self.secrets.insert(SecretKey::Leaf(identity.clone()));
+        }
+    }
+
+    /// The identity that the proxy needs a certificate for.
+    pub(super) fn identity(&self) -> Option<&SpiffeId> {
+        self.secrets.iter().find_map(|key| if let SecretKey::Leaf(identity) = key { Some(identity) } else { None })
+    }
+
+    /// True while nothing can be said to the proxy for the first time. A sidecar has no use for anything before it has a
+    /// certificate; a gateway forwards without one.
+    fn waits_for_certificate(&self, common: &Common) -> bool {
+        let leaf = self.identity().map(|identity| SecretKey::Leaf(identity.clone()));
+        let is_missing = leaf.is_some_and(|key| common.secrets.get(&key).is_none_or(|it| it.resource.is_none()));
+        is_missing && self.parts.contains_key(&Owner::Inbound)
     }
 
     /// What an operator gives under a name that another resource has. The first one is sent.
@@ -101,39 +126,24 @@ impl Proxy {
     /// Takes over what is pending and sends the snapshot that results, if it is another one. True if it was sent.
     ///
     /// Costs what changed, not what the proxy holds, unless its parts were made again.
-    pub(super) fn update(
-        &mut self,
-        pending: &Pending,
-        view: &View,
-        assignments: &Assignments,
-        (secrets, interner): (&mut Secrets, &mut Interner),
-    ) -> bool {
+    pub(super) fn update(&mut self, pending: &Pending, common: &Common) -> bool {
         let is_first = self.snapshot.is_none();
-        if is_first && !self.is_registered {
+        if is_first && (!self.is_registered || self.waits_for_certificate(common)) {
             return false;
         }
         let mut next = self.snapshot.clone().unwrap_or_default();
         let mut is_changed = is_first;
-        if is_first || self.has_newer_parts || pending.has_other_secrets {
-            let Some(held) = self.secrets(view, (secrets, interner)) else {
-                // The first certificate is still being made; it wakes the proxy when it is there.
-                return false;
-            };
-            is_changed |= replace(&mut next, ResourceType::Secret, held.into_iter());
-        }
         if is_first || self.has_newer_parts {
             for kind in OWN_TYPES {
                 let resources = self.parts.values().flat_map(|part| part.resources(kind));
                 is_changed |= replace(&mut next, kind, resources.map(|(resource, _)| resource.clone()));
             }
-            let endpoints = self.assignments.iter().filter_map(|key| assignments.get(key));
-            is_changed |= replace(&mut next, ResourceType::Endpoint, endpoints.map(|shared| shared.resource.clone()));
+            is_changed |= replace_shared(&mut next, &self.assignments, &common.assignments);
+            is_changed |= replace_shared(&mut next, &self.secrets, &common.secrets);
             self.has_newer_parts = false;
         } else {
-            let changed = pending.assignments.iter().filter(|key| self.assignments.contains(key));
-            for shared in changed.filter_map(|key| assignments.get(key)) {
-                is_changed |= put(&mut next, ResourceType::Endpoint, &shared.resource);
-            }
+            is_changed |= put_shared(&mut next, &pending.assignments, &self.assignments, &common.assignments);
+            is_changed |= put_shared(&mut next, &pending.secrets, &self.secrets, &common.secrets);
         }
         if is_changed {
             for slot in &self.slots {
@@ -144,17 +154,15 @@ impl Proxy {
         is_changed
     }
 
-    /// The proxy's own certificate and the roots; nothing for a proxy that opens no TLS, `None` before it has a certificate.
-    fn secrets(&self, view: &View, (secrets, interner): (&mut Secrets, &mut Interner)) -> Option<Vec<Arc<Resource>>> {
-        let Some(identity) = &self.identity else { return Some(Vec::new()) };
-        let leaf = secrets.leaf(identity, view, interner)?;
-        Some(vec![leaf, secrets.roots(view, interner)])
-    }
-
     /// Tells the slots what is wrong, and the log what is newly wrong.
-    pub(super) fn tell_problems(&self, instance: &InstanceId, assignments: &Assignments) {
-        let omissions = self.assignments.iter().filter_map(|key| assignments.get(key)).flat_map(|it| &it.omissions);
-        let problems: Vec<String> = self.failures.iter().cloned().chain(omissions.map(ToString::to_string)).collect();
+    pub(super) fn tell_problems(&self, instance: &InstanceId, common: &Common) {
+        let of_assignments = self.assignments.iter().filter_map(|key| common.assignments.get(key));
+        let of_secrets = self.secrets.iter().filter_map(|key| common.secrets.get(key));
+        let omissions = of_assignments.chain(of_secrets).flat_map(|shared| &shared.omissions);
+        let mut told = BTreeSet::new();
+        // Two secrets can go without the same root.
+        let problems = self.failures.iter().chain(omissions).filter(|problem| told.insert(problem.as_str()));
+        let problems: Vec<String> = problems.cloned().collect();
         let mut new = BTreeSet::new();
         for slot in &self.slots {
             new.extend(slot.set_problems(self.is_registered, problems.clone()));
@@ -163,6 +171,24 @@ impl Proxy {
             tracing::warn!(proxy = %instance, "{problem}");
         }
     }
+}
+
+/// Makes `snapshot` hold exactly the shared resources with these keys. True if anything differed.
+fn replace_shared<K: SharedKey>(snapshot: &mut Snapshot, keys: &BTreeSet<K>, table: &SharedTable<K>) -> bool {
+    let resources = keys.iter().filter_map(|key| table.get(key)?.resource.clone());
+    replace(snapshot, K::KIND, resources)
+}
+
+/// Makes `snapshot` hold those of the changed shared resources that the proxy has. True if any differed.
+fn put_shared<K: SharedKey>(snapshot: &mut Snapshot, changed: &[K], own: &BTreeSet<K>, table: &SharedTable<K>) -> bool {
+    let mut is_changed = false;
+    for key in changed.iter().filter(|key| own.contains(key)) {
+        is_changed |= match table.get(key).and_then(|shared| shared.resource.as_ref()) {
+            Some(resource) => put(snapshot, K::KIND, resource),
+            None => snapshot.get_mut(K::KIND).remove(&*key.name()).is_some(),
+        };
+    }
+    is_changed
 }
 
 /// Makes `snapshot` hold exactly these resources of a type, and touches only what differs. True if anything did. Equal

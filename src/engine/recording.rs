@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::chains::{Chains, Compiled};
+use crate::ca::trust_bundle;
 use crate::model::entry::{
     ExportedServices, Mesh, ProxyDefaults, ServiceDefaults, ServiceResolver, ServiceRouter, ServiceSplitter,
 };
@@ -133,6 +134,10 @@ impl State for Recording<'_, '_> {
     fn peerings(&self, place: &Place) -> Vec<PeeringRow> {
         let rows = self.reader.peerings(place);
         rows.map(|row| PeeringRow { peering: row.value.clone(), modify_index: row.modify_index }).collect()
+    }
+
+    fn roots(&self) -> String {
+        trust_bundle(self.reader)
     }
 
     fn trust_bundle(&self, peer: &PeerKey) -> Option<Arc<PeerTrustBundle>> {

@@ -1,67 +1,53 @@
-//! Secrets: one message for the roots, and one for each identity's certificate, however many streams hold it.
+//! Secrets: a certificate for each identity, and whom to trust; one message for each, however many streams hold it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use super::intern::Interner;
-use crate::ca::trust_bundle;
-use crate::envoy;
-use crate::envoy::snapshot::{Resource, ResourceType};
+use super::proxy::Pending;
+use super::recording::Recording;
+use super::shared::{Made, SharedKey, World};
+use crate::envoy::snapshot::ResourceType;
+use crate::envoy::{self, names};
+use crate::ir::SecretName;
 use crate::model::SpiffeId;
-use crate::store::{Index, Key, View};
+use crate::resolve::{TrustSource, trust};
+use crate::store::Reader;
 
-/// Encoded secrets, by what they were made from.
-#[derive(Debug, Default)]
-pub(super) struct Secrets {
-    roots: Option<(Index, Arc<Resource>)>,
-    leaves: BTreeMap<SpiffeId, (Index, Arc<Resource>)>,
-    /// How many proxies have each identity.
-    users: BTreeMap<SpiffeId, usize>,
+/// What identifies a secret. Every proxy knows its own certificate under one name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum SecretKey {
+    /// The certificate and key of an identity.
+    Leaf(SpiffeId),
+    /// Whom to trust.
+    Trust(SecretName, TrustSource),
 }
 
-impl Secrets {
-    /// The roots of the trust domain.
-    pub(super) fn roots(&mut self, view: &View, interner: &mut Interner) -> Arc<Resource> {
-        let at = view.changed_at(&Key::Roots);
-        match &self.roots {
-            Some((known, resource)) if *known == at => resource.clone(),
-            Some(_) | None => {
-                let resource = interner.intern(ResourceType::Secret, envoy::roots_secret(&trust_bundle(view)));
-                self.roots = Some((at, resource.clone()));
-                resource
+impl SharedKey for SecretKey {
+    const KIND: ResourceType = ResourceType::Secret;
+
+    fn name(&self) -> String {
+        match self {
+            SecretKey::Leaf(_) => names::secret(&SecretName::Leaf),
+            SecretKey::Trust(name, _) => names::secret(name),
+        }
+    }
+
+    fn make(&self, reader: &Reader<'_>, world: World<'_>) -> Made {
+        match self {
+            SecretKey::Leaf(identity) => {
+                // The certificate may still be on its way.
+                let leaf = reader.leaf(identity).map(|row| &row.value);
+                let resource = leaf.map(|leaf| envoy::leaf_secret(&leaf.cert_pem, leaf.key_pem.expose()));
+                Made { resource, omissions: Vec::new() }
+            }
+            SecretKey::Trust(name, source) => {
+                let (trust, distrust) = trust(&Recording::new(reader, world.hosted), world.trust_domain, source);
+                Made {
+                    resource: trust.map(|trust| envoy::trust_secret(name, &trust)),
+                    omissions: distrust.iter().map(ToString::to_string).collect(),
+                }
             }
         }
     }
 
-    /// The certificate of an identity, if it has one.
-    pub(super) fn leaf(&mut self, identity: &SpiffeId, view: &View, interner: &mut Interner) -> Option<Arc<Resource>> {
-        let row = view.leaf(identity)?;
-        match self.leaves.get(identity) {
-            Some((known, resource)) if *known == row.modify_index => Some(resource.clone()),
-            Some(_) | None => {
-                let secret = envoy::leaf_secret(&row.value.cert_pem, row.value.key_pem.expose());
-                let resource = interner.intern(ResourceType::Secret, secret);
-                self.leaves.insert(identity.clone(), (row.modify_index, resource.clone()));
-                Some(resource)
-            }
-        }
-    }
-
-    /// One more proxy has this identity.
-    pub(super) fn join(&mut self, identity: Option<&SpiffeId>) {
-        if let Some(identity) = identity {
-            *self.users.entry(identity.clone()).or_default() += 1;
-        }
-    }
-
-    /// One proxy less has this identity; the last one takes its certificate along.
-    pub(super) fn leave(&mut self, identity: Option<&SpiffeId>) {
-        let Some(identity) = identity else { return };
-        let Some(users) = self.users.get_mut(identity) else { return };
-        *users -= 1;
-        if *users == 0 {
-            self.users.remove(identity);
-            self.leaves.remove(identity);
-        }
+    fn pending(pending: &mut Pending) -> &mut Vec<Self> {
+        &mut pending.secrets
     }
 }

@@ -152,7 +152,7 @@ async fn a_proxy_is_served_the_moment_it_registers() {
 
     let snapshot = web.next().await;
     assert_eq!(names(&snapshot, ResourceType::Listener), ["db:127.0.0.1:9191", "public_listener:0.0.0.0:21000"]);
-    assert_eq!(names(&snapshot, ResourceType::Secret), ["leaf", "roots"]);
+    assert_eq!(names(&snapshot, ResourceType::Secret), ["callers", "leaf", "roots"]);
     assert_eq!(bench.engine.proxies()[0].problems, Vec::<String>::new());
 }
 

@@ -24,4 +24,4 @@ pub use endpoint::translate as assignment;
 pub use given::{GivenError, GivenErrors};
 pub use listener::translate as listener;
 pub use route::translate as route;
-pub use secret::{leaf as leaf_secret, roots as roots_secret};
+pub use secret::{leaf as leaf_secret, trust as trust_secret};

@@ -6,14 +6,7 @@
 use std::fmt::Write;
 use std::net::Ipv6Addr;
 
-use crate::ir::{Bind, ClusterName, ListenerName, Stat, UpstreamId};
-
-/// Name of the secret that holds a proxy's own certificate and key; the same on every stream, so that clusters can be
-/// shared.
-pub const LEAF_SECRET: &str = "leaf";
-
-/// Name of the secret that holds the roots of the own trust domain.
-pub const ROOTS_SECRET: &str = "roots";
+use crate::ir::{Bind, Callers, ClusterName, ListenerName, Roots, SecretName, Stat, UpstreamId};
 
 /// Route configuration and virtual host of the inbound side.
 pub const PUBLIC: &str = "public_listener";
@@ -57,6 +50,17 @@ pub fn listener(name: &ListenerName, bind: &Bind) -> String {
         Bind::Tcp(host, port) if host.parse::<Ipv6Addr>().is_ok() => format!("{role}:[{host}]:{port}"),
         Bind::Tcp(host, port) => format!("{role}:{host}:{port}"),
         Bind::Pipe(path, _) => format!("{role}:{path}"),
+    }
+}
+
+/// A secret's name: what it is for. The part before `~` is fixed, so that no peer or service can take another's name.
+pub fn secret(name: &SecretName) -> String {
+    match name {
+        SecretName::Leaf => "leaf".to_owned(),
+        SecretName::Roots(Roots::Own) => "roots".to_owned(),
+        SecretName::Roots(Roots::Peer(peer)) => format!("roots~{peer}"),
+        SecretName::Callers(Callers::Inbound) => "callers".to_owned(),
+        SecretName::Callers(Callers::Exported(service)) => format!("callers~{}", upstream(service)),
     }
 }
 
@@ -132,6 +136,21 @@ mod tests {
             listener(&ListenerName::Upstream(id("", "")), &Bind::Pipe("/tmp/api.sock".into(), 0)),
             "api:/tmp/api.sock"
         );
+    }
+
+    #[test]
+    fn secrets_are_named_by_what_they_are_for() {
+        let names = [
+            SecretName::Leaf,
+            SecretName::Roots(Roots::Own),
+            SecretName::Roots(Roots::Peer("west".into())),
+            SecretName::Callers(Callers::Inbound),
+            SecretName::Callers(Callers::Exported(id("team-a", ""))),
+        ];
+
+        let texts = names.each_ref().map(secret);
+
+        assert_eq!(texts, ["leaf", "roots", "roots~west", "callers", "callers~team-a/default/api"]);
     }
 
     #[test]

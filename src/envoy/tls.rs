@@ -17,8 +17,8 @@ use prost::{Message, Name};
 use super::{names, wire};
 use crate::ir;
 
-fn secret(name: &str) -> SdsSecretConfig {
-    SdsSecretConfig { name: name.to_owned(), sds_config: Some(wire::ads(None)) }
+fn secret(name: &ir::SecretName) -> SdsSecretConfig {
+    SdsSecretConfig { name: names::secret(name), sds_config: Some(wire::ads(None)) }
 }
 
 fn transport_socket<M: Message + Name>(context: M) -> TransportSocket {
@@ -28,7 +28,7 @@ fn transport_socket<M: Message + Name>(context: M) -> TransportSocket {
     }
 }
 
-/// The caller's side: own leaf, own roots, and the identities that the other side may have.
+/// The caller's side: own leaf, the roots to trust, and the identities that the other side may have.
 pub(super) fn upstream(tls: &ir::UpstreamTls) -> TransportSocket {
     let matcher = |identity: &std::sync::Arc<str>| SubjectAltNameMatcher {
         san_type: SanType::Uri.into(),
@@ -43,7 +43,7 @@ pub(super) fn upstream(tls: &ir::UpstreamTls) -> TransportSocket {
             match_typed_subject_alt_names: tls.identities.iter().map(matcher).collect(),
             ..CertificateValidationContext::default()
         }),
-        validation_context_sds_secret_config: Some(secret(names::ROOTS_SECRET)),
+        validation_context_sds_secret_config: Some(secret(&ir::SecretName::Roots(tls.roots.clone()))),
         ..CombinedCertificateValidationContext::default()
     };
     transport_socket(UpstreamTlsContext {
@@ -56,13 +56,13 @@ pub(super) fn upstream(tls: &ir::UpstreamTls) -> TransportSocket {
     })
 }
 
-/// The accepting side: own leaf, and callers with a certificate of the own roots.
+/// The accepting side: own leaf, and a secret that says whose certificates are accepted.
 pub(super) fn downstream(tls: &ir::DownstreamTls) -> TransportSocket {
     transport_socket(DownstreamTlsContext {
         require_client_certificate: Some(wire::boolean(true)),
         common_tls_context: Some(CommonTlsContext {
             validation_context_type: Some(ValidationContextType::ValidationContextSdsSecretConfig(secret(
-                names::ROOTS_SECRET,
+                &ir::SecretName::Callers(tls.callers.clone()),
             ))),
             alpn_protocols: tls.alpn.iter().map(|&protocol| protocol.to_owned()).collect(),
             ..common(&tls.parameters)
@@ -79,7 +79,7 @@ fn common(parameters: &ir::TlsParameters) -> CommonTlsContext {
             cipher_suites: parameters.ciphers.iter().map(|&suite| suite.to_owned()).collect(),
             ..TlsParameters::default()
         }),
-        tls_certificate_sds_secret_configs: vec![secret(names::LEAF_SECRET)],
+        tls_certificate_sds_secret_configs: vec![secret(&ir::SecretName::Leaf)],
         ..CommonTlsContext::default()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ClusterName, Endpoint, Given, TlsParameters};
+use super::{ClusterName, Endpoint, Given, Roots, TlsParameters};
 
 /// An IP address or host name with a port, or a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,6 +102,8 @@ pub struct UpstreamTls {
     pub sni: Arc<str>,
     /// SPIFFE IDs that the other side may have, in order; any one suffices.
     pub identities: Vec<Arc<str>>,
+    /// Whose certificates it may have.
+    pub roots: Roots,
     /// Versions and ciphers.
     pub parameters: TlsParameters,
 }

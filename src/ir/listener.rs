@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{AccessLog, ClusterName, Given, HttpConnectionManager, ListenerName, Stat};
+use super::{AccessLog, Callers, ClusterName, Given, HttpConnectionManager, ListenerName, Stat};
 
 /// A listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,9 +93,11 @@ pub struct AddressRange {
     pub bits: u8,
 }
 
-/// The accepting side of mTLS. The client always needs a certificate of the trust domain.
+/// The accepting side of mTLS. The client always needs a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DownstreamTls {
+    /// The role that it is called in, which decides whose certificates are accepted.
+    pub callers: Callers,
     /// Protocols to negotiate, in order.
     pub alpn: Vec<&'static str>,
     /// Versions and ciphers.

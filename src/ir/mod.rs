@@ -10,6 +10,9 @@ mod given;
 mod http;
 mod listener;
 mod name;
+mod secret;
+
+use std::collections::BTreeSet;
 
 pub use access_log::{AccessLog, LogFormat, LogSink};
 pub use assignment::{Assignment, Endpoint, Health};
@@ -28,6 +31,7 @@ pub use listener::{
     TlsVersion,
 };
 pub use name::{ClusterName, ListenerName, Stat, UpstreamId};
+pub use secret::{Callers, Roots, SecretName, Trust};
 
 /// What a part of a proxy is told, apart from the endpoints and secrets that it shares with others.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,4 +42,18 @@ pub struct Resources {
     pub clusters: Vec<Cluster>,
     /// Route configurations.
     pub routes: Vec<RouteConfiguration>,
+}
+
+impl Resources {
+    /// Every secret that they refer to. Whoever opens or accepts mTLS needs a certificate.
+    pub fn secrets(&self) -> BTreeSet<SecretName> {
+        let chains = self.listeners.iter().flat_map(|listener| &listener.chains).filter_map(|chain| chain.tls.as_ref());
+        let clusters = self.clusters.iter().filter_map(|cluster| cluster.tls.as_ref());
+        let accepted = chains.map(|tls| SecretName::Callers(tls.callers.clone()));
+        let mut names: BTreeSet<_> = accepted.chain(clusters.map(|tls| SecretName::Roots(tls.roots.clone()))).collect();
+        if !names.is_empty() {
+            names.insert(SecretName::Leaf);
+        }
+        names
+    }
 }

@@ -27,9 +27,10 @@ mod routes;
 mod sidecar;
 mod state;
 mod tls;
+mod trust;
 mod upstream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use binds::LeftOut;
 pub use chain::{
@@ -43,8 +44,10 @@ pub use precedence::{Decision, LADDER, Ladder, Origin, Rung, Sources, TargetSour
 pub use reach::{Reach, Route};
 pub use sidecar::sidecar;
 pub use state::{Context, FederationState, Instance, PeeringRow, State};
+pub use trust::{Distrust, TrustSource, trust};
 
 use crate::ir;
+use crate::model::PeerName;
 
 /// The part of a proxy that something was made for. A part that cannot be made leaves the others alone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +67,8 @@ pub struct Part {
     pub resources: ir::Resources,
     /// For each cluster that takes its endpoints from the stream: whose they are.
     pub endpoints: BTreeMap<ir::ClusterName, EndpointSource>,
+    /// Peers whose callers are accepted besides those of the own trust domain, by the role that they call.
+    pub importers: BTreeMap<ir::Callers, BTreeSet<PeerName>>,
     /// What it goes without.
     pub left_out: Vec<LeftOut>,
 }

@@ -76,6 +76,8 @@ pub trait State {
     fn federation_states(&self) -> Vec<FederationState>;
     /// The peerings of a place, sorted by name.
     fn peerings(&self, place: &Place) -> Vec<PeeringRow>;
+    /// The roots of the own trust domain in PEM form, one after the other.
+    fn roots(&self) -> String;
     /// The roots of a peer.
     fn trust_bundle(&self, peer: &PeerKey) -> Option<Arc<PeerTrustBundle>>;
     /// The roots of all peers of a place, sorted by peering.

@@ -42,9 +42,8 @@ fn entry() -> impl Strategy<Value = serde_json::Value> {
         let routes = json!([{ "Destination": { "Service": to, "ServiceSubset": subset } }]);
         json!({ "Kind": "service-router", "Name": name, "Routes": routes })
     });
-    let all = select(vec!["tcp", "http"]).prop_map(
-        |protocol| json!({ "Kind": "proxy-defaults", "Name": "global", "Config": { "protocol": protocol } }),
-    );
+    let all = select(vec!["tcp", "http"])
+        .prop_map(|protocol| json!({ "Kind": "proxy-defaults", "Name": "global", "Config": { "protocol": protocol } }));
     prop_oneof![2 => defaults, 2 => redirect, 3 => subsets, 3 => split, 2 => route, 2 => all]
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Inbound, any_address_if_empty, codec, max_request_headers_kb, millis};
 use crate::ir::{
-    Bind, ClusterName, Direction, DownstreamTls, EscapedSlashes, Filter, FilterChain, ForwardClientCert,
+    Bind, Callers, ClusterName, Direction, DownstreamTls, EscapedSlashes, Filter, FilterChain, ForwardClientCert,
     HeaderUnderscores, HttpConnectionManager, InboundHttp, Listener, ListenerName, PathMatch, Rbac, RbacAction,
     RequestNormalization, RouteAction, RouteSource, Stat,
 };
@@ -28,7 +28,11 @@ impl Inbound<'_> {
             Protocol::Http => vec!["http/1.1"],
             Protocol::Http2 | Protocol::Grpc => vec!["h2", "http/1.1"],
         };
-        let tls = DownstreamTls { alpn, parameters: tls::incoming(self.context.state, &self.proxy.partition) };
+        let tls = DownstreamTls {
+            callers: Callers::Inbound,
+            alpn,
+            parameters: tls::incoming(self.context.state, &self.proxy.partition),
+        };
         let strict = FilterChain { tls: Some(tls), filters: self.public_filters(), ..FilterChain::default() };
         let permissive = self.permissive_chain();
         let (host, port) = self.bind_host_and_port();

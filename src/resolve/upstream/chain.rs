@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Asked, fetch_timeout, id};
 use crate::ir::{
-    Aggregate, Cluster, ClusterName, Discovery, DnsKind, Endpoint, Filter, HttpConnectionManager, PathMatch,
+    Aggregate, Cluster, ClusterName, Discovery, DnsKind, Endpoint, Filter, HttpConnectionManager, PathMatch, Roots,
     RouteAction, RouteConfiguration, RouteSource, Stat, TlsParameters, UpstreamId, UpstreamProtocol, UpstreamTls,
 };
 use crate::model::{AddressForm, SpiffeId, is_sni};
@@ -183,6 +183,7 @@ impl Builder<'_> {
             tls: Some(UpstreamTls {
                 sni: self.sni(target).into(),
                 identities: vec![identity.into()],
+                roots: Roots::Own,
                 parameters: outgoing.clone(),
             }),
             panic_disabled: true,
