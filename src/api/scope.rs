@@ -5,7 +5,7 @@ use http::HeaderMap;
 use super::Options;
 use super::error::ApiError;
 use super::query::Query;
-use crate::model::{Datacenter, Namespace, NodeName, Partition, Place, ServiceKey, ServiceName};
+use crate::model::{Datacenter, Namespace, NodeName, Partition, Place, ServiceKey, ServiceName, is_label};
 use crate::store::NodeKey;
 
 /// The name that stands for all namespaces in reads.
@@ -117,8 +117,7 @@ impl Scope {
     }
 }
 
-/// Refuses the name that stands for all where one is meant, and names that cannot be a label of an SNI: with a dot in it a
-/// partition could take calls that are meant for a namespace of another one.
+/// Refuses the name that stands for all where one is meant, and names that cannot be a label of an SNI.
 fn is_one(name: &'static str, value: &str) -> Result<(), ApiError> {
     let expected = if value == EVERY {
         "expected the name of one"
@@ -128,11 +127,6 @@ fn is_one(name: &'static str, value: &str) -> Result<(), ApiError> {
         "expected letters, digits, - and _, at most 63 of them"
     };
     Err(ApiError::InvalidParameter { name, value: value.to_owned(), expected })
-}
-
-fn is_label(value: &str) -> bool {
-    (1..=63).contains(&value.len())
-        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// What call and body both say must be the same.

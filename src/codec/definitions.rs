@@ -137,7 +137,8 @@ fn each<'t>(member: &'t Member, place: &str, mut read: impl FnMut(&'t Tree, &str
     }
 }
 
-fn unknown_key(member: &Member, place: &str, known: &[&str]) -> Problem {
+/// Says that nothing reads this member.
+pub(super) fn unknown_key(member: &Member, place: &str, known: &[&str]) -> Problem {
     let key = &*shortened(&member.key);
     let hint = suggestion(key, known).map(|close| format!(", did you mean {close:?}?")).unwrap_or_default();
     Problem {

@@ -3,6 +3,7 @@
 //! Every format is read into a [`Tree`], which keeps the line of each value. The tree is decoded into model values by one
 //! of the two decoders that Consul has ([`Typing`]), which report everything that is wrong with it at once.
 
+mod bundle;
 mod decoded;
 mod definitions;
 mod hcl;
@@ -14,6 +15,7 @@ mod yaml;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::bundle::{MAX_BUNDLE_BYTES, bundle, bundle_to_json};
 pub use self::decoded::{Decoded, Items};
 use self::lenient::decode;
 pub use self::lenient::{Typing, from_tree};
@@ -63,9 +65,14 @@ pub struct Definitions {
 /// # Errors
 /// The first place where the text is not of this format.
 pub fn parse_documents(text: &[u8], format: Format) -> Result<Vec<Tree>, Problem> {
+    documents_at_most(text, format, MAX_BYTES)
+}
+
+/// The same for texts of at most so many bytes.
+fn documents_at_most(text: &[u8], format: Format, most: usize) -> Result<Vec<Tree>, Problem> {
     let syntax = |message, line| Problem { kind: ProblemKind::Syntax, path: String::new(), message, line };
-    if text.len() > MAX_BYTES {
-        return Err(syntax(format!("{} bytes are more than the {MAX_BYTES} that are read", text.len()), None));
+    if text.len() > most {
+        return Err(syntax(format!("{} bytes are more than the {most} that are read", text.len()), None));
     }
     let text = str::from_utf8(text).map_err(|error| {
         let line = 1 + text[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
@@ -83,7 +90,12 @@ pub fn parse_documents(text: &[u8], format: Format) -> Result<Vec<Tree>, Problem
 /// # Errors
 /// The first place where the text is not of this format, or where a second document starts.
 pub fn parse(text: &[u8], format: Format) -> Result<Tree, Problem> {
-    let mut documents = parse_documents(text, format)?;
+    parse_at_most(text, format, MAX_BYTES)
+}
+
+/// The same for texts of at most so many bytes.
+fn parse_at_most(text: &[u8], format: Format, most: usize) -> Result<Tree, Problem> {
+    let mut documents = documents_at_most(text, format, most)?;
     if let Some(second) = documents.get(1) {
         return Err(Problem {
             kind: ProblemKind::Syntax,

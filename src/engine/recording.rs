@@ -153,7 +153,7 @@ impl State for Recording<'_, '_> {
     }
 
     fn imported(&self, peer: &PeerKey, service: &ServiceName) -> Vec<Instance> {
-        self.reader.imported(peer, service).map(|row| told(&row.value.instance)).collect()
+        self.reader.imported(peer, service).map(|row| told(&row.value.instance())).collect()
     }
 
     fn query(&self, query: &QueryKey) -> Option<Vec<Instance>> {

@@ -4,6 +4,7 @@
 //! `normalize`, and judged by `validate`, which returns every problem at once with the path of the field.
 
 mod address;
+mod bundle;
 mod catalog;
 mod certificate;
 mod check;
@@ -30,6 +31,7 @@ mod sni;
 mod spiffe;
 
 pub use address::{AddressForm, SocketEndpoint, instance_address};
+pub use bundle::{Bundle, BundleAgent, BundleRow, Indexed, KnownDatacenter, ServiceOnNode};
 pub use catalog::{CatalogDeregistration, CatalogRegistration};
 pub use certificate::{Leaf, PrivateKey, Root};
 pub use check::{Check, CheckDefinition, CheckKind, CheckStatus, CheckUpdate};
@@ -45,10 +47,10 @@ pub use intention::{IntentionAction, IntentionPolicy};
 pub use limits::{LONGEST_SOCKET_PATH, MOST_REQUEST_HEADERS_KB, is_sni, is_socket_path};
 pub use names::{
     CheckId, Datacenter, InstanceId, Namespace, NodeName, Partition, PeerName, Place, ServiceId, ServiceKey,
-    ServiceName,
+    ServiceName, is_label,
 };
 pub use node::Node;
-pub use peering::{Imported, ImportedKey, PeerKey, PeerTrustBundle, Peering, PeeringState};
+pub use peering::{Imported, ImportedKey, PeerKey, PeerTrustBundle, Peering, PeeringState, is_peer_name};
 pub use prepared_query::{QueryKey, QueryResult};
 pub use problem::{Problem, ProblemKind, Problems};
 pub use proxy::{

@@ -204,3 +204,10 @@ impl fmt::Display for InstanceId {
         write!(f, "{}/{}/{}", self.place, self.node, self.id)
     }
 }
+
+/// True for a name that can be a label of an SNI, as those of datacenters, partitions and namespaces must: with a dot in
+/// it a partition could take calls that are meant for a namespace of another one.
+pub fn is_label(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}

@@ -21,6 +21,16 @@ pub(super) struct Draft {
     pub(super) view: View,
     pub(super) rows: RowChanges,
     at: Index,
+    stamp: Stamp,
+}
+
+/// The commit that changes a row.
+#[derive(Clone, Copy)]
+enum Stamp {
+    /// This one.
+    Now(Index),
+    /// Another one, where the row comes from.
+    Restored(Index),
 }
 
 /// A row as the backend keeps it.
@@ -70,11 +80,13 @@ fn put<K: Ord + Clone, T: PartialEq>(
     table: &mut OrdMap<K, Stored<T>>,
     key: &K,
     value: T,
-    at: Index,
+    stamp: Stamp,
 ) -> Option<Stored<T>> {
+    let (Stamp::Now(at) | Stamp::Restored(at)) = stamp;
+    let is_as_told = |old: &Stored<T>| matches!(stamp, Stamp::Now(_)) || old.modify_index == at;
     let create_index = match table.get(key) {
-        Some(old) if *old.value == value => return None,
-        Some(old) => old.create_index,
+        Some(old) if *old.value == value && is_as_told(old) => return None,
+        Some(old) => old.create_index.min(at),
         None => at,
     };
     let row = Stored { value: Arc::new(value), create_index, modify_index: at };
@@ -102,9 +114,11 @@ fn unindex<K: Ord + Clone, V: Ord + Clone>(table: &mut OrdMap<K, OrdSet<V>>, key
 impl Draft {
     /// A draft of the commit after `view`. The first commit is 2: readers are told 1 for what was never written, and must
     /// see the first write as news.
-    pub(super) fn after(view: View) -> Self {
-        let at = view.index.max(1) + 1;
-        Self { view, rows: Vec::new(), at }
+    /// No row is newer than the last commit, so a draft that restores rows comes after theirs.
+    pub(super) fn after(view: View, ops: &[Op]) -> Self {
+        let restored = ops.iter().map(|op| if let Op::Restore(_, at) = op { *at } else { 0 }).max().unwrap_or_default();
+        let at = (view.index.max(1) + 1).max(restored);
+        Self { view, rows: Vec::new(), at, stamp: Stamp::Now(at) }
     }
 
     /// Applies one operation. What changes nothing leaves no trace.
@@ -118,6 +132,11 @@ impl Draft {
             Op::DeleteCheck(key) => self.delete_check(&key),
             Op::PutEntry(entry) => self.put_entry(entry),
             Op::DeleteEntry(key) => self.delete_entry(&key),
+            Op::Restore(op, at) => {
+                let now = std::mem::replace(&mut self.stamp, Stamp::Restored(at));
+                self.apply(*op);
+                self.stamp = now;
+            }
             Op::PutPeering(peering) => self.put_peering(peering),
             Op::DeletePeering(key) => self.delete_peering(&key),
             Op::PutTrustBundle(bundle) => self.put_trust_bundle(bundle),
@@ -156,7 +175,7 @@ impl Draft {
     fn put_node(&mut self, node: Node) {
         let key = NodeKey { place: node.place(), node: node.node.clone() };
         let is_new = !self.view.nodes.contains_key(&key);
-        let Some(row) = put(&mut self.view.nodes, &key, node, self.at) else { return };
+        let Some(row) = put(&mut self.view.nodes, &key, node, self.stamp) else { return };
         self.rows.push((row_key(tag::NODE, &key), Some(row_value(None, &row))));
         if is_new {
             self.touch_places(&key.place);
@@ -209,7 +228,7 @@ impl Draft {
     fn put_service(&mut self, node: &NodeKey, service: Service) {
         let id = node.instance(&service.id);
         let old = self.view.services.get(&id).cloned();
-        let Some(row) = put(&mut self.view.services, &id, service, self.at) else { return };
+        let Some(row) = put(&mut self.view.services, &id, service, self.stamp) else { return };
         if let Some(old) = &old {
             self.unindex_service(&id, &old.value);
         }
@@ -269,7 +288,7 @@ impl Draft {
     fn put_check(&mut self, check: Check) {
         let key = CheckKey::of(&check);
         let old = self.view.checks.get(&key).cloned();
-        let Some(row) = put(&mut self.view.checks, &key, check, self.at) else { return };
+        let Some(row) = put(&mut self.view.checks, &key, check, self.stamp) else { return };
         self.rows.push((row_key(tag::CHECK, &key), Some(row_value(None, &row))));
         if let Some(old) = old {
             self.unindex_check(&key, &old.value.service_id);
@@ -300,7 +319,7 @@ impl Draft {
 
     fn put_entry(&mut self, entry: ConfigEntry) {
         let key = entry.key();
-        if let Some(row) = put(&mut self.view.entries, &key, entry, self.at) {
+        if let Some(row) = put(&mut self.view.entries, &key, entry, self.stamp) {
             self.rows.push((entry_row_key(&key), Some(row_value(None, &row))));
             self.touch_entry(key);
         }
@@ -320,7 +339,7 @@ impl Draft {
 
     fn put_peering(&mut self, peering: Peering) {
         let key = peering.key();
-        if let Some(row) = put(&mut self.view.peerings, &key, peering, self.at) {
+        if let Some(row) = put(&mut self.view.peerings, &key, peering, self.stamp) {
             self.rows.push((row_key(tag::PEERING, &key), Some(row_value(None, &row))));
             self.touch(Key::Peerings(key.place));
         }
@@ -340,7 +359,7 @@ impl Draft {
 
     fn put_trust_bundle(&mut self, bundle: PeerTrustBundle) {
         let key = bundle.key();
-        if let Some(row) = put(&mut self.view.trust_bundles, &key, bundle, self.at) {
+        if let Some(row) = put(&mut self.view.trust_bundles, &key, bundle, self.stamp) {
             self.rows.push((row_key(tag::TRUST_BUNDLE, &key), Some(row_value(None, &row))));
             self.touch_trust_bundle(key);
         }
@@ -361,7 +380,7 @@ impl Draft {
     fn put_imported(&mut self, imported: Imported) {
         let key = imported.key();
         let old = self.view.imported.get(&key).cloned();
-        let Some(row) = put(&mut self.view.imported, &key, imported, self.at) else { return };
+        let Some(row) = put(&mut self.view.imported, &key, imported, self.stamp) else { return };
         if let Some(old) = old {
             self.unindex_imported(&key, &old.value);
         }
@@ -395,7 +414,7 @@ impl Draft {
 
     fn put_datacenter(&mut self, datacenter: Datacenter) {
         let key = datacenter.clone();
-        if let Some(row) = put(&mut self.view.datacenters, &key, datacenter, self.at) {
+        if let Some(row) = put(&mut self.view.datacenters, &key, datacenter, self.stamp) {
             self.rows.push((row_key(tag::DATACENTER, &key), Some(row_value(None, &row))));
             self.touch(Key::Datacenters);
         }
@@ -410,7 +429,7 @@ impl Draft {
 
     fn put_federation_state(&mut self, state: FederationState) {
         let key = state.datacenter.clone();
-        if let Some(row) = put(&mut self.view.federation_states, &key, state, self.at) {
+        if let Some(row) = put(&mut self.view.federation_states, &key, state, self.stamp) {
             self.rows.push((row_key(tag::FEDERATION_STATE, &key), Some(row_value(None, &row))));
             self.touch(Key::FederationStates);
         }
@@ -425,7 +444,7 @@ impl Draft {
 
     fn put_query(&mut self, result: QueryResult) {
         let key = result.key();
-        if let Some(row) = put(&mut self.view.queries, &key, result, self.at) {
+        if let Some(row) = put(&mut self.view.queries, &key, result, self.stamp) {
             self.rows.push((row_key(tag::QUERY, &key), Some(row_value(None, &row))));
             self.touch(Key::Query(key));
         }
@@ -440,7 +459,7 @@ impl Draft {
 
     fn put_root(&mut self, root: Root) {
         let key = root.id.clone();
-        if let Some(row) = put(&mut self.view.roots, &key, root, self.at) {
+        if let Some(row) = put(&mut self.view.roots, &key, root, self.stamp) {
             self.rows.push((row_key(tag::ROOT, &key), Some(row_value(None, &row))));
             self.touch(Key::Roots);
         }
@@ -448,7 +467,7 @@ impl Draft {
 
     fn put_leaf(&mut self, leaf: Leaf) {
         let identity = leaf.identity.clone();
-        if let Some(row) = put(&mut self.view.leaves, &identity, leaf, self.at) {
+        if let Some(row) = put(&mut self.view.leaves, &identity, leaf, self.stamp) {
             self.rows.push((row_key(tag::LEAF, &identity), Some(row_value(None, &row))));
             self.touch(Key::Leaf(identity));
         }
@@ -475,7 +494,8 @@ fn destination(place: &Place, service: &Service) -> Option<ServiceKey> {
 /// # Errors
 /// A row that cannot be read, by its key. None is skipped: a store with less than it was told is no store.
 pub(super) fn load(at: Index, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<View, StoreError> {
-    let mut draft = Draft { view: View { index: at, floor: at, ..View::default() }, rows: Vec::new(), at };
+    let mut draft =
+        Draft { view: View { index: at, floor: at, ..View::default() }, rows: Vec::new(), at, stamp: Stamp::Now(at) };
     for (key, value) in rows {
         load_row(&mut draft, key, value)
             .map_err(|source| StoreError::Row { key: String::from_utf8_lossy(key).into_owned(), source })?;

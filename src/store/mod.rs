@@ -14,6 +14,7 @@
 
 mod apply;
 mod backend;
+mod bundle;
 mod embedded;
 mod error;
 mod key;

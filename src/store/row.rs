@@ -83,6 +83,9 @@ pub enum Op {
     PutEntry(ConfigEntry),
     /// Removes a config entry.
     DeleteEntry(EntryKey),
+    /// Does one of the operations that add or replace a row, which then was last changed by this commit: the one that did
+    /// it where the row comes from. No later commit has a lower index.
+    Restore(Box<Op>, Index),
     /// Adds or replaces a peering.
     PutPeering(Peering),
     /// Removes a peering with its trust bundle and all that was imported through it.

@@ -205,7 +205,7 @@ impl Writer {
         if !write.conditions.iter().all(|condition| holds(view, condition)) {
             return Ok((Outcome::ConditionFailed, None));
         }
-        let mut draft = Draft::after(view.clone());
+        let mut draft = Draft::after(view.clone(), &write.ops);
         for op in write.ops.iter().cloned() {
             draft.apply(op);
         }

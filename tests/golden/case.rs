@@ -27,6 +27,9 @@ struct Input {
     default_intention_policy: IntentionPolicy,
     /// The proxy that is looked at.
     proxy: ProxyName,
+    /// What no call can set up: sections of a bundle (`docs/bundle.md`), there before the first call.
+    #[serde(default)]
+    state: Option<Value>,
     /// What is written, in order. Every call must succeed.
     calls: Vec<Call>,
 }
@@ -87,8 +90,11 @@ impl Case {
 
     /// Makes the calls and takes what the proxy gets.
     pub(crate) async fn run(&self) -> Outcome {
-        let Input { hosted, default_intention_policy, proxy, calls } = &self.input;
+        let Input { hosted, default_intention_policy, proxy, state, calls } = &self.input;
         let mesh = Mesh::start(options(hosted, *default_intention_policy)).await;
+        if let Some(sections) = state {
+            mesh.restore(sections).await;
+        }
         for Call { method, path, body } in calls {
             let method = Method::from_bytes(method.as_bytes()).expect("a method");
             let (status, answer) = mesh.call(&method, path, body.to_string()).await;

@@ -58,6 +58,7 @@ fn removal(op: &Op) -> Op {
         Op::PutService(node, service) => Op::DeleteService(node.instance(&service.id)),
         Op::PutCheck(check) => Op::DeleteCheck(CheckKey::of(check)),
         Op::PutEntry(entry) => Op::DeleteEntry(entry.key()),
+        Op::Restore(op, _) => removal(op),
         Op::PutPeering(peering) => Op::DeletePeering(peering.key()),
         Op::PutTrustBundle(bundle) => Op::DeleteTrustBundle(bundle.key()),
         Op::PutImported(imported) => Op::DeleteImported(imported.key()),

@@ -35,10 +35,13 @@ pub(crate) struct Tables {
     pub(crate) leaves: BTreeMap<SpiffeId, Row<Leaf>>,
 }
 
-fn put<K: Ord, T: PartialEq>(table: &mut BTreeMap<K, Row<T>>, key: K, value: T, at: Index) -> bool {
+/// The commit that a row is changed by, and whether it is another one than that of the write.
+type Stamp = (Index, bool);
+
+fn put<K: Ord, T: PartialEq>(table: &mut BTreeMap<K, Row<T>>, key: K, value: T, (at, is_restored): Stamp) -> bool {
     let create = match table.get(&key) {
-        Some(old) if old.value == value => return false,
-        Some(old) => old.create,
+        Some(old) if old.value == value && (!is_restored || old.modify == at) => return false,
+        Some(old) => old.create.min(at),
         None => at,
     };
     table.insert(key, Row { value, create, modify: at });
@@ -48,18 +51,20 @@ fn put<K: Ord, T: PartialEq>(table: &mut BTreeMap<K, Row<T>>, key: K, value: T, 
 impl Tables {
     /// Applies one commit. It raises the index if it changes anything, be it back and forth; the first one makes it 2.
     pub(crate) fn commit(&mut self, ops: &[Op]) {
-        let at = self.index.max(1) + 1;
+        let restored = ops.iter().map(|op| if let Op::Restore(_, at) = op { *at } else { 0 }).max();
+        let at = (self.index.max(1) + 1).max(restored.unwrap_or_default());
         let mut is_changed = false;
         for op in ops {
-            is_changed |= self.apply(op.clone(), at);
+            is_changed |= self.apply(op.clone(), (at, false));
         }
         if is_changed {
             self.index = at;
         }
     }
 
-    fn apply(&mut self, op: Op, at: Index) -> bool {
+    fn apply(&mut self, op: Op, at: Stamp) -> bool {
         match op {
+            Op::Restore(op, at) => self.apply(*op, (at, true)),
             Op::PutNode(node) => {
                 let key = NodeKey::new(&node.place(), &node.node);
                 put(&mut self.nodes, key, node, at)

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use meshgate::model::entry::{ServiceDefaults, ServiceResolver};
 use meshgate::model::{
-    Check, CheckStatus, ConfigEntry, EntryKey, EntryKind, Leaf, Node, PrivateKey, Root, Service, ServiceId,
-    ServiceKind, TrustDomain,
+    Check, CheckStatus, ConfigEntry, Datacenter, EntryKey, EntryKind, FederationState, HealthEntry, Imported, Leaf,
+    Node, PeerTrustBundle, Peering, PeeringState, PrivateKey, QueryResult, Root, Service, ServiceId, ServiceKind,
+    TrustDomain,
 };
 use meshgate::store::{Key, Op, Outcome, View};
 use proptest::collection::vec;
@@ -125,8 +126,103 @@ fn leaf() -> impl Strategy<Value = Op> {
     })
 }
 
+fn datacenter() -> impl Strategy<Value = Datacenter> {
+    // One of them never has a node.
+    select(vec!["dc1", "dc2", "dc3"]).prop_map(Datacenter::from)
+}
+
+fn peering() -> impl Strategy<Value = Op> {
+    let states = vec![PeeringState::Pending, PeeringState::Active];
+    (select(questions::peers()), select(states)).prop_map(|(key, state)| {
+        let (datacenter, partition) = (key.place.datacenter, key.place.partition);
+        Op::PutPeering(Peering { datacenter, partition, name: key.name, state, ..Peering::default() })
+    })
+}
+
+fn trust_bundle() -> impl Strategy<Value = Op> {
+    (select(questions::peers()), 0..3u8).prop_map(|(key, root)| {
+        Op::PutTrustBundle(PeerTrustBundle {
+            datacenter: key.place.datacenter,
+            partition: key.place.partition,
+            peer: key.name,
+            trust_domain: "two.consul".to_owned(),
+            root_pems: vec![format!("root {root}")],
+            ..PeerTrustBundle::default()
+        })
+    })
+}
+
+/// An application or the proxy that stands for one, as some catalog tells it.
+fn told() -> impl Strategy<Value = HealthEntry> {
+    let names = || select(questions::SERVICES.to_vec());
+    let parts = (select(questions::NODES.to_vec()), names(), names(), any::<bool>(), any::<bool>(), 0..3u64);
+    parts.prop_map(|(node, id, name, is_proxy, native, modify_index)| {
+        let mut service = Service { id: ServiceId::from(id), name: name.to_owned(), ..Service::default() };
+        if is_proxy {
+            service.kind = ServiceKind::ConnectProxy;
+            service.proxy.destination_service_name = name.to_owned();
+        }
+        service.connect.native = native && !is_proxy;
+        let node = Node { node: node.into(), ..Node::default() };
+        HealthEntry { node: node.into(), service: service.into(), checks: Vec::new(), modify_index }
+    })
+}
+
+fn imported() -> impl Strategy<Value = Op> {
+    (select(questions::peers()), told()).prop_map(|(key, told)| {
+        Op::PutImported(Imported {
+            datacenter: key.place.datacenter,
+            partition: key.place.partition,
+            peer: key.name,
+            node: told.node,
+            service: told.service,
+            checks: told.checks,
+        })
+    })
+}
+
+fn federation_state() -> impl Strategy<Value = Op> {
+    (datacenter(), vec(told(), 0..3))
+        .prop_map(|(datacenter, mesh_gateways)| Op::PutFederationState(FederationState { datacenter, mesh_gateways }))
+}
+
+fn query() -> impl Strategy<Value = Op> {
+    (select(questions::queries()), vec(told(), 0..3)).prop_map(|(key, nodes)| {
+        let (datacenter, partition) = (key.place.datacenter, key.place.partition);
+        Op::PutQuery(QueryResult { datacenter, partition, name: key.name, nodes })
+    })
+}
+
+/// What other control planes know.
+fn from_elsewhere() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        peering(),
+        trust_bundle(),
+        imported(),
+        imported(),
+        datacenter().prop_map(Op::PutDatacenter),
+        federation_state(),
+        query(),
+    ]
+}
+
+fn gone_elsewhere() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        select(questions::peers()).prop_map(Op::DeletePeering),
+        select(questions::peers()).prop_map(Op::DeleteTrustBundle),
+        select(questions::imported()).prop_map(Op::DeleteImported),
+        datacenter().prop_map(Op::DeleteDatacenter),
+        datacenter().prop_map(Op::DeleteFederationState),
+        select(questions::queries()).prop_map(Op::DeleteQuery),
+    ]
+}
+
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
+        8 => from_elsewhere(),
+        2 => gone_elsewhere(),
+        2 => (prop_oneof![node(), service(), peering(), imported()], 1..20u64)
+            .prop_map(|(op, at)| Op::Restore(Box::new(op), at)),
         3 => node(),
         6 => service(),
         4 => check(),
@@ -142,7 +238,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn commits() -> impl Strategy<Value = Vec<Vec<Op>>> {
-    vec(vec(op(), 1..6), 1..12)
+    vec(vec(op(), 1..6), 1..16)
 }
 
 /// The first question that the view answers otherwise than the tables.

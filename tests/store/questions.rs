@@ -3,18 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use meshgate::model::{
-    CheckId, Datacenter, EntryKey, EntryKind, InstanceId, NodeName, Partition, Place, ServiceId, ServiceKey,
-    ServiceKind, ServiceName, SpiffeId,
+    CheckId, Datacenter, EntryKey, EntryKind, Imported, ImportedKey, InstanceId, NodeName, Partition, PeerKey,
+    PeerName, Place, QueryKey, Service, ServiceId, ServiceKey, ServiceKind, ServiceName, SpiffeId,
 };
 use meshgate::store::{CheckKey, Index, Instance, Key, NodeKey, Reader, Stored, View};
 
-use super::model::{Tables, destination, shown, text};
+use super::model::{Row, Tables, destination, shown, text};
 
 pub(crate) const DATACENTERS: [&str; 2] = ["dc1", "dc2"];
 pub(crate) const PARTITIONS: [&str; 2] = ["default", "team-a"];
 pub(crate) const NODES: [&str; 2] = ["n1", "n2"];
 pub(crate) const SERVICES: [&str; 3] = ["api", "db", "web"];
 pub(crate) const CHECKS: [&str; 2] = ["c1", "c2"];
+pub(crate) const PEERS: [&str; 2] = ["east", "west"];
 
 /// One question that a reader answers.
 #[derive(Debug, Clone)]
@@ -34,6 +35,13 @@ pub(crate) enum Question {
     MeshGateways(Place),
     Entry(EntryKey),
     Entries(EntryKind, Partition),
+    FederationStates,
+    Peerings(Place),
+    TrustBundle(PeerKey),
+    TrustBundles(Place),
+    ImportedNames(PeerKey),
+    Imported(PeerKey, ServiceName),
+    Query(QueryKey),
     Roots,
     ActiveRoot,
     Leaf(SpiffeId),
@@ -80,9 +88,34 @@ pub(crate) fn identities() -> Vec<SpiffeId> {
     services.chain(places().into_iter().map(SpiffeId::MeshGateway)).collect()
 }
 
+pub(crate) fn peers() -> Vec<PeerKey> {
+    let of = |place: Place| PEERS.iter().map(move |name| PeerKey::new(&place, &PeerName::from(*name)));
+    places().into_iter().flat_map(of).collect()
+}
+
+pub(crate) fn imported() -> Vec<ImportedKey> {
+    let of = |peer: PeerKey| {
+        NODES.iter().flat_map(move |node| {
+            let peer = peer.clone();
+            SERVICES.iter().map(move |id| ImportedKey {
+                peer: peer.clone(),
+                node: NodeName::from(*node),
+                id: ServiceId::from(*id),
+            })
+        })
+    };
+    peers().into_iter().flat_map(of).collect()
+}
+
+pub(crate) fn queries() -> Vec<QueryKey> {
+    let of =
+        |place: Place| SERVICES.iter().map(move |name| QueryKey { place: place.clone(), name: (*name).to_owned() });
+    places().into_iter().flat_map(of).collect()
+}
+
 /// Every question about the world.
 pub(crate) fn all() -> Vec<Question> {
-    let mut all = vec![Question::Datacenters, Question::Roots, Question::ActiveRoot];
+    let mut all = vec![Question::Datacenters, Question::FederationStates, Question::Roots, Question::ActiveRoot];
     all.extend(DATACENTERS.iter().map(|dc| Question::Partitions(Datacenter::from(*dc))));
     for place in places() {
         all.extend([
@@ -90,9 +123,16 @@ pub(crate) fn all() -> Vec<Question> {
             Question::ServiceKeys(place.clone()),
             Question::ServiceTags(place.clone()),
             Question::MeshServiceKeys(place.clone()),
-            Question::MeshGateways(place),
+            Question::MeshGateways(place.clone()),
+            Question::Peerings(place.clone()),
+            Question::TrustBundles(place),
         ]);
     }
+    for peer in peers() {
+        all.extend([Question::TrustBundle(peer.clone()), Question::ImportedNames(peer.clone())]);
+        all.extend(names().into_iter().map(|name| Question::Imported(peer.clone(), name)));
+    }
+    all.extend(queries().into_iter().map(Question::Query));
     for node in nodes() {
         all.extend([Question::Node(node.clone()), Question::ServicesOn(node.clone()), Question::ChecksOn(node)]);
     }
@@ -135,6 +175,13 @@ pub(crate) fn ask(view: &View, question: &Question) -> Answer {
         Question::MeshGateways(place) => text(&several(reader.mesh_gateways(&place))),
         Question::Entry(key) => rows(reader.entry(&key)),
         Question::Entries(kind, partition) => rows(reader.entries(kind, &partition)),
+        Question::FederationStates => rows(reader.federation_states()),
+        Question::Peerings(place) => rows(reader.peerings(&place)),
+        Question::TrustBundle(peer) => rows(reader.trust_bundle(&peer)),
+        Question::TrustBundles(place) => rows(reader.trust_bundles(&place)),
+        Question::ImportedNames(peer) => text(&reader.imported_names(&peer).collect::<Vec<_>>()),
+        Question::Imported(peer, service) => rows(reader.imported(&peer, &service)),
+        Question::Query(key) => rows(reader.query(&key)),
         Question::Roots => rows(reader.roots()),
         Question::ActiveRoot => text(&reader.active_root()),
         Question::Leaf(identity) => rows(reader.leaf(&identity)),
@@ -184,6 +231,24 @@ pub(crate) fn expected(tables: &Tables, question: &Question) -> String {
             let wanted = tables.entries.iter().filter(|(key, _)| key.kind == kind && key.name.partition == partition);
             text(&wanted.map(|(_, row)| shown(row)).collect::<Vec<_>>())
         }
+        Question::FederationStates => text(&tables.federation_states.values().map(shown).collect::<Vec<_>>()),
+        Question::Peerings(place) => text(&of_place(&tables.peerings, &place)),
+        Question::TrustBundle(peer) => {
+            text(&tables.trust_bundles.get(&peer).map(shown).into_iter().collect::<Vec<_>>())
+        }
+        Question::TrustBundles(place) => text(&of_place(&tables.trust_bundles, &place)),
+        Question::ImportedNames(peer) => {
+            let names = tables.imported.iter().filter(|(key, _)| key.peer == peer);
+            let sorted: BTreeSet<_> = names.filter_map(|(_, row)| dialled(&row.value)).collect();
+            text(&sorted.into_iter().collect::<Vec<_>>())
+        }
+        Question::Imported(peer, service) => {
+            let of = |(key, row): &(&ImportedKey, &Row<Imported>)| {
+                key.peer == peer && dialled(&row.value).as_ref() == Some(&service)
+            };
+            text(&tables.imported.iter().filter(of).map(|(_, row)| shown(row)).collect::<Vec<_>>())
+        }
+        Question::Query(key) => text(&tables.queries.get(&key).map(shown).into_iter().collect::<Vec<_>>()),
         Question::Roots => {
             let mut roots: Vec<_> = tables.roots.values().collect();
             roots.sort_by_key(|row| (!row.value.active, row.create));
@@ -192,6 +257,17 @@ pub(crate) fn expected(tables: &Tables, question: &Question) -> String {
         Question::ActiveRoot => text(&tables.roots.values().map(|row| &row.value).find(|root| root.active)),
         Question::Leaf(identity) => text(&tables.leaves.get(&identity).map(shown).into_iter().collect::<Vec<_>>()),
     }
+}
+
+/// The rows of the peerings of a place.
+fn of_place<T: std::fmt::Debug>(table: &BTreeMap<PeerKey, Row<T>>, place: &Place) -> Vec<String> {
+    table.iter().filter(|(key, _)| key.place == *place).map(|(_, row)| shown(row)).collect()
+}
+
+/// The service that connections to an imported instance reach: one of ours by its partition.
+fn dialled(imported: &Imported) -> Option<ServiceName> {
+    let service = Service { partition: imported.partition.clone(), ..(*imported.service).clone() };
+    destination(&service)
 }
 
 fn row<T: std::fmt::Debug>(row: &Stored<T>) -> String {

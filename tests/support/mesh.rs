@@ -12,11 +12,13 @@ use meshgate::ads;
 use meshgate::api::{self, Api, AsRegistered, Metrics};
 use meshgate::app::Chains;
 use meshgate::ca::{self, Authority};
+use meshgate::codec;
 use meshgate::engine::{self, Engine};
 use meshgate::envoy::snapshot::{NodeIdentity, Snapshot, SnapshotSource};
 use meshgate::model::{Datacenter, IntentionPolicy, TrustDomain};
 use meshgate::store::{Backend, Memory, Store};
 use meshgate::telemetry::Readiness;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -112,6 +114,19 @@ impl Mesh {
     /// Another engine, which knows nothing but the current state.
     pub(crate) fn fresh_engine(&self) -> Engine {
         follow(&self.options, &self.store, &self.authority, &self.shutdown)
+    }
+
+    /// Loads the sections of a bundle, such as `Peerings`, into the store. What names no datacenter is of the own one.
+    pub(crate) async fn restore(&self, sections: &Value) {
+        let mut document = json!({
+            "Format": "meshgate-bundle",
+            "Version": 1,
+            "Agent": { "Datacenter": self.options.datacenter },
+        });
+        let sections = sections.as_object().expect("sections of a bundle by their names");
+        document.as_object_mut().expect("it is one").extend(sections.clone());
+        let bundle = codec::bundle(document.to_string().as_bytes()).unwrap_or_else(|problems| panic!("{problems}"));
+        self.store.write(bundle).await.expect("memory takes rows");
     }
 
     /// A call of the HTTP API: status and body.
