@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::chains::{Chains, Compiled};
 use crate::ca::trust_bundle;
 use crate::model::entry::{
-    ExportedServices, Mesh, ProxyDefaults, ServiceDefaults, ServiceResolver, ServiceRouter, ServiceSplitter,
+    ExportedServices, Mesh, ProxyDefaults, ServiceDefaults, ServiceIntentions, ServiceResolver, ServiceRouter,
+    ServiceSplitter,
 };
 use crate::model::{
     ConfigEntry, Datacenter, EntryKey, EntryKind, HealthEntry, Namespace, Partition, PeerKey, PeerTrustBundle, Place,
@@ -87,6 +88,10 @@ impl State for Recording<'_, '_> {
 
     fn splitter(&self, service: &ServiceName) -> Option<&ServiceSplitter> {
         as_kind!(self.entry(EntryKind::ServiceSplitter, service.clone()), ServiceSplitter)
+    }
+
+    fn intentions(&self, destination: &ServiceName) -> Option<&ServiceIntentions> {
+        as_kind!(self.entry(EntryKind::ServiceIntentions, destination.clone()), ServiceIntentions)
     }
 
     fn mesh(&self, partition: &Partition) -> Option<&Mesh> {

@@ -26,10 +26,8 @@ use envoy_types::pb::envoy::r#type::v3::Percent;
 use envoy_types::util::pack_any;
 use prost::{Message, Name};
 
-use super::{access_log, listener, names, route, wire};
+use super::{access_log, names, rbac, route, wire};
 use crate::ir;
-
-const CLIENT_CERT_HEADER: &str = "x-forwarded-client-cert";
 
 /// The parts of a caller's SPIFFE ID, in the order of [`IDENTITY_KEYS`].
 const IDENTITY_PATTERN: &str = ".*URI=spiffe://([^/]+.[^/]+)(?:/ap/([^/]+))?/ns/([^/]+)/dc/([^/]+)/svc/([^/;,]+).*";
@@ -105,7 +103,7 @@ pub(super) const fn underscores(action: ir::HeaderUnderscores) -> HeadersWithUnd
 
 /// The filter that judges requests by their caller.
 pub(super) fn rbac(rules: &ir::Rbac) -> HttpFilter {
-    http_filter("rbac", Rbac { rules: Some(listener::rbac_rules(rules)), ..Rbac::default() })
+    http_filter("rbac", Rbac { rules: Some(rbac::rules(rules)), ..Rbac::default() })
 }
 
 fn http_filter<M: Message + Name>(name: &str, config: M) -> HttpFilter {
@@ -139,7 +137,7 @@ fn filters(manager: &ir::HttpConnectionManager) -> Vec<HttpFilter> {
 /// Makes the parts of the caller's identity available to later filters and to access logs.
 fn identity_to_metadata() -> HeaderToMetadata {
     let rule = |(key, group): (&&str, usize)| Rule {
-        header: CLIENT_CERT_HEADER.to_owned(),
+        header: names::CLIENT_CERT_HEADER.to_owned(),
         on_header_present: Some(KeyValuePair {
             metadata_namespace: "consul".to_owned(),
             key: (*key).to_owned(),
@@ -165,7 +163,7 @@ fn routes(manager: &ir::HttpConnectionManager) -> RouteSpecifier {
             let tells_caller = |inbound: &ir::InboundHttp| inbound.forward_client_cert == ir::ForwardClientCert::Append;
             if manager.inbound.as_ref().is_some_and(tells_caller) {
                 // The application must not believe what the caller says about its own certificate.
-                only.request_headers.remove.push(CLIENT_CERT_HEADER.into());
+                only.request_headers.remove.push(names::CLIENT_CERT_HEADER.into());
             }
             let filter = names::filter(&manager.stat);
             RouteSpecifier::RouteConfig(RouteConfiguration {

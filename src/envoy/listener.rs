@@ -9,7 +9,6 @@ use envoy_types::pb::envoy::config::listener::v3::listener::connection_balance_c
 use envoy_types::pb::envoy::config::listener::v3::{
     Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter, filter, listener_filter,
 };
-use envoy_types::pb::envoy::config::rbac::v3::{Rbac as Rules, rbac};
 use envoy_types::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use envoy_types::pb::envoy::extensions::filters::network::connection_limit::v3::ConnectionLimit;
@@ -23,7 +22,7 @@ use prost::{Message, Name};
 
 use super::given::{self, GivenError, GivenErrors};
 use super::snapshot::Resource;
-use super::{access_log, canonical, http, names, tls, wire};
+use super::{access_log, canonical, http, names, rbac, tls, wire};
 use crate::ir;
 
 /// A listener. It refers to every cluster that its filters name.
@@ -129,7 +128,7 @@ fn packed<M: Message + Name>(name: &str, config: M) -> Filter {
 
 /// The filter that judges connections by their caller.
 pub(super) fn network_rbac(rules: &ir::Rbac) -> Filter {
-    packed("rbac", Rbac { rules: Some(rbac_rules(rules)), stat_prefix: "connect_authz".to_owned(), ..Rbac::default() })
+    packed("rbac", Rbac { rules: Some(rbac::rules(rules)), stat_prefix: "connect_authz".to_owned(), ..Rbac::default() })
 }
 
 fn network_filter(filter: &ir::Filter, around: Around<'_>) -> Filter {
@@ -157,17 +156,5 @@ fn network_filter(filter: &ir::Filter, around: Around<'_>) -> Filter {
             },
         ),
         ir::Filter::Http(manager) => http::translate(manager, around.log, around.tracing),
-    }
-}
-
-/// The rules of an RBAC filter, always present: a filter without rules would let everybody in silently.
-pub(super) fn rbac_rules(rbac: &ir::Rbac) -> Rules {
-    Rules {
-        action: match rbac.action {
-            ir::RbacAction::Allow => rbac::Action::Allow,
-            ir::RbacAction::Deny => rbac::Action::Deny,
-        }
-        .into(),
-        ..Rules::default()
     }
 }

@@ -12,6 +12,7 @@ pub mod json;
 mod listener;
 mod matcher;
 pub mod names;
+mod rbac;
 mod route;
 mod secret;
 pub mod snapshot;

@@ -6,10 +6,22 @@
 use std::fmt::Write;
 use std::net::Ipv6Addr;
 
-use crate::ir::{Bind, Callers, ClusterName, ListenerName, Roots, SecretName, Stat, UpstreamId};
+use crate::ir::{Bind, Callers, ClusterName, ListenerName, PolicyName, Roots, SecretName, Stat, UpstreamId};
 
 /// Route configuration and virtual host of the inbound side.
 pub const PUBLIC: &str = "public_listener";
+
+/// The header that tells of the certificates that a request came with, from hop to hop.
+pub const CLIENT_CERT_HEADER: &str = "x-forwarded-client-cert";
+
+/// A policy of an RBAC filter (contract 3.2).
+pub fn policy(name: PolicyName) -> String {
+    match name {
+        PolicyName::Connections => "consul-intentions-layer4".to_owned(),
+        PolicyName::Requests(position) => format!("consul-intentions-layer7-{position}"),
+        PolicyName::Partitions => "not-exported-partitions".to_owned(),
+    }
+}
 
 /// A cluster's name, which is also that of its load assignment.
 pub fn cluster(name: &ClusterName) -> String {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{AccessLog, Callers, ClusterName, Given, HttpConnectionManager, ListenerName, Stat};
+use super::{AccessLog, Callers, ClusterName, Given, HttpConnectionManager, ListenerName, Rbac, Stat};
 
 /// A listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,20 +151,4 @@ pub enum Filter {
     },
     /// Speaks HTTP.
     Http(Box<HttpConnectionManager>),
-}
-
-/// Rules about callers. Without any policy the opposite of `action` holds for everyone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rbac {
-    /// What happens to those that a policy matches.
-    pub action: RbacAction,
-}
-
-/// What happens to callers that a policy matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RbacAction {
-    /// They pass, others do not.
-    Allow,
-    /// They do not pass, others do.
-    Deny,
 }

@@ -10,6 +10,7 @@ mod given;
 mod http;
 mod listener;
 mod name;
+mod rbac;
 mod secret;
 
 use std::collections::BTreeSet;
@@ -27,10 +28,10 @@ pub use http::{
     RouteDestination, RouteMatch, RouteSource, StringMatch, StringPattern, WeightedCluster,
 };
 pub use listener::{
-    AddressRange, Bind, Direction, DownstreamTls, Filter, FilterChain, Listener, Rbac, RbacAction, TlsParameters,
-    TlsVersion,
+    AddressRange, Bind, Direction, DownstreamTls, Filter, FilterChain, Listener, TlsParameters, TlsVersion,
 };
 pub use name::{ClusterName, ListenerName, Stat, UpstreamId};
+pub use rbac::{Permission, Policy, PolicyName, Principal, Rbac, RbacAction};
 pub use secret::{Callers, Roots, SecretName, Trust};
 
 /// What a part of a proxy is told, apart from the endpoints and secrets that it shares with others.

@@ -22,3 +22,12 @@ pub enum IntentionAction {
     /// They do not.
     Deny,
 }
+
+impl From<IntentionPolicy> for IntentionAction {
+    fn from(policy: IntentionPolicy) -> Self {
+        match policy {
+            IntentionPolicy::Allow => Self::Allow,
+            IntentionPolicy::Deny => Self::Deny,
+        }
+    }
+}

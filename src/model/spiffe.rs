@@ -87,6 +87,39 @@ impl SpiffeId {
     }
 }
 
+/// An expression for the URIs of services in any datacenter; a name or namespace `*` stands for all (contract 3.2).
+///
+/// As in Consul, a dot in a name stands for any character. What else means something in an expression is escaped.
+pub fn service_identities(trust_domain: &str, service: &ServiceName) -> String {
+    format!(
+        "{}/ns/{}/dc/{ANY}/svc/{}",
+        partition_identities(trust_domain, &service.partition),
+        segment(service.namespace.as_str()),
+        segment(&service.name)
+    )
+}
+
+/// An expression for the URIs of the mesh gateways of a partition, in any datacenter.
+pub fn gateway_identities(trust_domain: &str, partition: &Partition) -> String {
+    format!("{}/gateway/mesh/dc/{ANY}", partition_identities(trust_domain, partition))
+}
+
+/// An expression for what the URIs of a partition start with. For the default one, others start so too.
+pub fn partition_identities(trust_domain: &str, partition: &Partition) -> String {
+    format!("spiffe://{}{}", segment(trust_domain), partition_segment(partition))
+}
+
+/// Any one segment of a URI.
+const ANY: &str = "[^/]+";
+
+fn segment(text: &str) -> String {
+    if text == "*" {
+        return ANY.to_owned();
+    }
+    let escaped = |c: char| [r"\+*?()|[]{}^$".contains(c).then_some('\\'), Some(c)];
+    text.chars().flat_map(escaped).flatten().collect()
+}
+
 fn partition_segment(partition: &Partition) -> String {
     if partition.is_default() { String::new() } else { format!("/ap/{}", partition.as_str().to_lowercase()) }
 }
@@ -111,6 +144,29 @@ mod tests {
                 assert_eq!(SpiffeId::parse(&uri), Some((td.clone(), id)));
             }
         }
+    }
+
+    #[test]
+    fn expressions_fit_the_uris_of_any_datacenter_and_no_others() {
+        let service = |partition: &str, namespace: &str, name: &str| {
+            ServiceName::new(&Partition::from(partition), &Namespace::from(namespace), name)
+        };
+        let fits =
+            |expression: &str, uri: &str| regex::Regex::new(&format!("^{expression}$")).expect("valid").is_match(uri);
+
+        let exact = service_identities("td.consul", &service("", "", "a.b+c"));
+        assert_eq!(exact, r"spiffe://td.consul/ns/default/dc/[^/]+/svc/a.b\+c");
+        assert!(fits(&exact, "spiffe://td.consul/ns/default/dc/east/svc/a.b+c"));
+        assert!(!fits(&exact, "spiffe://td.consul/ns/default/dc/east/svc/a.bbc"));
+
+        let every = service_identities("td.consul", &service("Team-A", "*", "*"));
+        assert_eq!(every, "spiffe://td.consul/ap/team-a/ns/[^/]+/dc/[^/]+/svc/[^/]+");
+        assert!(fits(&every, "spiffe://td.consul/ap/team-a/ns/shop/dc/west/svc/web"));
+        assert!(!fits(&every, "spiffe://td.consul/ns/shop/dc/west/svc/web"));
+
+        let gateways = gateway_identities("td.consul", &Partition::default());
+        assert!(fits(&gateways, "spiffe://td.consul/gateway/mesh/dc/west"));
+        assert!(!fits(&gateways, "spiffe://td.consul/ap/team-a/gateway/mesh/dc/west"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Part, Parts};
+use super::{Part, Parts, Refused};
 use crate::ir::{Bind, Listener, ListenerName};
 use crate::model::{self, LONGEST_SOCKET_PATH, is_socket_path};
 
@@ -40,6 +40,13 @@ pub enum LeftOut {
         /// Whose it is.
         origin: Arc<str>,
     },
+    /// Calls that nobody could judge as their intentions mean it.
+    Calls {
+        /// What is called.
+        service: model::ServiceName,
+        /// Which calls, and why.
+        why: Refused,
+    },
     /// A gateway cannot tell a place from another one, as Envoy reads SNIs in lower case.
     Place {
         /// The place that it does not serve.
@@ -70,6 +77,7 @@ impl fmt::Display for LeftOut {
                 "{origin} has no effect: the service has a discovery chain (a router, a splitter, a resolver, or a \
                  setting of the upstream that changes it), and a given resource would hide it"
             ),
+            LeftOut::Calls { service, why } => write!(f, "intentions about {service}: {why}"),
             LeftOut::Place { place, instead_of } => write!(
                 f,
                 "the way to {place} is left out: in lower case it has the SNI of {instead_of}; give its partition or \

@@ -19,6 +19,7 @@ mod endpoints;
 mod gateway;
 mod hatch;
 mod health;
+mod intentions;
 mod merge;
 mod opaque;
 mod precedence;
@@ -39,6 +40,7 @@ pub use chain::{
 };
 pub use endpoints::{EndpointSource, Omission, Subset, Via, assignment};
 pub use gateway::mesh_gateway;
+pub use intentions::Refused;
 pub use merge::merged_proxy;
 pub use precedence::{Decision, LADDER, Ladder, Origin, Rung, Sources, TargetSources};
 pub use reach::{Reach, Route};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::chain::{Chain, ChainError, Scope};
 use crate::model::entry::{
-    ExportedServices, Mesh, ProxyDefaults, ServiceDefaults, ServiceResolver, ServiceRouter, ServiceSplitter,
+    ExportedServices, Mesh, ProxyDefaults, ServiceDefaults, ServiceIntentions, ServiceResolver, ServiceRouter,
+    ServiceSplitter,
 };
 use crate::model::{
     Check, Datacenter, IntentionPolicy, Node, Partition, PeerKey, PeerTrustBundle, Peering, Place, QueryKey, Service,
@@ -54,6 +55,8 @@ pub trait State {
     fn router(&self, service: &ServiceName) -> Option<&ServiceRouter>;
     /// Parts of a service's traffic that go elsewhere.
     fn splitter(&self, service: &ServiceName) -> Option<&ServiceSplitter>;
+    /// Who may call the services that an entry names exactly so, wildcards included.
+    fn intentions(&self, destination: &ServiceName) -> Option<&ServiceIntentions>;
     /// Settings of the mesh of a partition.
     fn mesh(&self, partition: &Partition) -> Option<&Mesh>;
     /// What a partition exports.

@@ -1,6 +1,6 @@
 //! `exported-services`: what other partitions and peers may reach.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -93,12 +93,28 @@ impl ExportedServices {
 
     /// True if `service` of this partition is exported to `consumer`. An exact item replaces a wildcard one.
     pub fn exports_to_partition(&self, service: &ServiceName, consumer: &Partition) -> bool {
+        self.consumers(service).any(|known| known.is_partition(consumer))
+    }
+
+    /// True if `service` of this partition is exported to `peer`. An exact item replaces a wildcard one.
+    pub fn exports_to_peer(&self, service: &ServiceName, peer: &PeerName) -> bool {
+        !peer.is_default() && self.consumers(service).any(|known| known.peer == *peer)
+    }
+
+    /// The partitions that `service` of this partition is exported to, sorted.
+    pub fn importing_partitions(&self, service: &ServiceName) -> BTreeSet<Partition> {
+        let partitions = self.consumers(service).filter(|consumer| consumer.peer.is_default());
+        partitions.map(|consumer| consumer.partition.clone().unwrap_or_default()).collect()
+    }
+
+    /// Who may reach `service`: what the most exact item says.
+    fn consumers(&self, service: &ServiceName) -> impl Iterator<Item = &Consumer> {
         let namespace = service.namespace.as_str();
-        [(&*service.name, namespace), ("*", namespace), ("*", "*")]
+        let items = [(&*service.name, namespace), ("*", namespace), ("*", "*")]
             .into_iter()
             .map(|(name, namespace)| self.items(name, namespace))
-            .find(|items| !items.is_empty())
-            .is_some_and(|items| items.iter().flat_map(|item| &item.consumers).any(|c| c.is_partition(consumer)))
+            .find(|items| !items.is_empty());
+        items.into_iter().flatten().flat_map(|item| &item.consumers)
     }
 
     fn items(&self, name: &str, namespace: &str) -> Vec<&ExportedService> {
@@ -107,13 +123,7 @@ impl ExportedServices {
 
     /// True if `service` is exported to any partition but its own.
     pub fn exports_to_other_partition(&self, service: &ServiceName) -> bool {
-        self.services
-            .iter()
-            .flat_map(|item| &item.consumers)
-            .filter(|consumer| consumer.peer.as_str().is_empty())
-            .map(|consumer| consumer.partition.clone().unwrap_or_default())
-            .filter(|partition| *partition != self.partition)
-            .any(|partition| self.exports_to_partition(service, &partition))
+        self.importing_partitions(service).iter().any(|partition| *partition != self.partition)
     }
 }
 

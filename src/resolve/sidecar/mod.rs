@@ -16,7 +16,7 @@ use crate::model::{MOST_REQUEST_HEADERS_KB, OpaqueConfig, Place, Service};
 /// The parts of a sidecar that runs in `place`.
 pub fn sidecar(context: Context<'_>, place: &Place, proxy: &Service) -> Parts {
     let options = merge::options(context.state, proxy);
-    let mut parts = Parts::from([(Owner::Inbound, Ok(Inbound::new(context, proxy, &options).build()))]);
+    let mut parts = Parts::from([(Owner::Inbound, Ok(Inbound::new(context, place, proxy, &options).build()))]);
     for registered in &proxy.proxy.upstreams {
         let id = upstream::id(proxy, registered);
         parts.insert(Owner::Upstream(id), upstream::part(context, place, proxy, registered, &options));
@@ -43,6 +43,7 @@ fn trace(parts: &mut Parts, proxy: &Service, options: &OpaqueConfig) {
 /// The inbound side of a sidecar.
 struct Inbound<'a> {
     context: Context<'a>,
+    place: &'a Place,
     proxy: &'a Service,
     options: &'a OpaqueConfig,
     /// What the application speaks.
@@ -50,14 +51,15 @@ struct Inbound<'a> {
 }
 
 impl<'a> Inbound<'a> {
-    fn new(context: Context<'a>, proxy: &'a Service, options: &'a OpaqueConfig) -> Self {
+    fn new(context: Context<'a>, place: &'a Place, proxy: &'a Service, options: &'a OpaqueConfig) -> Self {
         let protocol = Protocol::parse(&opaque::text(options, "protocol").unwrap_or_default());
-        Self { context, proxy, options, protocol }
+        Self { context, place, proxy, options, protocol }
     }
 
     fn build(&self) -> Part {
         let mut part = Part::default();
-        part.resources.listeners.push(self.public_listener());
+        let listener = self.public_listener(&mut part.left_out);
+        part.resources.listeners.push(listener);
         part.resources.clusters.push(self.local_app());
         self.expose(&mut part);
         part

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::{Inbound, any_address_if_empty, codec, max_request_headers_kb, millis};
 use crate::ir::{
     Bind, Callers, ClusterName, Direction, DownstreamTls, EscapedSlashes, Filter, FilterChain, ForwardClientCert,
-    HeaderUnderscores, HttpConnectionManager, InboundHttp, Listener, ListenerName, PathMatch, Rbac, RbacAction,
+    HeaderUnderscores, HttpConnectionManager, InboundHttp, Listener, ListenerName, PathMatch, Rbac,
     RequestNormalization, RouteAction, RouteSource, Stat,
 };
+use crate::model::ProxyMode;
 use crate::model::entry::{self, EscapedSlashesAction, UnderscoresAction};
-use crate::model::{IntentionPolicy, ProxyMode};
 use crate::resolve::chain::Protocol;
-use crate::resolve::{hatch, merge, opaque, tls};
+use crate::resolve::intentions::{Intentions, Traffic};
+use crate::resolve::{LeftOut, hatch, merge, opaque, tls};
 
 impl Inbound<'_> {
     /// Where mesh traffic is accepted. A proxy that is registered with the path of a socket has no port, and Envoy takes a
@@ -22,7 +23,7 @@ impl Inbound<'_> {
         (any_address_if_empty(&address), port.filter(|port| *port != 0).unwrap_or(self.proxy.port))
     }
 
-    pub(super) fn public_listener(&self) -> Listener {
+    pub(super) fn public_listener(&self, left_out: &mut Vec<LeftOut>) -> Listener {
         let alpn = match self.protocol {
             Protocol::Tcp => vec![],
             Protocol::Http => vec!["http/1.1"],
@@ -33,7 +34,7 @@ impl Inbound<'_> {
             alpn,
             parameters: tls::incoming(self.context.state, &self.proxy.partition),
         };
-        let strict = FilterChain { tls: Some(tls), filters: self.public_filters(), ..FilterChain::default() };
+        let strict = FilterChain { tls: Some(tls), filters: self.public_filters(left_out), ..FilterChain::default() };
         let permissive = self.permissive_chain();
         let (host, port) = self.bind_host_and_port();
         let balance = opaque::text(self.options, "balance_inbound_connections");
@@ -50,28 +51,36 @@ impl Inbound<'_> {
         }
     }
 
-    fn public_filters(&self) -> Vec<Filter> {
-        // Without any policy the opposite of the action holds for every caller.
-        let rbac = Rbac {
-            action: match self.context.default_intention {
-                IntentionPolicy::Allow => RbacAction::Deny,
-                IntentionPolicy::Deny => RbacAction::Allow,
-            },
-        };
+    fn public_filters(&self, left_out: &mut Vec<LeftOut>) -> Vec<Filter> {
+        let service = &merge::central_name(self.proxy);
+        let intentions = Intentions::of(self.context, self.place, service);
+        let connections = intentions.rbac(Traffic::Connections);
         let limit = opaque::integer(self.options, "max_inbound_connections").and_then(|max| u64::try_from(max).ok());
         let limit = limit.filter(|max| *max > 0).map(|max| Filter::ConnectionLimit { max });
-        if self.protocol.is_http_like() {
-            limit.into_iter().chain([Filter::Http(Box::new(self.public_http(rbac)))]).collect()
+        let (filters, refused): (Vec<_>, _) = if self.protocol.is_http_like() {
+            let requests = intentions.rbac(Traffic::Requests(self.forward_client_cert()));
+            let http = Filter::Http(Box::new(self.public_http(requests.rbac, connections.rbac)));
+            (limit.into_iter().chain([http]).collect(), requests.refused)
         } else {
             let proxy = Filter::TcpProxy { stat: Stat::Public, cluster: Some(ClusterName::LocalApp) };
-            std::iter::once(Filter::Rbac(rbac)).chain(limit).chain([proxy]).collect()
+            let filters = std::iter::once(Filter::Rbac(connections.rbac)).chain(limit).chain([proxy]).collect();
+            (filters, connections.refused)
+        };
+        left_out.extend(refused.into_iter().map(|why| LeftOut::Calls { service: service.clone(), why }));
+        filters
+    }
+
+    fn forward_client_cert(&self) -> ForwardClientCert {
+        let http = self.context.state.mesh(&self.proxy.partition).and_then(|mesh| mesh.http.as_ref());
+        match http.is_some_and(|http| http.sanitize_x_forwarded_client_cert) {
+            true => ForwardClientCert::Sanitize,
+            false => ForwardClientCert::Append,
         }
     }
 
-    fn public_http(&self, rbac: Rbac) -> HttpConnectionManager {
+    fn public_http(&self, rbac: Rbac, connection_rbac: Rbac) -> HttpConnectionManager {
         let mesh = self.context.state.mesh(&self.proxy.partition);
         let http = mesh.and_then(|mesh| mesh.http.as_ref());
-        let sanitizes = http.is_some_and(|http| http.sanitize_x_forwarded_client_cert);
         let incoming = http.and_then(|http| http.incoming.as_ref());
         HttpConnectionManager {
             stat: Stat::Public,
@@ -86,9 +95,9 @@ impl Inbound<'_> {
                 }),
             },
             inbound: Some(InboundHttp {
-                connection_rbac: rbac.clone(),
                 rbac,
-                forward_client_cert: if sanitizes { ForwardClientCert::Sanitize } else { ForwardClientCert::Append },
+                connection_rbac,
+                forward_client_cert: self.forward_client_cert(),
                 normalization: normalization(incoming.and_then(|incoming| incoming.request_normalization.as_ref())),
             }),
             max_request_headers_kb: max_request_headers_kb(self.options),
