@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Check, CheckId, Datacenter, Locality, Namespace, NodeName, Partition, PeerName, Problems, Service, ServiceId,
-    Weights, is_default,
+    is_default,
 };
 
 /// A node with, on it, a service and checks.
@@ -54,13 +54,10 @@ pub struct CatalogRegistration {
 }
 
 impl CatalogRegistration {
-    /// Puts the service into its canonical form. Clients that know no weights send two zeros; they mean none.
+    /// Puts the service into its canonical form.
     pub fn normalize(&mut self) {
         if let Some(service) = &mut self.service {
-            if service.weights == (Weights { passing: 0, warning: 0 }) {
-                service.weights = Weights::default();
-            }
-            service.normalize();
+            service.normalize_told();
         }
     }
 
@@ -125,6 +122,7 @@ pub struct CatalogDeregistration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Weights;
 
     #[test]
     fn every_broken_rule_of_a_registration_is_told() {

@@ -34,7 +34,7 @@ impl HealthEntry {
         node.partition = partition.clone();
         let service = Arc::make_mut(&mut self.service);
         service.partition = partition.clone();
-        service.normalize();
+        service.normalize_told();
         for check in &mut self.checks {
             let check = Arc::make_mut(check);
             check.node = node.node.clone();

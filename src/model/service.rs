@@ -238,6 +238,14 @@ impl Service {
         }
     }
 
+    /// The same for what a catalog is told. Clients that know no weights send two zeros; they mean none.
+    pub(super) fn normalize_told(&mut self) {
+        if self.weights == (Weights { passing: 0, warning: 0 }) {
+            self.weights = Weights::default();
+        }
+        self.normalize();
+    }
+
     /// Every broken rule of `http-api.md` 3.7 and 3.8.
     pub fn validate(&self) -> Problems {
         let mut problems = Problems::default();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use meshgate::model::{Datacenter, IntentionPolicy};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// End of the name of a file that holds a case.
 const SUFFIX: &str = ".input.json";
@@ -40,9 +40,74 @@ pub(crate) struct State {
     /// What the catalogs of other datacenters hold, as bodies of `catalog/register`.
     #[serde(default)]
     pub(crate) remote_datacenters: BTreeMap<Datacenter, Vec<Value>>,
+    /// The replicated gateways of datacenters.
+    #[serde(default)]
+    federation_states: Vec<Value>,
+    #[serde(default)]
+    peerings: Vec<Value>,
+    #[serde(default)]
+    peer_trust_bundles: Vec<Value>,
+    /// What peers exported, as bodies of `catalog/register`.
+    #[serde(default)]
+    imported_services: Vec<Registration>,
+    /// Health entries by the name of the query that finds them.
+    #[serde(default)]
+    prepared_queries: BTreeMap<String, Vec<Value>>,
     /// The members that nothing takes yet.
     #[serde(flatten)]
     pub(crate) others: BTreeMap<String, Value>,
+}
+
+/// A body of `catalog/register`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct Registration {
+    peer_name: Value,
+    node: Value,
+    address: Value,
+    #[serde(default)]
+    datacenter: Value,
+    #[serde(default)]
+    tagged_addresses: Value,
+    #[serde(default)]
+    node_meta: Value,
+    service: Value,
+    check: Option<Value>,
+    #[serde(default)]
+    checks: Vec<Value>,
+}
+
+impl Registration {
+    /// The same as a row of a bundle.
+    fn row(&self) -> Value {
+        let checks: Vec<_> = self.check.iter().chain(&self.checks).collect();
+        json!({
+            "PeerName": self.peer_name,
+            "Node": {
+                "Node": self.node,
+                "Address": self.address,
+                "Datacenter": self.datacenter,
+                "TaggedAddresses": self.tagged_addresses,
+                "Meta": self.node_meta,
+            },
+            "Service": self.service,
+            "Checks": checks,
+        })
+    }
+}
+
+impl State {
+    /// What comes neither over HTTP nor from another catalog, as the sections of a bundle.
+    pub(crate) fn sections(&self) -> Value {
+        let query = |(name, nodes): (&String, &Vec<Value>)| json!({ "Name": name, "Nodes": nodes });
+        json!({
+            "FederationStates": self.federation_states,
+            "Peerings": self.peerings,
+            "PeerTrustBundles": self.peer_trust_bundles,
+            "ImportedServices": self.imported_services.iter().map(Registration::row).collect::<Vec<_>>(),
+            "PreparedQueries": self.prepared_queries.iter().map(query).collect::<Vec<_>>(),
+        })
+    }
 }
 
 /// The proxy under test.

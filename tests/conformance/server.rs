@@ -15,6 +15,7 @@ pub(crate) async fn load(case: &Case) -> Result<Mesh, String> {
     let mesh = empty(case).await;
     let url = mesh.serve_http().await;
     let client = Client::new();
+    mesh.restore(&case.state.sections()).await?;
     for (datacenter, registrations) in &case.state.remote_datacenters {
         for body in registrations {
             let mut body = body.clone();

@@ -93,7 +93,7 @@ impl Case {
         let Input { hosted, default_intention_policy, proxy, state, calls } = &self.input;
         let mesh = Mesh::start(options(hosted, *default_intention_policy)).await;
         if let Some(sections) = state {
-            mesh.restore(sections).await;
+            mesh.restore(sections).await.unwrap_or_else(|error| panic!("{}: state: {error}", self.name()));
         }
         for Call { method, path, body } in calls {
             let method = Method::from_bytes(method.as_bytes()).expect("a method");

@@ -117,7 +117,7 @@ impl Mesh {
     }
 
     /// Loads the sections of a bundle, such as `Peerings`, into the store. What names no datacenter is of the own one.
-    pub(crate) async fn restore(&self, sections: &Value) {
+    pub(crate) async fn restore(&self, sections: &Value) -> Result<(), String> {
         let mut document = json!({
             "Format": "meshgate-bundle",
             "Version": 1,
@@ -125,8 +125,8 @@ impl Mesh {
         });
         let sections = sections.as_object().expect("sections of a bundle by their names");
         document.as_object_mut().expect("it is one").extend(sections.clone());
-        let bundle = codec::bundle(document.to_string().as_bytes()).unwrap_or_else(|problems| panic!("{problems}"));
-        self.store.write(bundle).await.expect("memory takes rows");
+        let bundle = codec::bundle(document.to_string().as_bytes()).map_err(|problems| problems.to_string())?;
+        self.store.write(bundle).await.map(drop).map_err(|error| error.to_string())
     }
 
     /// A call of the HTTP API: status and body.

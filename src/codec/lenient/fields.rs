@@ -18,8 +18,9 @@ const NOT_STRICT: [&str; 1] = ["socket_path"];
 const LONGEST_MEANT: usize = 64;
 
 /// What replies show and bodies may send back, by struct; it is not read.
-const IGNORED: [(&str, &[&str]); 11] = [
+const IGNORED: [(&str, &[&str]); 12] = [
     ("Check", &["PeerName"]),
+    ("Node", &["CreateIndex", "ModifyIndex", "PeerName"]),
     ("Service", &["Datacenter"]),
     ("CatalogDeregistration", &["Address"]),
     ("ExportedServices", ENTRY),
