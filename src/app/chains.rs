@@ -5,14 +5,16 @@ use crate::api::{
     DiscoveryChains,
 };
 use crate::engine;
-use crate::model::{GoDuration, MeshGateway, ServiceKey, TrustDomain};
+use crate::model::{Datacenter, GoDuration, MeshGateway, PeerKey, Place, ServiceKey, TrustDomain, exported_sni};
 use crate::resolve::{Chain, Custom, Node, NodeKey, Overrides, ResolverNode, Rung, Sources, Target, TargetKey};
 use crate::store::Reader;
 
 /// Compiles chains for whoever asks over HTTP, with the code that configures Envoy.
 #[derive(Debug, Clone)]
 pub struct Chains {
-    /// The trust domain of every SNI.
+    /// The datacenter whose peerings count.
+    pub datacenter: Datacenter,
+    /// The trust domain of every SNI but those of peers.
     pub trust_domain: TrustDomain,
 }
 
@@ -30,9 +32,7 @@ impl DiscoveryChains for Chains {
         };
         let chain = engine::discovery_chain(reader, &overrides.scope(&service.service, &service.datacenter));
         match &*chain {
-            Ok(chain) => {
-                Ok(Shown { chain, custom: Custom::new(chain, &overrides), trust_domain: &self.trust_domain }.all())
-            }
+            Ok(chain) => Ok(Shown { chain, custom: Custom::new(chain, &overrides), chains: self, reader }.all()),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -41,7 +41,8 @@ impl DiscoveryChains for Chains {
 struct Shown<'a> {
     chain: &'a Chain,
     custom: Custom,
-    trust_domain: &'a TrustDomain,
+    chains: &'a Chains,
+    reader: &'a Reader<'a>,
 }
 
 impl Shown<'_> {
@@ -97,7 +98,7 @@ impl Shown<'_> {
     fn target(&self, key: &TargetKey, target: &Target) -> ChainTarget {
         let leads_here = |node: &&ResolverNode| node.target == *key || node.failover.contains(key);
         let node = self.chain.resolvers().find(leads_here);
-        let name = key.sni(self.trust_domain);
+        let name = self.name(key);
         ChainTarget {
             id: key.to_string(),
             service: key.service.name.to_string(),
@@ -113,5 +114,16 @@ impl Shown<'_> {
             sni: target.external_sni.clone().unwrap_or_else(|| name.clone()),
             name,
         }
+    }
+
+    /// The SNI of a target. That of a peer's service has the peer's trust domain, which is empty until the peer has told it.
+    fn name(&self, key: &TargetKey) -> String {
+        if key.peer.is_default() {
+            return key.sni(&self.chains.trust_domain);
+        }
+        let peer = PeerKey::new(&Place::new(&self.chains.datacenter, &key.service.partition), &key.peer);
+        let bundle = self.reader.trust_bundle(&peer);
+        let trust_domain = TrustDomain::from(bundle.map_or("", |row| row.value.trust_domain.as_str()));
+        exported_sni(&key.service, &key.peer, &trust_domain)
     }
 }

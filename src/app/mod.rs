@@ -168,7 +168,7 @@ impl App {
             proxies: Arc::new(Proxies(engine.clone())),
             reports: Arc::new(Reports(runner)),
             central: Arc::new(Central),
-            chains: Arc::new(Chains { trust_domain }),
+            chains: Arc::new(Chains { datacenter: self.settings.datacenter.clone(), trust_domain }),
             shutdown: self.serving.clone(),
             metrics: api::Metrics::default(),
         };

@@ -83,6 +83,7 @@ pub fn filter(stat: &Stat) -> String {
         Stat::Upstream { service, namespace, partition, datacenter } => {
             format!("{service}.{namespace}.{partition}.{datacenter}")
         }
+        Stat::Peered { service, namespace, peer } => format!("{service}.{namespace}.{peer}"),
         Stat::ExposedPath(path, port) => format!("exposed_path_filter_{}_{port}", stripped(path)),
         Stat::GatewayLocal { listener } => listener.to_string(),
         Stat::GatewayRemote { listener, place } => format!("{listener}.{place}"),
@@ -95,6 +96,7 @@ pub fn stat_prefix(stat: &Stat) -> String {
         Stat::Public | Stat::ExposedPath(..) => "",
         Stat::PublicPermissive => "permissive_",
         Stat::Upstream { .. } => "upstream.",
+        Stat::Peered { .. } => "upstream_peered.",
         Stat::GatewayLocal { .. } => "mesh_gateway_local.",
         Stat::GatewayRemote { .. } => "mesh_gateway_remote.",
     };

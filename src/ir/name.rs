@@ -77,6 +77,15 @@ pub enum Stat {
         /// Datacenter.
         datacenter: Arc<str>,
     },
+    /// Traffic to an upstream in a peer.
+    Peered {
+        /// Service.
+        service: Arc<str>,
+        /// Namespace.
+        namespace: Arc<str>,
+        /// The own name of the peering.
+        peer: Arc<str>,
+    },
     /// An exposed path and its listener's port.
     ExposedPath(Arc<str>, u16),
     /// Local traffic of a gateway listener.

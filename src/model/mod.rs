@@ -58,7 +58,7 @@ pub use proxy::{
 };
 pub use service::{Connect, Locality, PeerMeta, Service, ServiceAddress, ServiceDefinition, ServiceKind, Weights};
 pub use sidecar::{SidecarPorts, expand_sidecar};
-pub use sni::{datacenter_sni, service_sni};
+pub use sni::{datacenter_sni, exported_sni, peer_cluster_name, service_sni};
 pub use spiffe::{SpiffeId, TrustDomain, gateway_identities, partition_identities, service_identities};
 
 /// True for the value a field has when nobody set it; such fields are left out of what is stored and shown.

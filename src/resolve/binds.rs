@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Part, Parts, Refused};
+use super::{Part, Parts, PeerError, Refused};
 use crate::ir::{Bind, Listener, ListenerName};
 use crate::model::{self, LONGEST_SOCKET_PATH, is_socket_path};
 
@@ -47,6 +47,13 @@ pub enum LeftOut {
         /// Which calls, and why.
         why: Refused,
     },
+    /// A target of an upstream is in a peer, and cannot be dialled.
+    PeerTarget {
+        /// The upstream as its registration names it.
+        upstream: String,
+        /// Why not.
+        source: PeerError,
+    },
     /// A gateway cannot tell a place from another one, as Envoy reads SNIs in lower case.
     Place {
         /// The place that it does not serve.
@@ -78,6 +85,9 @@ impl fmt::Display for LeftOut {
                  setting of the upstream that changes it), and a given resource would hide it"
             ),
             LeftOut::Calls { service, why } => write!(f, "intentions about {service}: {why}"),
+            LeftOut::PeerTarget { upstream, source } => {
+                write!(f, "upstream {upstream} goes without a target: {source}")
+            }
             LeftOut::Place { place, instead_of } => write!(
                 f,
                 "the way to {place} is left out: in lower case it has the SNI of {instead_of}; give its partition or \

@@ -11,7 +11,9 @@ use serde_json::json;
 use super::health;
 use super::state::{Instance, State};
 use crate::ir::{Assignment, ClusterName, Endpoint, Health, SocketAddress};
-use crate::model::{AddressForm, Filter, Partition, Place, ServiceKey, ServiceName, SocketEndpoint, instance_address};
+use crate::model::{
+    AddressForm, Filter, Partition, PeerKey, Place, ServiceKey, ServiceName, SocketEndpoint, instance_address,
+};
 
 /// A named part of a service's instances.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -53,6 +55,15 @@ pub enum EndpointSource {
     },
     /// The gateways of another place, for whatever lies behind them.
     RemoteGateways(Place),
+    /// The gateways of the own place, for what a peer exports: its health says nothing about theirs.
+    OwnGateways(Place),
+    /// A service of a peer, at the peer's gateways.
+    Imported {
+        /// The peering.
+        peer: PeerKey,
+        /// The service; its partition is that of the peering.
+        service: ServiceName,
+    },
 }
 
 /// Endpoints that an assignment goes without.
@@ -113,6 +124,10 @@ pub fn assignment(state: &dyn State, cluster: &ClusterName, source: &EndpointSou
                 omissions.retain(|omission| !matches!(omission, Omission::NoGateway(_)));
             }
             endpoints
+        }
+        EndpointSource::OwnGateways(place) => gateways(state, place, AddressForm::Lan, &mut omissions),
+        EndpointSource::Imported { peer, service } => {
+            with_ip_addresses(&state.imported(peer, service), AddressForm::Wan, false, &mut omissions)
         }
         EndpointSource::Service { service, consumer: Some(consumer), .. }
             if !is_exported(state, &service.service, consumer) =>

@@ -47,6 +47,7 @@ pub use reach::{Reach, Route};
 pub use sidecar::sidecar;
 pub use state::{Context, FederationState, Instance, PeeringRow, State};
 pub use trust::{Distrust, TrustSource, trust};
+pub use upstream::PeerError;
 
 use crate::ir;
 use crate::model::PeerName;
@@ -95,13 +96,14 @@ pub enum PartError {
         /// The SNI.
         sni: String,
     },
-    /// The upstream is in a peer that is not known.
-    #[error("upstream {upstream} is in peer {peer:?}, and no such peering exists")]
-    UnknownPeer {
+    /// The upstream is in a peer, and cannot be dialled.
+    #[error("upstream {upstream} leads to a peer: {source}")]
+    Peer {
         /// The upstream as its registration names it.
         upstream: String,
-        /// The peer.
-        peer: String,
+        /// Why not.
+        #[source]
+        source: PeerError,
     },
     /// The upstream is a prepared query.
     #[error("upstream {upstream} is a prepared query; prepared queries are not supported")]

@@ -10,7 +10,7 @@ use meshgate::api::{
 };
 use meshgate::app::Chains;
 use meshgate::ca::Authority;
-use meshgate::model::{Leaf, SpiffeId, TrustDomain};
+use meshgate::model::{Datacenter, Leaf, SpiffeId, TrustDomain};
 use meshgate::store::{CheckKey, Memory, Store, Stored};
 use meshgate::telemetry::Readiness;
 use reqwest::Method;
@@ -94,7 +94,10 @@ impl TestApi {
             proxies: Arc::new(NoProxies),
             reports: reports.clone(),
             central: Arc::new(AsRegistered),
-            chains: Arc::new(Chains { trust_domain: TrustDomain::of_cluster(CLUSTER_ID) }),
+            chains: Arc::new(Chains {
+                datacenter: Datacenter::from("dc1"),
+                trust_domain: TrustDomain::of_cluster(CLUSTER_ID),
+            }),
             shutdown: CancellationToken::new(),
             metrics: Metrics::default(),
         };

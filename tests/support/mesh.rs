@@ -82,7 +82,10 @@ impl Mesh {
             proxies: Arc::new(NoProxies),
             reports: Arc::new(Reports::default()),
             central: Arc::new(AsRegistered),
-            chains: Arc::new(Chains { trust_domain: TrustDomain::of_cluster(CLUSTER_ID) }),
+            chains: Arc::new(Chains {
+                datacenter: options.datacenter.clone(),
+                trust_domain: TrustDomain::of_cluster(CLUSTER_ID),
+            }),
             shutdown: shutdown.clone(),
             metrics: Metrics::default(),
         });

@@ -1,8 +1,10 @@
 //! An upstream whose name leads through a discovery chain.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::peer::{Imported, PeerError};
 use super::{Asked, fetch_timeout, id};
 use crate::ir::{
     Aggregate, Cluster, ClusterName, Discovery, DnsKind, Endpoint, Filter, HttpConnectionManager, PathMatch, Roots,
@@ -16,7 +18,7 @@ use crate::resolve::endpoints::{EndpointSource, Via, endpoint};
 use crate::resolve::merge::{self, UpstreamSettings, target_of};
 use crate::resolve::reach::{Reach, Route};
 use crate::resolve::routes::{self, Clusters};
-use crate::resolve::{Part, PartError, sidecar, tls};
+use crate::resolve::{LeftOut, Part, PartError, sidecar, tls};
 
 /// What the upstream leads to.
 pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
@@ -35,15 +37,19 @@ pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
         Err(source) => return Err(PartError::Chain { upstream: upstream.to_string(), source: source.clone() }),
     };
     let custom = Custom::new(chain, &overrides);
-    let builder = Builder { asked, settings: &settings, chain, custom: &custom, id: id(proxy, upstream) };
-    if let Some(long) = chain.targets.values().map(|target| builder.sni(target)).find(|sni| !is_sni(sni)) {
+    let imported = chain.targets.keys().filter(|key| !key.peer.is_default()).map(|key| {
+        let found = Imported::find(context, place, &key.service, &key.peer);
+        (key.clone(), found)
+    });
+    let imported = imported.collect();
+    let builder = Builder { asked, settings: &settings, chain, custom: &custom, id: id(proxy, upstream), imported };
+    if let Some(long) = builder.own_targets().map(|target| builder.sni(target)).find(|sni| !is_sni(sni)) {
         return Err(PartError::Sni { upstream: upstream.to_string(), sni: long });
     }
     if let Some(node) = chain.only_resolver()
-        && !node.target.peer.is_default()
+        && let Some(Err(source)) = builder.imported.get(&node.target)
     {
-        let peer = node.target.peer.to_string();
-        return Err(PartError::UnknownPeer { upstream: upstream.to_string(), peer });
+        return Err(PartError::Peer { upstream: upstream.to_string(), source: source.clone() });
     }
     Ok(builder.build())
 }
@@ -54,6 +60,8 @@ struct Builder<'a> {
     chain: &'a Chain,
     custom: &'a Custom,
     id: UpstreamId,
+    /// The targets in peers.
+    imported: BTreeMap<TargetKey, Result<Imported, PeerError>>,
 }
 
 impl Builder<'_> {
@@ -74,6 +82,12 @@ impl Builder<'_> {
         }
         let listener = self.filter().and_then(|filter| self.asked.listener(filter, self.settings.exact_balance));
         part.resources.listeners.extend(listener);
+        part.left_out.extend(
+            self.imported.values().filter_map(|found| found.as_ref().err()).map(|source| LeftOut::PeerTarget {
+                upstream: self.asked.upstream.to_string(),
+                source: source.clone(),
+            }),
+        );
         if self.chain.is_default {
             self.settings.hatches.replace(&mut part);
         } else {
@@ -84,6 +98,11 @@ impl Builder<'_> {
 
     fn fetch_timeout(&self) -> Option<Duration> {
         fetch_timeout(self.asked.options)
+    }
+
+    /// The targets that are in no peer.
+    fn own_targets(&self) -> impl Iterator<Item = &Target> {
+        self.chain.targets.values().filter(|target| target.key.peer.is_default())
     }
 
     /// A default chain has one way, which stands in the listener itself.
@@ -122,19 +141,23 @@ impl Builder<'_> {
         })))
     }
 
-    /// The SNI by which a cluster is named.
-    fn name(&self, target: &TargetKey) -> String {
-        target.sni(self.asked.context.trust_domain)
+    /// The SNI that is sent to a target that is in no peer.
+    fn sni(&self, target: &Target) -> String {
+        target.external_sni.clone().unwrap_or_else(|| target.key.sni(self.asked.context.trust_domain))
     }
 
-    /// The SNI that is sent.
-    fn sni(&self, target: &Target) -> String {
-        target.external_sni.clone().unwrap_or_else(|| self.name(&target.key))
+    /// True unless the target is in a peer and cannot be dialled.
+    fn can_be_dialled(&self, target: &TargetKey) -> bool {
+        self.imported.get(target).is_none_or(Result::is_ok)
     }
 
     /// The cluster of a resolver's primary target, or the failover cluster around it.
     fn primary(&self, target: &TargetKey) -> Option<ClusterName> {
-        let sni: Arc<str> = self.name(target).into();
+        let sni: Arc<str> = match self.imported.get(target) {
+            None => target.sni(self.asked.context.trust_domain).into(),
+            Some(Ok(imported)) => imported.name.clone(),
+            Some(Err(_)) => return None,
+        };
         Some(match &self.custom.prefix {
             Some(hash) => ClusterName::Customised { hash: hash.as_str().into(), sni },
             None => ClusterName::Sni(sni),
@@ -144,8 +167,7 @@ impl Builder<'_> {
     fn clusters(&self, part: &mut Part, node: &ResolverNode, outgoing: &TlsParameters) {
         let Some(name) = self.primary(&node.target) else { return };
         let primary = &self.chain.targets[&node.target];
-        // Legs in a peer that is not known have no cluster.
-        let fallbacks = node.failover.iter().filter(|key| key.peer.is_default()).map(|key| &self.chain.targets[key]);
+        let fallbacks = node.failover.iter().filter(|key| self.can_be_dialled(key)).map(|key| &self.chain.targets[key]);
         let legs: Vec<&Target> = std::iter::once(primary).chain(fallbacks).collect();
         if node.failover.is_empty() {
             return self.leg(part, name, (node, primary), outgoing);
@@ -169,23 +191,19 @@ impl Builder<'_> {
         (node, target): (&ResolverNode, &Target),
         outgoing: &TlsParameters,
     ) {
-        let via = self.via(target);
-        let discovery = match self.gateway_host_names(&via) {
-            Some(endpoints) => Discovery::Dns(DnsKind::Logical, endpoints),
-            None => Discovery::Eds { fetch_timeout: self.fetch_timeout() },
+        let (discovery, source, tls) = match self.imported.get(&target.key) {
+            Some(Ok(imported)) => {
+                // Whoever the chain leads to, it is the caller's own settings that say how it leaves its place.
+                let (discovery, source) = imported.discovery(self.settings.ladder.mode(), self.fetch_timeout());
+                (discovery, source, imported.tls(outgoing))
+            }
+            Some(Err(_)) => return,
+            None => self.own(target, outgoing),
         };
-        let identity = SpiffeId::Service(target.key.service()).uri(self.asked.context.trust_domain);
-        if matches!(discovery, Discovery::Eds { .. }) {
-            part.endpoints.insert(name.clone(), self.source(target, via));
-        }
+        part.endpoints.extend(source.map(|source| (name.clone(), source)));
         part.resources.clusters.push(Cluster {
             alt_stat_name: true,
-            tls: Some(UpstreamTls {
-                sni: self.sni(target).into(),
-                identities: vec![identity.into()],
-                roots: Roots::Own,
-                parameters: outgoing.clone(),
-            }),
+            tls: Some(tls),
             panic_disabled: true,
             circuit_breaker: Some(self.settings.circuit_breaker.clone()),
             outlier_detection: Some(self.settings.outlier_detection.clone()),
@@ -196,6 +214,23 @@ impl Builder<'_> {
             load_balancing: node.load_balancer.as_ref().map(load_balancing).unwrap_or_default(),
             ..Cluster::plain(name, discovery, self.custom.connect_timeout(node).to_std())
         });
+    }
+
+    /// How endpoints of a target that is in no peer are found, where they come from, and the caller's side of TLS.
+    fn own(&self, target: &Target, outgoing: &TlsParameters) -> (Discovery, Option<EndpointSource>, UpstreamTls) {
+        let via = self.via(target);
+        let (discovery, source) = match self.gateway_host_names(&via) {
+            Some(endpoints) => (Discovery::Dns(DnsKind::Logical, endpoints), None),
+            None => (Discovery::Eds { fetch_timeout: self.fetch_timeout() }, Some(self.source(target, via))),
+        };
+        let identity = SpiffeId::Service(target.key.service()).uri(self.asked.context.trust_domain);
+        let tls = UpstreamTls {
+            sni: self.sni(target).into(),
+            identities: vec![identity.into()],
+            roots: Roots::Own,
+            parameters: outgoing.clone(),
+        };
+        (discovery, source, tls)
     }
 
     fn reach(&self, target: &Target) -> Reach {

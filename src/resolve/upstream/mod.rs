@@ -1,8 +1,11 @@
 //! One upstream of a sidecar: its listener, clusters, routes, and where the endpoints come from (contract 3.3, 3.4).
 
 mod chain;
+mod peer;
 
 use std::time::Duration;
+
+pub use peer::PeerError;
 
 use super::merge::target_of;
 use super::state::Context;
@@ -48,11 +51,7 @@ pub(super) fn part(
     if upstream.destination_type == DestinationType::PreparedQuery {
         return Err(PartError::PreparedQuery { upstream: upstream.to_string() });
     }
-    if !upstream.destination_peer.is_default() {
-        let peer = upstream.destination_peer.to_string();
-        return Err(PartError::UnknownPeer { upstream: upstream.to_string(), peer });
-    }
-    chain::part(asked)
+    if upstream.destination_peer.is_default() { chain::part(asked) } else { peer::part(asked) }
 }
 
 impl Asked<'_> {
