@@ -12,6 +12,7 @@ pub mod json;
 mod listener;
 mod matcher;
 pub mod names;
+pub mod path;
 mod rbac;
 mod route;
 mod secret;
