@@ -35,19 +35,28 @@ impl EncodedPart {
         self.listeners.update(listeners, interner);
         self.clusters.update(clusters, interner);
         self.routes.update(routes, interner);
-        let called = |name: ClusterName| {
+        let named = endpoints.into_iter().filter_map(|(name, source)| {
             let generated = names::cluster(&name);
-            // A cluster that could not be made has no endpoints either.
-            let called = self.clusters.called(&generated)?;
-            Some(if **called == *generated { name } else { ClusterName::Given(called.clone()) })
-        };
-        self.endpoints = endpoints.into_iter().filter_map(|(name, source)| Some((called(name)?, source))).collect();
+            match self.clusters.called(&generated) {
+                // A cluster that could not be made has no endpoints either.
+                None if self.clusters.is_missing(&generated) => None,
+                Some(called) if **called != *generated => Some((ClusterName::Given(called.clone()), source)),
+                Some(_) | None => Some((name, source)),
+            }
+        });
+        self.endpoints = named.collect();
     }
 
     /// The resources of one type.
     pub(super) fn resources(&self, kind: ResourceType) -> Box<dyn Iterator<Item = Encoded<'_>> + '_> {
         match kind {
-            ResourceType::Listener => Box::new(self.listeners.resources()),
+            // Envoy refuses a listener whose own routes name a cluster that is not there, and would not be sent it again
+            // when the cluster comes.
+            ResourceType::Listener => {
+                Box::new(self.listeners.resources().filter(|(listener, _)| {
+                    listener.references.iter().all(|cluster| !self.clusters.is_missing(cluster))
+                }))
+            }
             ResourceType::Cluster => Box::new(self.clusters.resources()),
             ResourceType::Route => Box::new(self.routes.resources()),
             // Shared with other proxies, so that they are no part of any.
@@ -55,8 +64,26 @@ impl EncodedPart {
         }
     }
 
-    /// What an operator gave and cannot be used.
-    pub(super) fn problems(&self) -> impl Iterator<Item = &String> {
-        self.listeners.problems().chain(self.clusters.problems())
+    /// True if resources of this type are wanted and could not be made.
+    pub(super) fn is_incomplete(&self, kind: ResourceType) -> bool {
+        match kind {
+            // Those that lead to a missing cluster are left out too.
+            ResourceType::Listener => self.listeners.is_incomplete() || self.clusters.is_incomplete(),
+            ResourceType::Cluster => self.clusters.is_incomplete(),
+            ResourceType::Route | ResourceType::Endpoint | ResourceType::Secret => false,
+        }
+    }
+
+    /// What an operator gave and cannot be used, or leads to nothing.
+    pub(super) fn problems(&self) -> impl Iterator<Item = String> {
+        let unusable = self.listeners.problems().chain(self.clusters.problems()).cloned();
+        let referenced = self.listeners.resources().flat_map(|(listener, _)| &listener.references);
+        unusable.chain(referenced.filter_map(|name| {
+            let (called, given) = self.clusters.renamed(name)?;
+            let origin = &given.origin;
+            Some(format!(
+                "{origin} is called {called:?}, and its listener sends everything to {name:?}: give it that name"
+            ))
+        }))
     }
 }

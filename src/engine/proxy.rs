@@ -39,6 +39,8 @@ pub(super) struct Proxy {
     /// Clients that name the proxy in different ways have a slot each.
     pub(super) slots: Vec<Arc<Slot>>,
     parts: BTreeMap<Owner, EncodedPart>,
+    /// One part of it could not be made and never was.
+    lacks_parts: bool,
     /// The snapshot does not hold the parts as they are yet.
     pub(super) has_newer_parts: bool,
     pub(super) assignments: BTreeSet<AssignmentKey>,
@@ -61,16 +63,20 @@ impl Proxy {
         self.has_newer_parts = true;
         self.parts.retain(|owner, _| parts.contains_key(owner));
         self.failures.clear();
+        self.lacks_parts = false;
         for (owner, part) in parts {
             match part {
                 Ok(part) => {
                     self.failures.extend(part.left_out.iter().map(ToString::to_string));
                     self.parts.entry(owner).or_default().update(place, part, interner);
                 }
-                Err(error) => self.failures.push(error.to_string()),
+                Err(error) => {
+                    self.lacks_parts |= !self.parts.contains_key(&owner);
+                    self.failures.push(error.to_string());
+                }
             }
         }
-        self.failures.extend(self.parts.values().flat_map(EncodedPart::problems).cloned());
+        self.failures.extend(self.parts.values().flat_map(EncodedPart::problems));
         for kind in [ResourceType::Listener, ResourceType::Cluster] {
             let clashes = self.clashes(kind);
             self.failures.extend(clashes);
@@ -137,6 +143,8 @@ impl Proxy {
             for kind in OWN_TYPES {
                 let resources = self.parts.values().flat_map(|part| part.resources(kind));
                 is_changed |= replace(&mut next, kind, resources.map(|(resource, _)| resource.clone()));
+                let is_incomplete = self.lacks_parts || self.parts.values().any(|part| part.is_incomplete(kind));
+                is_changed |= next.set_incomplete(kind, is_incomplete);
             }
             is_changed |= replace_shared(&mut next, &self.assignments, &common.assignments);
             is_changed |= replace_shared(&mut next, &self.secrets, &common.secrets);

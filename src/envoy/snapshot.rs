@@ -144,6 +144,7 @@ pub type ResourceSet = imbl::OrdMap<Arc<str>, Arc<Resource>>;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
     sets: [ResourceSet; 5],
+    incomplete: [bool; 5],
 }
 
 impl Snapshot {
@@ -155,6 +156,17 @@ impl Snapshot {
     /// The resources of one type, to change.
     pub fn get_mut(&mut self, kind: ResourceType) -> &mut ResourceSet {
         &mut self.sets[kind as usize]
+    }
+
+    /// True if resources of this type could not be made, and nothing is known of what they were before. What a client
+    /// has from then may be one of them.
+    pub fn is_incomplete(&self, kind: ResourceType) -> bool {
+        self.incomplete[kind as usize]
+    }
+
+    /// Says whether resources of this type could not be made. True if that is news.
+    pub fn set_incomplete(&mut self, kind: ResourceType, incomplete: bool) -> bool {
+        std::mem::replace(&mut self.incomplete[kind as usize], incomplete) != incomplete
     }
 
     /// Adds or replaces a resource.

@@ -37,7 +37,7 @@ impl Session {
         if !state.can_send() || (state.pending.is_empty() && !state.answer_due) {
             return None;
         }
-        let batch = state.gather(snapshot.get(step.kind));
+        let batch = state.gather(snapshot);
         let outgoing = match step.carries {
             Carries::Upserts => self.choose_upserts(step.kind, batch),
             Carries::Removals => self.choose_removals(batch),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::ads::message::{Event, Variant};
 use crate::ads::subscription::Subscription;
-use crate::envoy::snapshot::{Resource, ResourceSet, ResourceType, Version};
+use crate::envoy::snapshot::{Resource, ResourceSet, ResourceType, Snapshot, Version};
 use crate::envoy::stub;
 
 #[derive(Debug)]
@@ -195,11 +195,15 @@ impl TypeState {
     }
 
     /// Drops pending names that turn out to be in order, and sorts the others.
-    pub(super) fn gather(&mut self, set: &ResourceSet) -> Batch {
+    pub(super) fn gather(&mut self, snapshot: &Snapshot) -> Batch {
+        let set = snapshot.get(self.kind);
+        let is_incomplete = snapshot.is_incomplete(self.kind);
         let mut pending = std::mem::take(&mut self.pending);
         let mut batch = Batch::default();
         pending.retain(|name, entry| match self.action(name, entry, set) {
             None => false,
+            // Another process gave it to the client, perhaps for what this one could not make.
+            Some(Action::Remove(_)) if is_incomplete && matches!(entry.held, Held::Version(_) | Held::Unknown) => true,
             Some(action) => {
                 self.sort_into(&mut batch, name, action);
                 true

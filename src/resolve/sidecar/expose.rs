@@ -25,9 +25,7 @@ impl Inbound<'_> {
         }
         let name = ClusterName::Exposed(port);
         let clusters = &mut part.resources.clusters;
-        // A given `local_app` stands for every cluster of the application, also for those that it is not called like.
-        let is_given = clusters.iter().any(|cluster| cluster.given.is_some());
-        if !is_given && !clusters.iter().any(|known| known.name == name) {
+        if !clusters.iter().any(|known| known.name == name) {
             clusters.push(Cluster {
                 protocol: match Protocol::parse(&path.protocol).is_http2() {
                     true => UpstreamProtocol::Http2,

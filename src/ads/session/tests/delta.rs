@@ -384,6 +384,17 @@ fn reconnects() {
     );
     delta("secrets and routes that are held", &[("set SDS s@1; set RDS r@1; SDS +s ~s@1; RDS +r ~r@1", "")]);
     delta("a route that is held and gone stays", &[("set CDS a@1; RDS +r ~r@1", "")]);
+    delta(
+        "what may be a resource that cannot be made again stays until everything is made",
+        &[
+            ("set CDS a@1; set LDS l@1 m@1; lack LDS; CDS ~a@1 ~gone@1; LDS ~l@1 ~m@1 ~x@1", "CDS | LDS"),
+            ("ack CDS", "(acked CDS)"),
+            ("ack LDS", "(acked LDS) | CDS -gone"),
+            ("del LDS m", "LDS -m"),
+            ("ack LDS", "(acked LDS)"),
+            ("whole LDS", "LDS -x"),
+        ],
+    );
     delta("endpoints that are held and gone are denied", &[("set CDS a@1; CDS ~a@1; EDS +a ~a@1", "CDS | EDS -a")]);
     delta("a version without a subscription is no interest", &[("set EDS a@1; CDS; EDS +b ~a@2", "CDS | EDS -b")]);
     delta(

@@ -3,6 +3,7 @@
 //! ```text
 //! set CDS a@1 b@2; set LDS l@1>a   snapshot: resource a of content 1; a listener that leads to cluster a
 //! del CDS a                        snapshot without it
+//! lack LDS, whole LDS              snapshot in which something could not be made; one with everything
 //! CDS +a -b ~c@1                   Delta request: subscribe, unsubscribe, initial version (of content 1; ? is foreign)
 //! EDS =a =b                        State-of-the-World request with the latest nonce; `=` alone is no name
 //! ack CDS, nack CDS +x             answer to the latest response, with changes of interest
@@ -68,6 +69,9 @@ impl Script {
                 ["del", kind, ref names @ ..] => {
                     names.iter().for_each(|name| drop(self.snapshot.get_mut(parse_kind(kind)).remove(*name)));
                     is_changed = true;
+                }
+                [word @ ("lack" | "whole"), kind] => {
+                    is_changed |= self.snapshot.set_incomplete(parse_kind(kind), word == "lack");
                 }
                 ["tick", seconds] => {
                     self.now += Duration::from_secs(seconds.parse().unwrap());

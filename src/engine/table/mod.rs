@@ -89,6 +89,22 @@ impl<T: Encodable> Table<T> {
         self.entries.values().flat_map(|entry| &entry.problems)
     }
 
+    /// True if something is wanted and could not be made.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.entries.values().any(|entry| entry.resource.is_none())
+    }
+
+    /// True if the resource that is generated as `name` is wanted and could not be made.
+    pub(super) fn is_missing(&self, name: &str) -> bool {
+        self.entries.get(name).is_some_and(|entry| entry.resource.is_none())
+    }
+
+    /// What an operator gave, with another name, for the resource that is generated as `name`.
+    pub(super) fn renamed(&self, name: &str) -> Option<(&Arc<str>, &Given)> {
+        let called = self.called(name).filter(|called| ***called != *name)?;
+        Some((called, self.entries.get(name)?.encoded()?.given()?))
+    }
+
     /// What the resource is called in the end that is generated as `name`; `None` if there is none.
     pub(super) fn called(&self, name: &str) -> Option<&Arc<str>> {
         self.entries.get(name)?.resource.as_ref().map(|resource| &resource.name)
@@ -197,3 +213,6 @@ impl Encodable for ir::RouteConfiguration {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;
