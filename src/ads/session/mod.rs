@@ -87,6 +87,11 @@ impl Session {
     /// Takes what the client should have from now on.
     pub fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
         let before = self.snapshot.take().unwrap_or_default();
+        if before.get(ResourceType::Secret) != snapshot.get(ResourceType::Secret) {
+            for kind in [ResourceType::Cluster, ResourceType::Listener] {
+                self.state_mut(kind).try_refused_again();
+            }
+        }
         for state in &mut self.types {
             for change in before.get(state.kind).diff(snapshot.get(state.kind)) {
                 match change {

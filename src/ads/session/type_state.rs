@@ -261,6 +261,14 @@ impl TypeState {
         }
     }
 
+    /// Has what was refused sent once more: it may have been for a secret that it leads to, which is another one now.
+    pub(super) fn try_refused_again(&mut self) {
+        for rejection in self.rejected.values_mut() {
+            rejection.retry = true;
+        }
+        self.answer_due |= self.rejected_set.take().is_some();
+    }
+
     /// Takes the answer to the response in flight.
     pub(super) fn on_answer(&mut self, rejection: Option<String>) -> Option<Event> {
         let sent = self.in_flight.take()?;

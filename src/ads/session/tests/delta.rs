@@ -195,6 +195,18 @@ fn refusals() {
         &[("set EDS a@1 b@1; EDS +a", "EDS +a@1"), ("nack EDS +b", "(nacked EDS a) | EDS +b@1")],
     );
     delta(
+        "what may be refused for a secret is tried once more, alone, when a secret changes",
+        &[
+            ("set SDS s@1; set CDS a@1 b@1>; CDS; SDS +s", "SDS +s@1 | CDS +a@1 +b@1"),
+            ("nack CDS", "(nacked CDS a b) | CDS +a@1"),
+            ("nack CDS", "(nacked CDS a) | CDS +b@1"),
+            ("ack CDS; nack SDS", "(nacked SDS s)"),
+            ("set SDS s@2", "SDS +s@2 | CDS +a@1"),
+            ("nack CDS", "(nacked CDS a)"),
+            ("set EDS a@1", ""),
+        ],
+    );
+    delta(
         "asking again for what is refused does not send it again",
         &[("set EDS a@1; EDS +a", "EDS +a@1"), ("nack EDS +a", "(nacked EDS a)"), ("set EDS a@2", "EDS +a@2")],
     );

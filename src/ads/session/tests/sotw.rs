@@ -118,6 +118,15 @@ fn refusals() {
         ],
     );
     sotw(
+        "a set that may be refused for a secret is tried once more when a secret changes",
+        &[
+            ("set SDS s@1; set LDS a@1; LDS; SDS =s", "SDS =s@1 | LDS =a@1"),
+            ("ack SDS; nack LDS", "(acked SDS) | (nacked LDS a)"),
+            ("set SDS s@2", "SDS =s@2 | LDS =a@1"),
+            ("nack LDS", "(nacked LDS)"),
+        ],
+    );
+    sotw(
         "named resources are tried alone, once",
         &[
             ("set EDS bad@1 good@1; EDS =bad =good", "EDS =bad@1 =good@1"),
