@@ -3,8 +3,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod source;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +16,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use crate::source::{Source, resource, snapshot};
 use crate::support::ads::{Client, DeltaStream, ack, envoy, node, subscribe, within};
+use crate::support::source::{Source, resource, snapshot};
 
 const CLUSTERS: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 const ENDPOINTS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";

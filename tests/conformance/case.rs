@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use meshgate::envoy::snapshot::NodeIdentity;
 use meshgate::model::{Datacenter, IntentionPolicy};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// End of the name of a file that holds a case.
 const SUFFIX: &str = ".input.json";
@@ -35,79 +36,19 @@ pub(crate) struct Call {
     pub(crate) body: Value,
 }
 
+/// Each member in the words of the case; `state` makes a bundle of them.
 #[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct State {
     /// What the catalogs of other datacenters hold, as bodies of `catalog/register`.
-    #[serde(default)]
-    pub(crate) remote_datacenters: BTreeMap<Datacenter, Vec<Value>>,
-    /// The replicated gateways of datacenters.
-    #[serde(default)]
-    federation_states: Vec<Value>,
-    #[serde(default)]
-    peerings: Vec<Value>,
-    #[serde(default)]
-    peer_trust_bundles: Vec<Value>,
+    pub(crate) remote_datacenters: BTreeMap<String, Vec<Value>>,
+    pub(crate) federation_states: Vec<Value>,
+    pub(crate) peerings: Vec<Value>,
+    pub(crate) peer_trust_bundles: Vec<Value>,
     /// What peers exported, as bodies of `catalog/register`.
-    #[serde(default)]
-    imported_services: Vec<Registration>,
-    /// Health entries by the name of the query that finds them.
-    #[serde(default)]
-    prepared_queries: BTreeMap<String, Vec<Value>>,
-    /// The members that nothing takes yet.
-    #[serde(flatten)]
-    pub(crate) others: BTreeMap<String, Value>,
-}
-
-/// A body of `catalog/register`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct Registration {
-    peer_name: Value,
-    node: Value,
-    address: Value,
-    #[serde(default)]
-    datacenter: Value,
-    #[serde(default)]
-    tagged_addresses: Value,
-    #[serde(default)]
-    node_meta: Value,
-    service: Value,
-    check: Option<Value>,
-    #[serde(default)]
-    checks: Vec<Value>,
-}
-
-impl Registration {
-    /// The same as a row of a bundle.
-    fn row(&self) -> Value {
-        let checks: Vec<_> = self.check.iter().chain(&self.checks).collect();
-        json!({
-            "PeerName": self.peer_name,
-            "Node": {
-                "Node": self.node,
-                "Address": self.address,
-                "Datacenter": self.datacenter,
-                "TaggedAddresses": self.tagged_addresses,
-                "Meta": self.node_meta,
-            },
-            "Service": self.service,
-            "Checks": checks,
-        })
-    }
-}
-
-impl State {
-    /// What comes neither over HTTP nor from another catalog, as the sections of a bundle.
-    pub(crate) fn sections(&self) -> Value {
-        let query = |(name, nodes): (&String, &Vec<Value>)| json!({ "Name": name, "Nodes": nodes });
-        json!({
-            "FederationStates": self.federation_states,
-            "Peerings": self.peerings,
-            "PeerTrustBundles": self.peer_trust_bundles,
-            "ImportedServices": self.imported_services.iter().map(Registration::row).collect::<Vec<_>>(),
-            "PreparedQueries": self.prepared_queries.iter().map(query).collect::<Vec<_>>(),
-        })
-    }
+    pub(crate) imported_services: Vec<Value>,
+    /// What executing each query returns.
+    pub(crate) prepared_queries: BTreeMap<String, Value>,
 }
 
 /// The proxy under test.
@@ -116,6 +57,12 @@ pub(crate) struct ProxyName {
     pub(crate) node: String,
     pub(crate) id: String,
     pub(crate) partition: String,
+}
+
+/// Where the cases are: `$MESHGATE_CONFORMANCE_CASES`, else `../shared/conformance`.
+pub(crate) fn folder() -> PathBuf {
+    let named = std::env::var_os("MESHGATE_CONFORMANCE_CASES").map(PathBuf::from);
+    named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance"))
 }
 
 /// The files of the cases in a folder whose names hold one of `filters`, or all if there are none; sorted.
@@ -138,5 +85,16 @@ impl Case {
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
         serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// The proxy under test, by what its stream says.
+    pub(crate) fn identity(&self) -> NodeIdentity {
+        NodeIdentity {
+            id: self.proxy.id.as_str().into(),
+            datacenter: self.datacenter.as_str().into(),
+            partition: self.proxy.partition.as_str().into(),
+            namespace: "default".into(),
+            node_name: self.proxy.node.as_str().into(),
+        }
     }
 }

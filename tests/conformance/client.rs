@@ -18,7 +18,7 @@ use meshgate::envoy::snapshot::{NodeIdentity, ResourceType, Snapshot};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use crate::case::Case;
+use super::case::Case;
 use crate::support::ads::{Client, DeltaStream, ack, envoy};
 use crate::support::mesh::{Mesh, Watched};
 
@@ -44,7 +44,7 @@ struct Resource {
 pub(crate) async fn read(case: &Case, mesh: &Mesh) -> Result<Held, String> {
     let deadline = Instant::now() + LIMIT;
     let engine = mesh.fresh_engine();
-    let mut snapshots = Watched::new(&engine, &identity(case));
+    let mut snapshots = Watched::new(&engine, &case.identity());
     let snapshot = timeout_at(deadline, snapshots.next()).await;
     let snapshot = snapshot.map_err(|_| format!("nothing is generated: {:?}", engine.proxies()))?;
     let client = Client::connect(&mesh.serve_ads(&engine).await).await;
@@ -61,20 +61,9 @@ pub(crate) async fn read(case: &Case, mesh: &Mesh) -> Result<Held, String> {
     Ok(held)
 }
 
-/// The proxy, by what its stream says.
-fn identity(case: &Case) -> NodeIdentity {
-    NodeIdentity {
-        id: case.proxy.id.as_str().into(),
-        datacenter: case.datacenter.as_str().into(),
-        partition: case.proxy.partition.as_str().into(),
-        namespace: "default".into(),
-        node_name: case.proxy.node.as_str().into(),
-    }
-}
-
 /// The node of the first request, as `connect envoy` has Envoy write it.
 fn node(case: &Case) -> core_v3::Node {
-    let NodeIdentity { id, datacenter, partition, namespace, node_name } = identity(case);
+    let NodeIdentity { id, datacenter, partition, namespace, node_name } = case.identity();
     let pairs =
         [("datacenter", datacenter), ("partition", partition), ("namespace", namespace), ("node_name", node_name)];
     let text = |text: Arc<str>| ProtoValue { kind: Some(Kind::StringValue(text.to_string())) };

@@ -21,6 +21,7 @@ mod judge;
 mod listed;
 mod secrets;
 mod server;
+mod state;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,9 +42,8 @@ struct Folders {
 
 impl Folders {
     fn from_environment() -> Self {
-        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
         let variable = |name: &str| std::env::var_os(format!("MESHGATE_CONFORMANCE_{name}")).map(PathBuf::from);
-        let cases = variable("CASES").unwrap_or_else(|| package.join("../shared/conformance"));
+        let cases = case::folder();
         let golden = variable("GOLDEN").unwrap_or_else(|| cases.join("golden"));
         let out = variable("OUT").unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance"));
         Self { cases, golden, out }
@@ -113,10 +113,6 @@ async fn run(folders: &Folders, arguments: &Arguments) -> Result<bool, String> {
                 remarks.extend(missing.map(|(kind, name)| format!("{}: {kind} {name} does not come", case.name)));
             }
             Err(error) => remarks.push(format!("{}: {error}", case.name)),
-        }
-        if !case.state.others.is_empty() {
-            let members: Vec<&str> = case.state.others.keys().map(String::as_str).collect();
-            remarks.push(format!("{}: not loaded of the state: {}", case.name, members.join(", ")));
         }
     }
     let verdict = judge::compare(folders, &files, arguments.is_verbose).await?;

@@ -7,22 +7,16 @@ use meshgate::store::{Memory, Op, Store};
 use reqwest::{Client, Method};
 use serde_json::Value;
 
-use crate::case::Case;
+use super::case::Case;
+use super::state;
 use crate::support::mesh::{AGENT, CLUSTER_ID, Mesh};
 
 /// The control plane of a case, with everything written.
 pub(crate) async fn load(case: &Case) -> Result<Mesh, String> {
     let mesh = empty(case).await;
+    mesh.restore(&state::sections(case)).await?;
     let url = mesh.serve_http().await;
     let client = Client::new();
-    mesh.restore(&case.state.sections()).await?;
-    for (datacenter, registrations) in &case.state.remote_datacenters {
-        for body in registrations {
-            let mut body = body.clone();
-            body["Datacenter"] = datacenter.as_str().into();
-            call(&client, &url, Method::PUT, "/v1/catalog/register", &body).await?;
-        }
-    }
     for made in &case.calls {
         let method = made.method.parse().map_err(|_| format!("{:?} is no method", made.method))?;
         call(&client, &url, method, &made.path, &made.body).await?;
@@ -42,11 +36,11 @@ async fn call(client: &Client, url: &str, method: Method, path: &str, body: &Val
     Err(format!("{what}: {status}: {} of {body}", answer.text().await.unwrap_or_default()))
 }
 
-/// A control plane without rows, in the datacenters and the trust domain of the case.
+/// A control plane without rows, in the datacenter and the trust domain of the case.
 async fn empty(case: &Case) -> Mesh {
     let options = engine::Options {
         datacenter: case.datacenter.clone(),
-        hosted: case.datacenters.clone(),
+        hosted: vec![case.datacenter.clone()],
         node: AGENT.into(),
         default_intention: case.default_intention_policy,
     };

@@ -8,6 +8,7 @@ mod support;
 
 mod case;
 mod compare;
+mod conformance;
 mod envoy;
 
 use case::Case;

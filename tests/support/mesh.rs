@@ -15,7 +15,7 @@ use meshgate::ca::{self, Authority};
 use meshgate::codec;
 use meshgate::engine::{self, Engine};
 use meshgate::envoy::snapshot::{NodeIdentity, Snapshot, SnapshotSource};
-use meshgate::model::{Datacenter, IntentionPolicy, TrustDomain};
+use meshgate::model::{Datacenter, IntentionPolicy};
 use meshgate::store::{Backend, Memory, Store};
 use meshgate::telemetry::Readiness;
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ impl Mesh {
             central: Arc::new(AsRegistered),
             chains: Arc::new(Chains {
                 datacenter: options.datacenter.clone(),
-                trust_domain: TrustDomain::of_cluster(CLUSTER_ID),
+                trust_domain: authority.trust_domain().clone(),
             }),
             shutdown: shutdown.clone(),
             metrics: Metrics::default(),
@@ -120,6 +120,9 @@ impl Mesh {
     }
 
     /// Loads the sections of a bundle, such as `Peerings`, into the store. What names no datacenter is of the own one.
+    ///
+    /// # Errors
+    /// What is wrong with them.
     pub(crate) async fn restore(&self, sections: &Value) -> Result<(), String> {
         let mut document = json!({
             "Format": "meshgate-bundle",

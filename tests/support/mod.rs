@@ -2,5 +2,7 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 pub(crate) mod ads;
+pub(crate) mod envoy;
 pub(crate) mod http;
 pub(crate) mod mesh;
+pub(crate) mod source;

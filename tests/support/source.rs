@@ -10,7 +10,7 @@ use meshgate::envoy::snapshot::{Feedback, NodeIdentity, Resource, ResourceType, 
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 
-use crate::support::ads::within;
+use super::ads::within;
 
 type Published = HashMap<String, watch::Sender<Option<Arc<Snapshot>>>>;
 type Reports = Vec<(Arc<str>, u64, Feedback)>;
@@ -48,6 +48,19 @@ impl Source {
             reports.iter().any(|(node, _, feedback)| **node == *id && *feedback == Feedback::Disconnected)
         };
         within(self.reports.subscribe().wait_for(is_end)).await.expect("the source lives");
+    }
+
+    /// What Envoys refused since this was last called.
+    pub(crate) fn take_refusals(&self) -> Vec<String> {
+        let mut refusals = Vec::new();
+        self.reports.send_modify(|reports| {
+            for (_, _, feedback) in reports.drain(..) {
+                if let Feedback::Nacked { kind, message, .. } = feedback {
+                    refusals.push(format!("{kind}: {message}"));
+                }
+            }
+        });
+        refusals
     }
 
     /// How many streams the proxy has had.

@@ -1,0 +1,29 @@
+//! The conformance cases, for what must hold for every resource; `tests/conformance` says whether it is the right one.
+
+#[path = "../conformance/case.rs"]
+mod case;
+#[path = "../conformance/server.rs"]
+mod server;
+#[path = "../conformance/state.rs"]
+mod state;
+
+use std::sync::Arc;
+
+use case::Case;
+use meshgate::envoy::snapshot::Snapshot;
+
+use crate::support::mesh::Watched;
+
+/// What the proxy of each case gets, by the name of the case. Nothing where there are no cases, and nothing of a case that
+/// cannot be loaded: `tests/conformance` tells both.
+pub(crate) async fn snapshots() -> Vec<(String, Arc<Snapshot>)> {
+    let files = case::files(&case::folder(), &[]).unwrap_or_default();
+    let mut snapshots = Vec::new();
+    for file in files {
+        let case = Case::read(&file).expect("a case");
+        let Ok(mesh) = server::load(&case).await else { continue };
+        let snapshot = Watched::new(&mesh.fresh_engine(), &case.identity()).next().await;
+        snapshots.push((case.name, snapshot));
+    }
+    snapshots
+}
