@@ -11,7 +11,7 @@ use crate::ir::{
     RouteAction, RouteConfiguration, RouteSource, Stat, TlsParameters, UpstreamId, UpstreamProtocol, UpstreamTls,
 };
 use crate::model::{AddressForm, SpiffeId, is_sni};
-use crate::resolve::balance::{hash_sources, load_balancing};
+use crate::resolve::balance::load_balancing;
 use crate::resolve::chain::{Chain, Custom, Overrides, ResolverNode, Target, TargetKey};
 use crate::resolve::dns::host_names;
 use crate::resolve::endpoints::{EndpointSource, Via, endpoint};
@@ -128,8 +128,7 @@ impl Builder<'_> {
             if !self.custom.protocol.is_http_like() {
                 return Some(Filter::TcpProxy { stat, cluster: Some(cluster) });
             }
-            let hash = node.load_balancer.as_ref().map(hash_sources).unwrap_or_default();
-            let action = Box::new(RouteAction { hash, ..RouteAction::to(cluster) });
+            let action = Box::new(RouteAction::to(cluster));
             RouteSource::Inline { upstream: Some(self.id.clone()), path: PathMatch::Any, action }
         };
         Some(Filter::Http(Box::new(HttpConnectionManager {
