@@ -148,6 +148,7 @@ impl App {
             hosted: self.settings.datacenters().cloned().collect(),
             node: self.settings.node_name.clone(),
             default_intention: self.settings.default_intention_policy,
+            dns_domain: self.settings.domain.clone(),
         });
         let checks = health::Options::new(self.settings.node_name.clone(), self.settings.datacenters().cloned());
         let runner = Runner::new(self.store.clone(), checks);

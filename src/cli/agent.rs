@@ -83,6 +83,9 @@ pub(super) struct AgentOptions {
     /// What happens to calls that no intention speaks about: allow or deny [default: allow]
     #[arg(long, value_name = "POLICY")]
     default_intention_policy: Option<String>,
+    /// DNS domain of the agents, in the names of WAN-federated servers [default: consul]
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<String>,
     /// Log level: trace, debug, info, warn, error [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -125,8 +128,6 @@ struct IgnoredOptions {
     serf_wan_port: Option<String>,
     #[arg(long, hide = true)]
     server_port: Option<String>,
-    #[arg(long, hide = true)]
-    domain: Option<String>,
     #[arg(long, hide = true)]
     encrypt: Option<String>,
     #[arg(long, hide = true)]
@@ -233,6 +234,7 @@ impl AgentOptions {
             ("ports.sidecar_min_port", &self.sidecar_min_port),
             ("ports.sidecar_max_port", &self.sidecar_max_port),
             ("default_intention_policy", &self.default_intention_policy),
+            ("domain", &self.domain),
             ("log_level", &self.log_level),
             ("log_json", &self.log_json),
             ("shutdown_deadline", &self.shutdown_deadline),
@@ -262,7 +264,6 @@ impl IgnoredOptions {
             ("serf-lan-port", self.serf_lan_port.is_some()),
             ("serf-wan-port", self.serf_wan_port.is_some()),
             ("server-port", self.server_port.is_some()),
-            ("domain", self.domain.is_some()),
             ("encrypt", self.encrypt.is_some()),
             ("disable-host-node-id", self.disable_host_node_id),
             ("enable-script-checks", self.enable_script_checks),

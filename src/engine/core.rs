@@ -106,6 +106,7 @@ impl Core {
                 state: &state,
                 trust_domain: self.authority.trust_domain(),
                 default_intention: self.options.default_intention,
+                dns_domain: &self.options.dns_domain,
             };
             let service = reader.service(instance).map(|row| row.value.clone());
             let made = service.as_ref().map(|service| contained(|| parts(context, instance, service)));

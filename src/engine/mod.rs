@@ -44,7 +44,9 @@ use self::recording::Recording;
 use self::slot::Slot;
 use crate::ca::Authority;
 use crate::envoy::snapshot::{Feedback, NodeIdentity, Snapshot, SnapshotSource};
-use crate::model::{Datacenter, InstanceId, IntentionPolicy, NodeName, Partition, Place, Proxy, Service, ServiceId};
+use crate::model::{
+    Datacenter, DnsDomain, InstanceId, IntentionPolicy, NodeName, Partition, Place, Proxy, Service, ServiceId,
+};
 use crate::resolve::{self, Chain, ChainError, Scope, State as _};
 use crate::store::{Reader, Store};
 
@@ -59,6 +61,8 @@ pub struct Options {
     pub node: NodeName,
     /// What happens to calls that no intention speaks about.
     pub default_intention: IntentionPolicy,
+    /// The DNS domain of the agents.
+    pub dns_domain: DnsDomain,
 }
 
 /// A proxy's registration with what central configuration adds to it; what is read goes through `reader`.

@@ -33,6 +33,7 @@ async fn bench() -> Bench {
         hosted: vec![Datacenter::from("dc1"), Datacenter::from("dc2")],
         node: NodeName::from("agent"),
         default_intention: IntentionPolicy::Allow,
+        dns_domain: DnsDomain::default(),
     };
     let shutdown = CancellationToken::new();
     let engine = Engine::new(options);

@@ -93,8 +93,7 @@ fn discover(message: &mut Cluster, discovery: &ir::Discovery) {
         }
         ir::Discovery::Static(address) => {
             message.cluster_discovery_type = kind(DiscoveryType::Static);
-            let locality =
-                LocalityLbEndpoints { lb_endpoints: vec![endpoint::bare(address)], ..LocalityLbEndpoints::default() };
+            let locality = endpoint::locality(&[ir::Endpoint::bare(address.clone())]);
             message.load_assignment = Some(inline_assignment(&message.name, locality));
         }
         ir::Discovery::Dns(dns, endpoints) => {

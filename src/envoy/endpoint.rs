@@ -21,25 +21,22 @@ pub fn translate(assignment: &ir::Assignment) -> Resource {
 
 /// All endpoints in one locality.
 pub(super) fn locality(endpoints: &[ir::Endpoint]) -> LocalityLbEndpoints {
-    let endpoint = |endpoint: &ir::Endpoint| LbEndpoint {
-        health_status: match endpoint.health {
-            ir::Health::Healthy => HealthStatus::Healthy,
-            ir::Health::Unhealthy => HealthStatus::Unhealthy,
-        }
-        .into(),
-        load_balancing_weight: Some(wire::uint32(endpoint.weight)),
-        ..bare(&endpoint.address)
-    };
-    LocalityLbEndpoints { lb_endpoints: endpoints.iter().map(endpoint).collect(), ..LocalityLbEndpoints::default() }
+    LocalityLbEndpoints { lb_endpoints: endpoints.iter().map(lb_endpoint).collect(), ..LocalityLbEndpoints::default() }
 }
 
-/// An endpoint without health and weight.
-pub(super) fn bare(address: &ir::SocketAddress) -> LbEndpoint {
+fn lb_endpoint(endpoint: &ir::Endpoint) -> LbEndpoint {
     LbEndpoint {
         host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
-            address: Some(wire::address(address)),
+            address: Some(wire::address(&endpoint.address)),
             ..Endpoint::default()
         })),
+        health_status: match endpoint.health {
+            None => HealthStatus::Unknown,
+            Some(ir::Health::Healthy) => HealthStatus::Healthy,
+            Some(ir::Health::Unhealthy) => HealthStatus::Unhealthy,
+        }
+        .into(),
+        load_balancing_weight: endpoint.weight.map(wire::uint32),
         ..LbEndpoint::default()
     }
 }

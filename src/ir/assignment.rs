@@ -16,10 +16,17 @@ pub struct Assignment {
 pub struct Endpoint {
     /// Where it listens.
     pub address: SocketAddress,
-    /// Whether it takes traffic.
-    pub health: Health,
-    /// Load balancing weight, 1 to 128.
-    pub weight: u32,
+    /// Whether it takes traffic; `None` where nobody knows.
+    pub health: Option<Health>,
+    /// Load balancing weight, 1 to 128; `None` where nobody gave one.
+    pub weight: Option<u32>,
+}
+
+impl Endpoint {
+    /// An endpoint of which nothing is known but its address.
+    pub const fn bare(address: SocketAddress) -> Self {
+        Self { address, health: None, weight: None }
+    }
 }
 
 /// Whether an endpoint takes traffic.

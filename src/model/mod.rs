@@ -8,6 +8,7 @@ mod bundle;
 mod catalog;
 mod certificate;
 mod check;
+mod dns_domain;
 mod duration;
 pub mod entry;
 mod expression;
@@ -35,6 +36,7 @@ pub use bundle::{Bundle, BundleAgent, BundleRow, Indexed, KnownDatacenter, Servi
 pub use catalog::{CatalogDeregistration, CatalogRegistration};
 pub use certificate::{Leaf, PrivateKey, Root};
 pub use check::{Check, CheckDefinition, CheckKind, CheckStatus, CheckUpdate};
+pub use dns_domain::DnsDomain;
 pub use duration::GoDuration;
 pub use entry::{ConfigEntry, EntryKey, EntryKind};
 pub use expression::{ExpressionError, check_expression};
@@ -58,7 +60,10 @@ pub use proxy::{
 };
 pub use service::{Connect, Locality, PeerMeta, Service, ServiceAddress, ServiceDefinition, ServiceKind, Weights};
 pub use sidecar::{SidecarPorts, expand_sidecar};
-pub use sni::{datacenter_sni, exported_sni, peer_cluster_name, service_sni};
+pub use sni::{
+    datacenter_sni, exported_sni, is_server_name, peer_cluster_name, peering_server_name, server_name,
+    server_name_of_node, service_sni,
+};
 pub use spiffe::{SpiffeId, TrustDomain, gateway_identities, partition_identities, service_identities};
 
 /// True for the value a field has when nobody set it; such fields are left out of what is stored and shown.

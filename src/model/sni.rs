@@ -4,7 +4,8 @@
 //! labels, checked where they enter; the tests below hold the formats apart. A service may have dots in its name, as in
 //! Consul: `v2.api` has the SNI of subset `v2` of its neighbour `api`, and only certificates tell the two apart.
 
-use super::{PeerName, Place, ServiceKey, ServiceName, TrustDomain};
+use super::limits::is_sni;
+use super::{Datacenter, DnsDomain, NodeName, PeerName, Place, ServiceKey, ServiceName, TrustDomain};
 
 /// The SNI of a service, or of one subset of it: `[<subset>.]<svc>.<ns>[.<ap>].<dc>.internal[-v1].<trust domain>`.
 pub fn service_sni(service: &ServiceKey, subset: Option<&str>, trust_domain: &TrustDomain) -> String {
@@ -37,10 +38,31 @@ pub fn peer_cluster_name(service: &ServiceName, peer: &PeerName, trust_domain: &
     format!("{}.{}.{peer}.external.{trust_domain}", service.name, service.namespace)
 }
 
+/// The TLS name of the servers of a datacenter towards peers: `server.<dc>.peering.<trust domain>`.
+pub fn peering_server_name(datacenter: &Datacenter, trust_domain: &TrustDomain) -> String {
+    format!("server.{datacenter}.peering.{trust_domain}")
+}
+
+/// The TLS name of the servers of a WAN-federated datacenter: `server.<dc>.<DNS domain>`.
+pub fn server_name(datacenter: &Datacenter, domain: &DnsDomain) -> String {
+    format!("server.{datacenter}.{domain}")
+}
+
+/// The TLS name of one server of a WAN-federated datacenter: `<node>.server.<dc>.<DNS domain>`.
+pub fn server_name_of_node(node: &NodeName, datacenter: &Datacenter, domain: &DnsDomain) -> String {
+    format!("{node}.{}", server_name(datacenter, domain))
+}
+
+/// True if a text can select a filter chain by SNI: labels with dots between them, and no wildcard.
+pub fn is_server_name(text: &str) -> bool {
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_graphic() && b != b'*');
+    is_sni(text) && text.split('.').all(is_label)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Datacenter, Namespace, Partition};
+    use crate::model::{Namespace, Partition};
 
     fn key(partition: &str) -> ServiceKey {
         ServiceKey {
@@ -59,6 +81,20 @@ mod tests {
         assert_eq!(peer_cluster_name(&key("").service, &PeerName::from("t2"), "T2"), "web.default.t2.external.T2");
         assert_eq!(datacenter_sni(&key("").place(), &td), "east.internal.T1");
         assert_eq!(datacenter_sni(&key("team-a").place(), &td), "team-a.east.internal-v1.T1");
+        let (east, node) = (Datacenter::from("east"), NodeName::from("s1"));
+        assert_eq!(peering_server_name(&east, &td), "server.east.peering.T1");
+        assert_eq!(server_name(&east, &DnsDomain::default()), "server.east.consul");
+        assert_eq!(server_name_of_node(&node, &east, &DnsDomain::default()), "s1.server.east.consul");
+    }
+
+    #[test]
+    fn only_whole_names_select_a_filter_chain() {
+        for name in ["server.west.peering.t2", "s1.server.east.consul", "web"] {
+            assert!(is_server_name(name), "{name}");
+        }
+        for text in ["", "*.west.internal.t1", "a*b", "a..b", "a b", ".a", &"a".repeat(256)] {
+            assert!(!is_server_name(text), "{text}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::ir::{DnsKind, Endpoint, Health, SocketAddress};
 pub(super) fn host_names(endpoints: impl Iterator<Item = Endpoint>, kind: DnsKind) -> Option<Vec<Endpoint>> {
     let named: Vec<_> = endpoints.filter(is_host_name).collect();
     let last = named.last()?.clone();
-    let mut usable: Vec<_> = named.into_iter().filter(|endpoint| endpoint.health == Health::Healthy).collect();
+    let mut usable: Vec<_> = named.into_iter().filter(|endpoint| endpoint.health != Some(Health::Unhealthy)).collect();
     if usable.is_empty() {
         usable.push(last);
     }
@@ -30,8 +30,11 @@ mod tests {
 
     #[test]
     fn a_logical_dns_cluster_has_one_endpoint() {
-        let endpoint =
-            |host: &str, health| Endpoint { address: SocketAddress::Tcp(host.into(), 443), health, weight: 1 };
+        let endpoint = |host: &str, health| Endpoint {
+            address: SocketAddress::Tcp(host.into(), 443),
+            health: Some(health),
+            weight: Some(1),
+        };
         let hosts = |endpoints: Vec<Endpoint>, kind| host_names(endpoints.into_iter(), kind);
         let (a, b) = (endpoint("a.example", Health::Unhealthy), endpoint("b.example", Health::Healthy));
         let ip = endpoint("192.0.2.1", Health::Healthy);

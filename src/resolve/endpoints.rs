@@ -161,7 +161,7 @@ fn of_service(
                 instances.iter().any(|instance| health::of(instance, subset.only_passing).0 == Health::Healthy);
             let mut endpoints = gateways(state, place, *form, omissions);
             if !somebody_is_there {
-                endpoints.iter_mut().for_each(|endpoint| endpoint.health = Health::Unhealthy);
+                endpoints.iter_mut().for_each(|endpoint| endpoint.health = Some(Health::Unhealthy));
             }
             endpoints
         }
@@ -170,7 +170,7 @@ fn of_service(
 
 fn gateways(state: &dyn State, place: &Place, form: AddressForm, omissions: &mut Vec<Omission>) -> Vec<Endpoint> {
     let endpoints = with_ip_addresses(&state.gateways(place), form, false, omissions);
-    if endpoints.iter().all(|endpoint| endpoint.health == Health::Unhealthy) {
+    if endpoints.iter().all(|endpoint| endpoint.health == Some(Health::Unhealthy)) {
         omissions.push(Omission::NoGateway(place.clone()));
     }
     endpoints
@@ -200,7 +200,7 @@ fn with_ip_addresses(
 pub(super) fn endpoint(instance: &Instance, form: AddressForm, only_passing: bool) -> Endpoint {
     let SocketEndpoint { host, port } = instance_address(&instance.service, &instance.node, form);
     let (health, weight) = health::of(instance, only_passing);
-    Endpoint { address: SocketAddress::Tcp(host.into(), port), health, weight }
+    Endpoint { address: SocketAddress::Tcp(host.into(), port), health: Some(health), weight: Some(weight) }
 }
 
 /// The instances that a subset's filter selects. A filter that does not apply to an instance does not select it.

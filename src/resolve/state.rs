@@ -8,8 +8,8 @@ use crate::model::entry::{
     ServiceSplitter,
 };
 use crate::model::{
-    Check, Datacenter, IntentionPolicy, Node, Partition, PeerKey, PeerTrustBundle, Peering, Place, QueryKey, Service,
-    ServiceKey, ServiceName, TrustDomain,
+    Check, Datacenter, DnsDomain, IntentionPolicy, Node, Partition, PeerKey, PeerTrustBundle, Peering, Place, QueryKey,
+    Service, ServiceKey, ServiceName, TrustDomain,
 };
 
 /// An instance with the node it is on and the checks that judge it.
@@ -102,4 +102,6 @@ pub struct Context<'a> {
     pub trust_domain: &'a TrustDomain,
     /// What happens to calls that no intention speaks about.
     pub default_intention: IntentionPolicy,
+    /// The DNS domain of the agents.
+    pub dns_domain: &'a DnsDomain,
 }

@@ -39,6 +39,7 @@ pub(super) fn compose(mut draft: Draft, inputs: &Inputs) -> Result<Settings, Set
         advertise_wan: draft.read("advertise_addr_wan", parse::advertised_ip),
         sidecar_ports: sidecar_ports(&mut draft),
         default_intention_policy: draft.read("default_intention_policy", parse::intention_policy).unwrap_or_default(),
+        domain: draft.read("domain", parse::domain).unwrap_or_default(),
         log: LogOptions {
             level: draft.read("log_level", parse::log_level).unwrap_or(defaults.level),
             json: draft.read("log_json", parse::switch).unwrap_or(defaults.json),

@@ -22,7 +22,7 @@ pub(super) enum Merge {
 }
 
 /// Every key that has a meaning.
-pub(super) const KEYS: [Key; 20] = [
+pub(super) const KEYS: [Key; 21] = [
     key("datacenter", "datacenter", Merge::Last),
     key("hosted_datacenters", "hosted-datacenter", Merge::Append),
     key("node_name", "node", Merge::Last),
@@ -40,6 +40,7 @@ pub(super) const KEYS: [Key; 20] = [
     key("ports.sidecar_min_port", "sidecar-min-port", Merge::Last),
     key("ports.sidecar_max_port", "sidecar-max-port", Merge::Last),
     key("default_intention_policy", "default-intention-policy", Merge::Last),
+    key("domain", "domain", Merge::Last),
     key("log_level", "log-level", Merge::Last),
     key("log_json", "log-json", Merge::Last),
     key("shutdown_deadline", "shutdown-deadline", Merge::Last),
@@ -56,7 +57,7 @@ pub(super) const GROUPS: [&str; 3] = ["addresses", "ports", "acl"];
 pub(super) const DEFINITIONS: [&str; 3] = ["service", "services", "config_entries"];
 
 /// Keys of Consul's agent that have no meaning here; a group stands for all that is in it.
-const IGNORED: [&str; 134] = [
+const IGNORED: [&str; 133] = [
     "acl.default_policy",
     "acl.down_policy",
     "acl.enable_key_list_policy",
@@ -103,7 +104,6 @@ const IGNORED: [&str; 134] = [
     "discard_check_output",
     "discovery_max_stale",
     "dns_config",
-    "domain",
     "enable_agent_tls_for_checks",
     "enable_central_service_config",
     "enable_debug",

@@ -24,7 +24,7 @@ pub(crate) use definitions::{check_service, checked};
 pub use error::{SettingProblem, SettingsError, Source};
 pub use inputs::{FileFormat, Inputs};
 
-use crate::model::{ConfigEntry, Datacenter, IntentionPolicy, NodeName, ServiceDefinition, SidecarPorts};
+use crate::model::{ConfigEntry, Datacenter, DnsDomain, IntentionPolicy, NodeName, ServiceDefinition, SidecarPorts};
 use crate::telemetry::LogOptions;
 
 /// What the process was started with, complete and consistent.
@@ -56,6 +56,8 @@ pub struct Settings {
     pub sidecar_ports: SidecarPorts,
     /// What happens to calls that no intention speaks about; `allow` unless said.
     pub default_intention_policy: IntentionPolicy,
+    /// The DNS domain of the agents, which the names of WAN-federated servers end in; `consul` unless said.
+    pub domain: DnsDomain,
     /// Services of files, checked, for `datacenter`.
     pub services: Vec<ServiceDefinition>,
     /// Config entries of files, normalized and checked, to be written where there is none of that name.
@@ -107,6 +109,7 @@ impl Settings {
             "advertise_addr": self.advertise,
             "advertise_addr_wan": self.advertise_wan,
             "default_intention_policy": self.default_intention_policy,
+            "domain": self.domain,
             "log_level": self.log.level,
             "log_json": self.log.json,
             "shutdown_deadline": format!("{:?}", self.shutdown_deadline),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use crate::model::{Datacenter, GoDuration, IntentionPolicy};
+use crate::model::{Datacenter, DnsDomain, GoDuration, IntentionPolicy};
 use crate::telemetry::LogOptions;
 
 /// A text; numbers and switches are taken as they are written.
@@ -113,6 +113,12 @@ pub(super) fn intention_policy(value: &Value) -> Result<IntentionPolicy, String>
         "deny" => Ok(IntentionPolicy::Deny),
         other => Err(format!("{other:?} is neither allow nor deny")),
     }
+}
+
+/// A DNS domain.
+pub(super) fn domain(value: &Value) -> Result<DnsDomain, String> {
+    let text = some_text(value)?;
+    DnsDomain::parse(&text).ok_or_else(|| format!("{text:?} is no DNS domain: use labels with dots between them"))
 }
 
 /// What is logged: a level, or directives for parts of the program.

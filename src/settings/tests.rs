@@ -48,6 +48,7 @@ fn dev_needs_nothing() {
             advertise_wan: None,
             sidecar_ports: SidecarPorts { min: 21_000, max: 21_255 },
             default_intention_policy: IntentionPolicy::Allow,
+            domain: DnsDomain::default(),
             services: Vec::new(),
             entries: Vec::new(),
             log: LogOptions { level: "info".to_owned(), json: false },

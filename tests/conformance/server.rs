@@ -2,7 +2,7 @@
 
 use meshgate::ca::{self, Authority};
 use meshgate::engine;
-use meshgate::model::TrustDomain;
+use meshgate::model::{DnsDomain, TrustDomain};
 use meshgate::store::{Memory, Op, Store};
 use reqwest::{Client, Method};
 use serde_json::Value;
@@ -43,6 +43,7 @@ async fn empty(case: &Case) -> Mesh {
         hosted: vec![case.datacenter.clone()],
         node: AGENT.into(),
         default_intention: case.default_intention_policy,
+        dns_domain: DnsDomain::default(),
     };
     let (store, authority) = authority(&case.trust_domain).await;
     Mesh::over(store, authority, options)

@@ -15,7 +15,7 @@ use meshgate::ca::{self, Authority};
 use meshgate::codec;
 use meshgate::engine::{self, Engine};
 use meshgate::envoy::snapshot::{NodeIdentity, Snapshot, SnapshotSource};
-use meshgate::model::{Datacenter, IntentionPolicy};
+use meshgate::model::{Datacenter, DnsDomain, IntentionPolicy};
 use meshgate::store::{Backend, Memory, Store};
 use meshgate::telemetry::Readiness;
 use serde_json::{Value, json};
@@ -48,7 +48,13 @@ impl Drop for Mesh {
 /// Options of an engine for these datacenters, the own one first.
 pub(crate) fn options(datacenters: &[Datacenter], default_intention: IntentionPolicy) -> engine::Options {
     let own = datacenters.first().cloned().unwrap_or_else(|| Datacenter::from("dc1"));
-    engine::Options { datacenter: own, hosted: datacenters.to_vec(), node: AGENT.into(), default_intention }
+    engine::Options {
+        datacenter: own,
+        hosted: datacenters.to_vec(),
+        node: AGENT.into(),
+        default_intention,
+        dns_domain: DnsDomain::default(),
+    }
 }
 
 impl Mesh {
