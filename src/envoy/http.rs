@@ -53,7 +53,7 @@ pub(super) fn translate(
         max_request_headers_kb: manager.max_request_headers_kb.map(wire::uint32),
         ..HttpConnectionManager::default()
     };
-    if let Some(inbound) = &manager.inbound {
+    if let Some(inbound) = manager.role.inbound() {
         let normalization = inbound.normalization;
         message.normalize_path = normalization.path.then(|| wire::boolean(true));
         message.merge_slashes = normalization.merge_slashes;
@@ -63,21 +63,32 @@ pub(super) fn translate(
                 headers_with_underscores_action: underscores(normalization.underscores).into(),
                 ..HttpProtocolOptions::default()
             });
-        if inbound.forward_client_cert == ir::ForwardClientCert::Append {
-            message.forward_client_cert_details = ForwardClientCertDetails::AppendForward.into();
-            message.set_current_client_cert_details = Some(SetCurrentClientCertDetails {
-                subject: Some(wire::boolean(true)),
-                cert: true,
-                chain: true,
-                dns: true,
-                uri: true,
-                ..SetCurrentClientCertDetails::default()
-            });
-        }
+    }
+    if let Some(details) = client_cert_details(&manager.role) {
+        message.forward_client_cert_details = details.into();
+        message.set_current_client_cert_details = Some(SetCurrentClientCertDetails {
+            subject: Some(wire::boolean(true)),
+            cert: true,
+            chain: true,
+            dns: true,
+            uri: true,
+            ..SetCurrentClientCertDetails::default()
+        });
     }
     Filter {
         name: "envoy.filters.network.http_connection_manager".to_owned(),
         config_type: Some(filter::ConfigType::TypedConfig(pack_any(message))),
+    }
+}
+
+/// What is told about the caller's certificate: the header's own content comes from a hop that may be trusted or not.
+fn client_cert_details(role: &ir::HttpRole) -> Option<ForwardClientCertDetails> {
+    match role {
+        ir::HttpRole::Between => Some(ForwardClientCertDetails::SanitizeSet),
+        ir::HttpRole::Inbound(inbound) if inbound.forward_client_cert == ir::ForwardClientCert::Append => {
+            Some(ForwardClientCertDetails::AppendForward)
+        }
+        ir::HttpRole::Inbound(_) | ir::HttpRole::Outside => None,
     }
 }
 
@@ -124,7 +135,7 @@ fn filters(manager: &ir::HttpConnectionManager) -> Vec<HttpFilter> {
         filters.push(http_filter("grpc_stats", stats));
         filters.push(http_filter("grpc_http1_bridge", GrpcHttp1Bridge::default()));
     }
-    if let Some(inbound) = &manager.inbound {
+    if let Some(inbound) = manager.role.inbound() {
         filters.push(rbac(&inbound.rbac));
         if inbound.forward_client_cert == ir::ForwardClientCert::Append {
             filters.push(http_filter("header_to_metadata", identity_to_metadata()));
@@ -161,7 +172,7 @@ fn routes(manager: &ir::HttpConnectionManager) -> RouteSpecifier {
         ir::RouteSource::Inline { upstream, path, action } => {
             let mut only = ir::Route::new(ir::RouteMatch::path(path.clone()), (**action).clone());
             let tells_caller = |inbound: &ir::InboundHttp| inbound.forward_client_cert == ir::ForwardClientCert::Append;
-            if manager.inbound.as_ref().is_some_and(tells_caller) {
+            if manager.role.inbound().is_some_and(tells_caller) {
                 // The application must not believe what the caller says about its own certificate.
                 only.request_headers.remove.push(names::CLIENT_CERT_HEADER.into());
             }

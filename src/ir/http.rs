@@ -14,10 +14,32 @@ pub struct HttpConnectionManager {
     pub codec: Codec,
     /// Where requests go.
     pub routes: RouteSource,
-    /// What only the accepting side of the mesh does.
-    pub inbound: Option<InboundHttp>,
+    /// Where on a request's way through the mesh it stands.
+    pub role: HttpRole,
     /// Most KiB of request headers.
     pub max_request_headers_kb: Option<u32>,
+}
+
+/// Where on a request's way through the mesh a connection manager stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HttpRole {
+    /// Before the mesh, or beside it: callers have no certificate.
+    Outside,
+    /// At the application that is called.
+    Inbound(InboundHttp),
+    /// At a gateway that ends the caller's mTLS and calls on in its own name. It tells who the caller is, and nothing that
+    /// the caller says about earlier hops.
+    Between,
+}
+
+impl HttpRole {
+    /// What happens to requests, if this is at the application that is called.
+    pub const fn inbound(&self) -> Option<&InboundHttp> {
+        match self {
+            HttpRole::Inbound(inbound) => Some(inbound),
+            HttpRole::Outside | HttpRole::Between => None,
+        }
+    }
 }
 
 /// What is spoken to a connection manager.

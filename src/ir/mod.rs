@@ -24,8 +24,8 @@ pub use cluster::{
 pub use given::Given;
 pub use http::{
     Codec, EscapedSlashes, ForwardClientCert, HeaderChanges, HeaderMatch, HeaderUnderscores, HttpConnectionManager,
-    InboundHttp, PathMatch, QueryMatch, RequestNormalization, Retry, Rewrite, Route, RouteAction, RouteConfiguration,
-    RouteDestination, RouteMatch, RouteSource, StringMatch, StringPattern, WeightedCluster,
+    HttpRole, InboundHttp, PathMatch, QueryMatch, RequestNormalization, Retry, Rewrite, Route, RouteAction,
+    RouteConfiguration, RouteDestination, RouteMatch, RouteSource, StringMatch, StringPattern, WeightedCluster,
 };
 pub use listener::{
     AddressRange, Bind, Direction, DownstreamTls, Filter, FilterChain, Listener, TlsParameters, TlsVersion,

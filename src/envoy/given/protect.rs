@@ -65,7 +65,7 @@ enum Rules<'l> {
 fn rules(filter: &ir::Filter) -> Option<Rules<'_>> {
     match filter {
         ir::Filter::Rbac(rbac) => Some(Rules::Connections(rbac)),
-        ir::Filter::Http(manager) => manager.inbound.as_ref().map(Rules::Requests),
+        ir::Filter::Http(manager) => manager.role.inbound().map(Rules::Requests),
         ir::Filter::ConnectionLimit { .. } | ir::Filter::SniCluster | ir::Filter::TcpProxy { .. } => None,
     }
 }

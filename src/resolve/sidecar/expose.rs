@@ -2,8 +2,8 @@
 
 use super::{Inbound, codec, max_request_headers_kb};
 use crate::ir::{
-    Bind, Cluster, ClusterName, Direction, Filter, FilterChain, HttpConnectionManager, Listener, ListenerName,
-    PathMatch, RouteAction, RouteSource, Stat, UpstreamProtocol,
+    Bind, Cluster, ClusterName, Direction, Filter, FilterChain, HttpConnectionManager, HttpRole, Listener,
+    ListenerName, PathMatch, RouteAction, RouteSource, Stat, UpstreamProtocol,
 };
 use crate::model::ExposePath;
 use crate::resolve::chain::Protocol;
@@ -46,7 +46,7 @@ impl Inbound<'_> {
                 path: PathMatch::Exact(path.path.as_str().into()),
                 action: Box::new(RouteAction::to(cluster)),
             },
-            inbound: None,
+            role: HttpRole::Outside,
             max_request_headers_kb: max_request_headers_kb(self.options),
         };
         let chains = vec![FilterChain { filters: vec![Filter::Http(Box::new(manager))], ..FilterChain::default() }];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Inbound, any_address_if_empty, codec, max_request_headers_kb, millis};
 use crate::ir::{
     Bind, Callers, ClusterName, Direction, DownstreamTls, EscapedSlashes, Filter, FilterChain, ForwardClientCert,
-    HeaderUnderscores, HttpConnectionManager, InboundHttp, Listener, ListenerName, PathMatch, Rbac,
+    HeaderUnderscores, HttpConnectionManager, HttpRole, InboundHttp, Listener, ListenerName, PathMatch, Rbac,
     RequestNormalization, RouteAction, RouteSource, Stat,
 };
 use crate::model::ProxyMode;
@@ -94,7 +94,7 @@ impl Inbound<'_> {
                     ..RouteAction::to(ClusterName::LocalApp)
                 }),
             },
-            inbound: Some(InboundHttp {
+            role: HttpRole::Inbound(InboundHttp {
                 rbac,
                 connection_rbac,
                 forward_client_cert: self.forward_client_cert(),

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::peer::{Imported, PeerError};
 use super::{Asked, fetch_timeout, id};
 use crate::ir::{
-    Aggregate, Cluster, ClusterName, Discovery, DnsKind, Endpoint, Filter, HttpConnectionManager, PathMatch, Roots,
-    RouteAction, RouteConfiguration, RouteSource, Stat, TlsParameters, UpstreamId, UpstreamProtocol, UpstreamTls,
+    Aggregate, Cluster, ClusterName, Discovery, DnsKind, Endpoint, Filter, HttpConnectionManager, HttpRole, PathMatch,
+    Roots, RouteAction, RouteConfiguration, RouteSource, Stat, TlsParameters, UpstreamId, UpstreamProtocol,
+    UpstreamTls,
 };
 use crate::model::{AddressForm, SpiffeId, is_sni};
 use crate::resolve::balance::load_balancing;
@@ -135,7 +136,7 @@ impl Builder<'_> {
             stat,
             codec: sidecar::codec(self.custom.protocol),
             routes,
-            inbound: None,
+            role: HttpRole::Outside,
             max_request_headers_kb: sidecar::max_request_headers_kb(self.asked.options),
         })))
     }

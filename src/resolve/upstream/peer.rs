@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::{Asked, fetch_timeout, id};
 use crate::ir::{
-    Cluster, ClusterName, Discovery, DnsKind, Endpoint, Filter, HttpConnectionManager, OutlierDetection, PathMatch,
-    Roots, RouteAction, RouteSource, Stat, TlsParameters, UpstreamProtocol, UpstreamTls,
+    Cluster, ClusterName, Discovery, DnsKind, Endpoint, Filter, HttpConnectionManager, HttpRole, OutlierDetection,
+    PathMatch, Roots, RouteAction, RouteSource, Stat, TlsParameters, UpstreamProtocol, UpstreamTls,
 };
 use crate::model::{AddressForm, GatewayMode, PeerKey, PeerName, Place, ServiceName, is_sni, peer_cluster_name};
 use crate::resolve::chain::Protocol;
@@ -169,7 +169,7 @@ pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
                 path: PathMatch::Any,
                 action: Box::new(RouteAction::to(name)),
             },
-            inbound: None,
+            role: HttpRole::Outside,
             max_request_headers_kb: sidecar::max_request_headers_kb(options),
         }))
     } else {
