@@ -9,6 +9,7 @@ mod support;
 mod case;
 mod compare;
 mod conformance;
+mod deprecated;
 mod envoy;
 
 use case::Case;
