@@ -69,20 +69,22 @@ fn of_field(path: &str, field: Option<&FieldDescriptor>, value: &Value, reason: 
     if let Some(field) = field
         && let Kind::Message(message) = field.kind()
     {
-        match value {
-            Value::Array(items) if field.is_list() => {
-                for (position, item) in items.iter().enumerate() {
-                    of_value(&format!("{path}[{position}]"), &message, item, problems);
+        if let Some(items) = value.as_array()
+            && field.is_list()
+        {
+            for (position, item) in items.iter().enumerate() {
+                of_value(&format!("{path}[{position}]"), &message, item, problems);
+            }
+        } else if let Some(entries) = value.as_object()
+            && field.is_map()
+        {
+            if let Kind::Message(message) = message.map_entry_value_field().kind() {
+                for (key, item) in entries {
+                    of_value(&join(path, key), &message, item, problems);
                 }
             }
-            Value::Object(entries) if field.is_map() => {
-                if let Kind::Message(message) = message.map_entry_value_field().kind() {
-                    for (key, item) in entries {
-                        of_value(&join(path, key), &message, item, problems);
-                    }
-                }
-            }
-            single => of_value(path, &message, single, problems),
+        } else {
+            of_value(path, &message, value, problems);
         }
     }
     if problems.len() == before {
@@ -93,15 +95,15 @@ fn of_field(path: &str, field: Option<&FieldDescriptor>, value: &Value, reason: 
 /// What is wrong inside of a message. The well-known types are not looked into: they are values rather than messages.
 fn of_value(path: &str, descriptor: &MessageDescriptor, value: &Value, problems: &mut Vec<String>) {
     let name = descriptor.full_name();
-    if reason(descriptor, value).is_none() {
-        return;
-    }
-    match value {
-        value if name == "google.protobuf.Any" => of_any(path, value, problems),
-        Value::Object(fields) if !name.starts_with("google.protobuf.") => {
-            of_message(path, descriptor, fields, problems);
-        }
-        other => problems.extend(reason(descriptor, other).map(|reason| format!("{path}: {reason}"))),
+    let Some(reason) = reason(descriptor, value) else { return };
+    if name == "google.protobuf.Any" {
+        of_any(path, value, problems);
+    } else if let Some(fields) = value.as_object()
+        && !name.starts_with("google.protobuf.")
+    {
+        of_message(path, descriptor, fields, problems);
+    } else {
+        problems.push(format!("{path}: {reason}"));
     }
 }
 
