@@ -15,6 +15,8 @@ mod rank;
 mod refused;
 mod request;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
