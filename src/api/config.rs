@@ -58,7 +58,6 @@ async fn apply(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Resul
     };
     entry.normalize(&scope.place.partition, &scope.namespace);
     entry.validate().into_result().map_err(ApiError::Refused)?;
-    entry.arrange();
     let conditions = call.condition(&entry.key())?.into_iter().collect();
     let outcome = call.api.store.write(Write { conditions, ops: vec![Op::PutEntry(entry)] }).await?;
     Ok(call.json(&(outcome != Outcome::ConditionFailed)))

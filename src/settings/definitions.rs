@@ -10,10 +10,10 @@ use crate::model::{ConfigEntry, Namespace, Partition, Problems, ServiceDefinitio
 pub(super) fn collect(path: &Path, document: &Tree, draft: &mut Draft) {
     match checked(document) {
         Ok(mut definitions) => {
-            for entry in &mut definitions.entries {
-                entry.normalize(&Partition::default(), &Namespace::default());
-                entry.arrange();
-            }
+            definitions
+                .entries
+                .iter_mut()
+                .for_each(|entry| entry.normalize(&Partition::default(), &Namespace::default()));
             draft.services.extend(definitions.services);
             draft.entries.extend(definitions.entries);
         }

@@ -317,7 +317,8 @@ impl Draft {
         }
     }
 
-    fn put_entry(&mut self, entry: ConfigEntry) {
+    fn put_entry(&mut self, mut entry: ConfigEntry) {
+        entry.arrange();
         let key = entry.key();
         if let Some(row) = put(&mut self.view.entries, &key, entry, self.stamp) {
             self.rows.push((entry_row_key(&key), Some(row_value(None, &row))));

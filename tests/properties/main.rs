@@ -5,6 +5,7 @@
 mod support;
 
 mod integrity;
+mod intentions;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -203,6 +204,15 @@ proptest! {
     #[test]
     fn step_by_step_leads_where_a_new_start_leads((before, after, steps) in change()) {
         runtime().block_on(steps_lead_where_a_new_start_leads(before, after, steps))?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(128))]
+
+    #[test]
+    fn rules_about_callers_say_what_intentions_say(judged in intentions::judged()) {
+        runtime().block_on(intentions::rules_say_what_intentions_say(judged))?;
     }
 }
 

@@ -224,8 +224,8 @@ impl ConfigEntry {
         }
     }
 
-    /// Puts what is written in any order into the one in which it is kept. Comes after `validate`, whose problems name
-    /// positions.
+    /// Puts what is written in any order into the one in which it is kept, as the store does. Comes after `validate`, whose
+    /// problems name positions.
     pub fn arrange(&mut self) {
         if let ConfigEntry::ServiceIntentions(entry) = self {
             entry.arrange();
