@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use binds::LeftOut;
 pub use chain::{
     Chain, ChainError, Custom, Node, NodeKey, Overrides, Protocol, ResolverNode, RouteNode, Scope, SplitNode,
-    SplitterNode, Target, TargetKey, compile,
+    SplitterNode, Target, TargetKey, compile, protocol_of,
 };
 pub use endpoints::{EndpointSource, Omission, Subset, Via, assignment};
 pub use gateway::mesh_gateway;

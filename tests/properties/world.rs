@@ -281,11 +281,28 @@ fn defaults() -> impl Strategy<Value = Op> {
     .prop_map(entry)
 }
 
+fn intentions() -> impl Strategy<Value = Op> {
+    let permission = json!({ "Action": "deny", "HTTP": { "PathPrefix": "/admin" } });
+    let sources = prop_oneof![
+        Just(json!([{ "Name": "api", "Action": "deny" }])),
+        Just(json!([{ "Name": "db", "Action": "deny" }, { "Name": "*", "Action": "allow" }])),
+        Just(json!([{ "Name": "db", "Partition": "team-a", "Action": "deny" }])),
+        // From here on only about a service that speaks HTTP.
+        Just(json!([{ "Name": "db", "Permissions": [permission] }])),
+    ];
+    let destination = select([SERVICES.as_slice(), &["*"]].concat());
+    (destination, select(vec!["default", "team-a"]), sources).prop_map(|(name, partition, sources)| {
+        let name = if sources[0]["Permissions"].is_array() { "api" } else { name };
+        entry(json!({ "Kind": "service-intentions", "Name": name, "Partition": partition, "Sources": sources }))
+    })
+}
+
 /// A mesh. `api` speaks HTTP in every partition, so that no chain changes its protocol on the way.
 pub(crate) fn world() -> impl Strategy<Value = World> {
     let instances = |index| (vec(gateway(index), 0..3), vec(sidecar(index), 0..4));
     let places = (instances(0), instances(1), instances(2), instances(3));
-    (places, vec(resolver(), 0..4), vec(defaults(), 0..7)).prop_map(|(places, resolvers, defaults)| {
+    let entries = (vec(resolver(), 0..4), vec(defaults(), 0..7), vec(intentions(), 0..4));
+    (places, entries).prop_map(|(places, (resolvers, defaults, intentions))| {
         let (first, second, third, fourth) = places;
         let instances =
             [first, second, third, fourth].into_iter().flat_map(|(gateways, sidecars)| [gateways, sidecars]);
@@ -293,7 +310,8 @@ pub(crate) fn world() -> impl Strategy<Value = World> {
             entry(json!({ "Kind": "service-defaults", "Name": "api", "Partition": partition, "Protocol": "http" }))
         };
         let rows = (0..PLACES.len()).map(node_row).chain(instances.flatten().flatten());
-        World::new(rows.chain([http("default"), http("team-a")]).chain(resolvers).chain(defaults))
+        let entries = [resolvers, defaults, intentions].into_iter().flatten();
+        World::new(rows.chain([http("default"), http("team-a")]).chain(entries))
     })
 }
 

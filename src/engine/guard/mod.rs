@@ -1,6 +1,7 @@
 //! Rules across config entries, checked on the state that a write would make (contract 6.10).
 
 mod chains;
+mod intentions;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ pub fn guard() -> Guard {
         if after.changed_since(before).any(shapes_chains) {
             // A defect in the middle of an update leaves a memory that another view starts anew.
             chains.lock().unwrap_or_else(PoisonError::into_inner).check(before, after, &mut problems);
+            intentions::check(before, after, &mut problems);
         }
         problems.into_result()
     })

@@ -102,3 +102,38 @@ async fn a_write_that_breaks_a_chain_is_refused_with_the_reason() {
     assert!(subset.contains("chain of a could not be compiled: service b has no subset \"v1\""), "{subset}");
     assert!(protocol.contains("a speaks http, b speaks grpc"), "{protocol}");
 }
+
+#[tokio::test]
+async fn a_service_with_permissions_goes_on_speaking_http() {
+    let defaults =
+        |name: &str, protocol: &str| json!({ "Kind": "service-defaults", "Name": name, "Protocol": protocol });
+    let permission = json!({ "Action": "allow", "HTTP": { "PathPrefix": "/" } });
+    let intentions = |name: &str| json!({ "Kind": "service-intentions", "Name": name, "Sources": [{ "Name": "a", "Permissions": [permission] }] });
+    let all =
+        |protocol: &str| json!({ "Kind": "proxy-defaults", "Name": "global", "Config": { "protocol": protocol } });
+    let put = |entry: serde_json::Value| {
+        let mut entry = ConfigEntry::from_stored(entry).expect("it is written as it is stored");
+        entry.normalize(&Partition::default(), &Namespace::default());
+        Op::PutEntry(entry)
+    };
+    let entries = [
+        all("http"),
+        intentions("by-default"),
+        defaults("own", "grpc"),
+        intentions("own"),
+        // Permissions that deny until there is HTTP, and what does not take HTTP away.
+        defaults("plain", "tcp"),
+        intentions("plain"),
+        defaults("own", "http"),
+        defaults("other", "tcp"),
+    ];
+    let ops: Vec<_> = entries.into_iter().chain([defaults("own", "tcp"), all("tcp")]).map(put).collect();
+
+    let decisions = decisions(guard(), &ops).await;
+
+    let (accepted, refused) = decisions.split_at(8);
+    assert!(accepted.iter().all(Result::is_ok), "{accepted:?}");
+    let message =
+        |name: &str| Err(format!("{name} must go on speaking HTTP, as service-intentions/{name} has permissions"));
+    assert_eq!(refused, [message("own"), message("by-default")]);
+}

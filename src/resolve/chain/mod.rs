@@ -20,8 +20,7 @@ use std::fmt;
 pub use compile::compile;
 pub use custom::{Custom, Overrides};
 pub use error::ChainError;
-pub use protocol::Protocol;
-pub(super) use protocol::protocol_of;
+pub use protocol::{Protocol, protocol_of};
 
 use super::precedence::TargetSources;
 use crate::model::entry::{HeaderModifiers, LoadBalancer, Route, Split, Subset};

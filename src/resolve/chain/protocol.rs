@@ -51,7 +51,7 @@ impl Protocol {
 }
 
 /// The protocol of a service: its service-defaults, even if they name none, else proxy-defaults, else `tcp`.
-pub(in crate::resolve) fn protocol_of(state: &dyn State, service: &ServiceName) -> Protocol {
+pub fn protocol_of(state: &dyn State, service: &ServiceName) -> Protocol {
     if let Some(entry) = state.service_defaults(service) {
         return Protocol::parse(&entry.protocol);
     }
