@@ -84,6 +84,7 @@ pub fn filter(stat: &Stat) -> String {
             format!("{service}.{namespace}.{partition}.{datacenter}")
         }
         Stat::Peered { service, namespace, peer } => format!("{service}.{namespace}.{peer}"),
+        Stat::Query(id) => upstream(id),
         Stat::ExposedPath(path, port) => format!("exposed_path_filter_{}_{port}", stripped(path)),
         Stat::GatewayLocal { listener } => listener.to_string(),
         Stat::GatewayRemote { listener, place } => format!("{listener}.{place}"),
@@ -95,7 +96,7 @@ pub fn stat_prefix(stat: &Stat) -> String {
     let prefix = match stat {
         Stat::Public | Stat::ExposedPath(..) => "",
         Stat::PublicPermissive => "permissive_",
-        Stat::Upstream { .. } => "upstream.",
+        Stat::Upstream { .. } | Stat::Query(_) => "upstream.",
         Stat::Peered { .. } => "upstream_peered.",
         Stat::GatewayLocal { .. } => "mesh_gateway_local.",
         Stat::GatewayRemote { .. } => "mesh_gateway_remote.",
@@ -169,6 +170,12 @@ mod tests {
 
     #[test]
     fn statistics_have_no_colons() {
+        let query = Stat::Query(UpstreamId { is_query: true, ..id("", "") });
+        assert_eq!(
+            (filter(&query).as_str(), stat_prefix(&query).as_str()),
+            ("prepared_query:api", "upstream.prepared_query_api")
+        );
+
         let stat = Stat::GatewayRemote { listener: "a:b".into(), place: "team-a.east".into() };
 
         assert_eq!(stat_prefix(&stat), "mesh_gateway_remote.a_b.team-a.east");

@@ -86,6 +86,8 @@ pub enum Stat {
         /// The own name of the peering.
         peer: Arc<str>,
     },
+    /// Traffic to what a prepared query finds.
+    Query(UpstreamId),
     /// An exposed path and its listener's port.
     ExposedPath(Arc<str>, u16),
     /// Local traffic of a gateway listener.

@@ -61,7 +61,7 @@ pub use proxy::{
 pub use service::{Connect, Locality, PeerMeta, Service, ServiceAddress, ServiceDefinition, ServiceKind, Weights};
 pub use sidecar::{SidecarPorts, expand_sidecar};
 pub use sni::{
-    datacenter_sni, exported_sni, is_server_name, peer_cluster_name, peering_server_name, server_name,
+    datacenter_sni, exported_sni, is_server_name, peer_cluster_name, peering_server_name, query_sni, server_name,
     server_name_of_node, service_sni,
 };
 pub use spiffe::{SpiffeId, TrustDomain, gateway_identities, partition_identities, service_identities};

@@ -5,7 +5,7 @@
 //! Consul: `v2.api` has the SNI of subset `v2` of its neighbour `api`, and only certificates tell the two apart.
 
 use super::limits::is_sni;
-use super::{Datacenter, DnsDomain, NodeName, PeerName, Place, ServiceKey, ServiceName, TrustDomain};
+use super::{Datacenter, DnsDomain, NodeName, PeerName, Place, QueryKey, ServiceKey, ServiceName, TrustDomain};
 
 /// The SNI of a service, or of one subset of it: `[<subset>.]<svc>.<ns>[.<ap>].<dc>.internal[-v1].<trust domain>`.
 pub fn service_sni(service: &ServiceKey, subset: Option<&str>, trust_domain: &TrustDomain) -> String {
@@ -59,6 +59,11 @@ pub fn is_server_name(text: &str) -> bool {
     is_sni(text) && text.split('.').all(is_label)
 }
 
+/// The SNI of a prepared query: `<query>.default.<dc>.query.<trust domain>`, with `default` whatever its namespace is.
+pub fn query_sni(query: &QueryKey, trust_domain: &TrustDomain) -> String {
+    format!("{}.default.{}.query.{trust_domain}", query.name, query.place.datacenter)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +85,8 @@ mod tests {
         assert_eq!(exported_sni(&key("").service, &PeerName::from("t2"), &td), "web.default.default.t2.external.T1");
         assert_eq!(peer_cluster_name(&key("").service, &PeerName::from("t2"), "T2"), "web.default.t2.external.T2");
         assert_eq!(datacenter_sni(&key("").place(), &td), "east.internal.T1");
+        let query = QueryKey { place: key("team-a").place(), name: "geo".to_owned() };
+        assert_eq!(query_sni(&query, &td), "geo.default.east.query.T1");
         assert_eq!(datacenter_sni(&key("team-a").place(), &td), "team-a.east.internal-v1.T1");
         let (east, node) = (Datacenter::from("east"), NodeName::from("s1"));
         assert_eq!(peering_server_name(&east, &td), "server.east.peering.T1");

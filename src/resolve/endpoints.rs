@@ -12,7 +12,7 @@ use super::health;
 use super::state::{Instance, State};
 use crate::ir::{Assignment, ClusterName, Endpoint, Health, SocketAddress};
 use crate::model::{
-    AddressForm, Filter, Partition, PeerKey, Place, ServiceKey, ServiceName, SocketEndpoint, instance_address,
+    AddressForm, Filter, Partition, PeerKey, Place, QueryKey, ServiceKey, ServiceName, SocketEndpoint, instance_address,
 };
 
 /// A named part of a service's instances.
@@ -57,6 +57,13 @@ pub enum EndpointSource {
     RemoteGateways(Place),
     /// The gateways of the own place, for what a peer exports: its health says nothing about theirs.
     OwnGateways(Place),
+    /// What a prepared query finds.
+    Query {
+        /// The query.
+        query: QueryKey,
+        /// Where it is dialled from.
+        caller: Place,
+    },
     /// A service of a peer, at the peer's gateways.
     Imported {
         /// The peering.
@@ -126,6 +133,7 @@ pub fn assignment(state: &dyn State, cluster: &ClusterName, source: &EndpointSou
             endpoints
         }
         EndpointSource::OwnGateways(place) => gateways(state, place, AddressForm::Lan, &mut omissions),
+        EndpointSource::Query { query, caller } => of_query(state, query, caller, &mut omissions),
         EndpointSource::Imported { peer, service } => {
             with_ip_addresses(&state.imported(peer, service), AddressForm::Wan, false, &mut omissions)
         }
@@ -140,6 +148,17 @@ pub fn assignment(state: &dyn State, cluster: &ClusterName, source: &EndpointSou
         }
     };
     (Assignment { cluster: cluster.clone(), endpoints }, omissions)
+}
+
+/// What a query finds that takes mesh traffic, in the order of its answer.
+fn of_query(state: &dyn State, query: &QueryKey, caller: &Place, omissions: &mut Vec<Omission>) -> Vec<Endpoint> {
+    let found = state.query(query).unwrap_or_default();
+    let in_mesh = found.into_iter().filter(|instance| instance.service.mesh_destination().is_some());
+    let form = |instance: &Instance| match Place::new(&instance.node.datacenter, &instance.node.partition) == *caller {
+        true => AddressForm::Lan,
+        false => AddressForm::Wan,
+    };
+    in_mesh.flat_map(|instance| with_ip_addresses(&[instance.clone()], form(&instance), false, omissions)).collect()
 }
 
 /// True if `service` is exported to this other partition.

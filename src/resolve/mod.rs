@@ -105,9 +105,9 @@ pub enum PartError {
         #[source]
         source: PeerError,
     },
-    /// The upstream is a prepared query.
-    #[error("upstream {upstream} is a prepared query; prepared queries are not supported")]
-    PreparedQuery {
+    /// The upstream is a prepared query that nobody has answered.
+    #[error("upstream {upstream} is a prepared query, and nothing is known of what it answers")]
+    UnknownQuery {
         /// The query.
         upstream: String,
     },

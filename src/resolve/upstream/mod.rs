@@ -2,6 +2,7 @@
 
 mod chain;
 mod peer;
+mod query;
 
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ pub(super) fn part(
 ) -> Result<Part, PartError> {
     let asked = Asked { context, place, proxy, upstream, options };
     if upstream.destination_type == DestinationType::PreparedQuery {
-        return Err(PartError::PreparedQuery { upstream: upstream.to_string() });
+        return query::part(asked);
     }
     if upstream.destination_peer.is_default() { chain::part(asked) } else { peer::part(asked) }
 }

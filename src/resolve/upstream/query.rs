@@ -1,0 +1,93 @@
+//! A prepared query, as a sidecar dials what it finds (contract 3.6).
+//!
+//! Executing queries is not done here: what one answers is part of the state. It names instances, in whatever datacenter,
+//! and each of them may be of another service, so that several identities may answer.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Asked, fetch_timeout, id};
+use crate::ir::{
+    Cluster, ClusterName, Discovery, Filter, HttpConnectionManager, HttpRole, PathMatch, Roots, RouteAction,
+    RouteSource, Stat, UpstreamProtocol, UpstreamTls,
+};
+use crate::model::{Namespace, Place, QueryKey, ServiceKey, ServiceName, SpiffeId, is_sni, query_sni};
+use crate::resolve::chain::Protocol;
+use crate::resolve::endpoints::EndpointSource;
+use crate::resolve::merge::{self, target_of};
+use crate::resolve::state::Instance;
+use crate::resolve::{Part, PartError, sidecar, tls};
+
+/// Time to connect where nobody says another.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What an upstream that names a prepared query leads to. It has no discovery chain and no central settings.
+pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
+    let Asked { context, place, proxy, upstream, options } = asked;
+    let settings = merge::upstream(context.state, proxy, upstream, &target_of(proxy, upstream));
+    let datacenter = if upstream.datacenter.is_default() { &place.datacenter } else { &upstream.datacenter };
+    let query = QueryKey { place: Place::new(datacenter, &place.partition), name: upstream.destination_name.clone() };
+    let Some(found) = context.state.query(&query) else {
+        return Err(PartError::UnknownQuery { upstream: upstream.to_string() });
+    };
+    let sni: Arc<str> = query_sni(&query, context.trust_domain).into();
+    if !is_sni(&sni) {
+        return Err(PartError::Sni { upstream: upstream.to_string(), sni: sni.to_string() });
+    }
+    let name = ClusterName::Sni(sni.clone());
+    let protocol = Protocol::parse(&settings.protocol.clone().unwrap_or_default());
+    let eds = Discovery::Eds { fetch_timeout: fetch_timeout(options) };
+    let timeout = settings.connect_timeout.map_or(CONNECT_TIMEOUT, |timeout| timeout.to_std());
+    let mut part = Part::default();
+    part.resources.clusters.push(Cluster {
+        tls: Some(UpstreamTls {
+            sni,
+            identities: identities(&found, &query).map(|identity| identity.uri(context.trust_domain).into()).collect(),
+            roots: Roots::Own,
+            parameters: tls::outgoing(context.state, &proxy.partition),
+        }),
+        circuit_breaker: Some(settings.circuit_breaker.clone()),
+        outlier_detection: Some(settings.outlier_detection.clone()),
+        protocol: if protocol.is_http2() { UpstreamProtocol::Http2 } else { UpstreamProtocol::Plain },
+        ..Cluster::plain(name.clone(), eds, timeout)
+    });
+    part.endpoints.insert(name.clone(), EndpointSource::Query { query, caller: place.clone() });
+    let stat = Stat::Query(id(proxy, upstream));
+    let filter = if protocol.is_http_like() {
+        Filter::Http(Box::new(HttpConnectionManager {
+            stat,
+            codec: sidecar::codec(protocol),
+            routes: RouteSource::Inline {
+                upstream: Some(id(proxy, upstream)),
+                path: PathMatch::Any,
+                action: Box::new(RouteAction::to(name)),
+            },
+            role: HttpRole::Outside,
+            max_request_headers_kb: sidecar::max_request_headers_kb(options),
+        }))
+    } else {
+        Filter::TcpProxy { stat, cluster: Some(name) }
+    };
+    part.resources.listeners.extend(asked.listener(filter, settings.exact_balance));
+    settings.hatches.replace(&mut part);
+    Ok(part)
+}
+
+/// Who may answer: the services that were found, each in each datacenter, in the order of the answer.
+///
+/// Where nothing was found, a service of the query's own name, which usually nobody has: without any name, everybody with a
+/// certificate could answer as long as Envoy has endpoints of an earlier answer.
+fn identities(found: &[Instance], query: &QueryKey) -> impl Iterator<Item = SpiffeId> {
+    let services = found.iter().filter_map(|instance| {
+        let service = instance.service.mesh_destination()?;
+        Some(ServiceKey { datacenter: instance.node.datacenter.clone(), service })
+    });
+    let mut seen = BTreeSet::new();
+    let mut distinct: Vec<_> = services.filter(|service| seen.insert(service.clone())).collect();
+    if distinct.is_empty() {
+        let service = ServiceName::new(&query.place.partition, &Namespace::default(), &query.name);
+        distinct.push(ServiceKey { datacenter: query.place.datacenter.clone(), service });
+    }
+    distinct.into_iter().map(SpiffeId::Service)
+}
