@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::chains::{Chains, Compiled};
+use super::chains::{self, Chains, Compiled, Derived};
 use crate::ca::trust_bundle;
 use crate::model::entry::{
     ExportedServices, Mesh, ProxyDefaults, ServiceDefaults, ServiceIntentions, ServiceResolver, ServiceRouter,
@@ -13,7 +13,7 @@ use crate::model::{
     ConfigEntry, Datacenter, EntryKey, EntryKind, HealthEntry, Namespace, Partition, PeerKey, PeerTrustBundle, Place,
     QueryKey, ServiceKey, ServiceName,
 };
-use crate::resolve::{Chain, ChainError, FederationState, Instance, PeeringRow, Scope, State};
+use crate::resolve::{Chain, ChainError, FederationState, Instance, PeerExports, PeeringRow, Scope, State};
 use crate::store::{self, Reader};
 
 /// A reader that resolving can ask.
@@ -167,8 +167,23 @@ impl State for Recording<'_, '_> {
 
     fn chain(&self, scope: &Scope) -> Arc<Result<Chain, ChainError>> {
         let view = self.reader.view();
-        let Compiled { chain, read } = self.chains.map_or_else(|| Compiled::new(view, scope), |it| it.get(view, scope));
+        let Compiled { value, read } =
+            self.chains.map_or_else(|| chains::compiled(view, scope), |chains| chains.get(view, scope));
         self.reader.note_all(&read);
-        chain
+        value
+    }
+
+    fn routed_services(&self, partition: &Partition) -> BTreeSet<ServiceName> {
+        let kinds = [EntryKind::ServiceResolver, EntryKind::ServiceRouter, EntryKind::ServiceSplitter];
+        let rows = kinds.into_iter().flat_map(|kind| self.reader.entries(kind, partition));
+        rows.map(|row| row.value.key().name).collect()
+    }
+
+    fn peer_exports(&self, place: &Place) -> Arc<PeerExports> {
+        let view = self.reader.view();
+        let Derived { value, read } =
+            self.chains.map_or_else(|| chains::exports(view, place), |chains| chains.exports(view, place));
+        self.reader.note_all(&read);
+        value
     }
 }

@@ -16,6 +16,7 @@ mod binds;
 mod chain;
 mod dns;
 mod endpoints;
+mod exports;
 mod gateway;
 mod hatch;
 mod health;
@@ -39,6 +40,7 @@ pub use chain::{
     SplitterNode, Target, TargetKey, compile, protocol_of,
 };
 pub use endpoints::{EndpointSource, Omission, Subset, Via, assignment};
+pub use exports::PeerExports;
 pub use gateway::mesh_gateway;
 pub use intentions::Refused;
 pub use merge::merged_proxy;

@@ -1,8 +1,10 @@
 //! What resolving may ask about the state.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::chain::{Chain, ChainError, Scope};
+use super::exports::PeerExports;
 use crate::model::entry::{
     ExportedServices, Mesh, ProxyDefaults, ServiceDefaults, ServiceIntentions, ServiceResolver, ServiceRouter,
     ServiceSplitter,
@@ -61,6 +63,10 @@ pub trait State {
     fn mesh(&self, partition: &Partition) -> Option<&Mesh>;
     /// What a partition exports.
     fn exports(&self, partition: &Partition) -> Option<&ExportedServices>;
+    /// The services of a partition that a resolver, router or splitter of their own leads somewhere, sorted.
+    fn routed_services(&self, partition: &Partition) -> BTreeSet<ServiceName>;
+    /// What a place exports to peers. Whoever fulfils this may find it out once for all who ask in one state.
+    fn peer_exports(&self, place: &Place) -> Arc<PeerExports>;
     /// The discovery chain of a scope. Whoever fulfils this may compile it once for all who ask in one state.
     fn chain(&self, scope: &Scope) -> Arc<Result<Chain, ChainError>>;
     /// The instances that accept mesh traffic for a service, sorted.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::chains::Compiled;
+use super::super::chains::{self, Compiled};
 use super::super::readers::Readers;
 use crate::model::{Datacenter, EntryKey, EntryKind, Problems, ServiceName};
 use crate::resolve::Scope;
@@ -22,8 +22,8 @@ impl Chains {
         self.catch_up(before);
         let changed: Vec<&Key> = after.changed_since(before).collect();
         for service in self.affected(&changed) {
-            if let Err(error) = &*compiled(after, &service).chain
-                && compiled(before, &service).chain.is_ok()
+            if let Err(error) = &*compiled(after, &service).value
+                && compiled(before, &service).value.is_ok()
             {
                 problems.rule("", format!("the discovery chain of {service} could not be compiled: {error}"));
             }
@@ -68,5 +68,5 @@ fn routed(key: &EntryKey) -> Option<ServiceName> {
 
 fn compiled(view: &View, service: &ServiceName) -> Compiled {
     // Where the name is understood does not decide whether a chain makes sense.
-    Compiled::new(view, &Scope { service: service.clone(), datacenter: Datacenter::from("dc"), is_plain: false })
+    chains::compiled(view, &Scope { service: service.clone(), datacenter: Datacenter::from("dc"), is_plain: false })
 }

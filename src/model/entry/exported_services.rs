@@ -96,9 +96,10 @@ impl ExportedServices {
         self.consumers(service).any(|known| known.is_partition(consumer))
     }
 
-    /// True if `service` of this partition is exported to `peer`. An exact item replaces a wildcard one.
-    pub fn exports_to_peer(&self, service: &ServiceName, peer: &PeerName) -> bool {
-        !peer.is_default() && self.consumers(service).any(|known| known.peer == *peer)
+    /// The peers that `service` of this partition is exported to, sorted. An exact item replaces a wildcard one.
+    pub fn importing_peers(&self, service: &ServiceName) -> BTreeSet<PeerName> {
+        let peers = self.consumers(service).map(|consumer| &consumer.peer);
+        peers.filter(|peer| !peer.is_default()).cloned().collect()
     }
 
     /// The partitions that `service` of this partition is exported to, sorted.

@@ -56,7 +56,7 @@ pub(super) struct Facts<'a> {
     trust_domain: &'a str,
     default: IntentionPolicy,
     service: &'a ServiceName,
-    /// The roots of the peers that the service is exported to.
+    /// The roots of the peers whose calls can end here.
     bundles: BTreeMap<PeerName, Arc<PeerTrustBundle>>,
     /// The partitions that it is exported to.
     consumers: BTreeSet<Partition>,
@@ -68,8 +68,8 @@ impl<'a> Facts<'a> {
     fn of(context: Context<'a>, place: &Place, service: &'a ServiceName) -> Self {
         let state = context.state;
         let exports = state.exports(&service.partition);
-        let is_importer = |peer: &PeerName| exports.is_some_and(|exports| exports.exports_to_peer(service, peer));
-        let bundles = state.trust_bundles(place).into_iter().filter(|bundle| is_importer(&bundle.peer));
+        let peers = state.peer_exports(place).callers_of(service);
+        let bundles = state.trust_bundles(place).into_iter().filter(|bundle| peers.contains(&bundle.peer));
         let is_other = |datacenter| state.partitions(datacenter).iter().any(|partition| !partition.is_default());
         Self {
             trust_domain: context.trust_domain.as_str(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::chain::Protocol;
 use super::state::Context;
 use super::{Owner, Part, Parts, access_log, binds, hatch, merge, opaque, upstream};
-use crate::ir::{Codec, Listener, ListenerName};
+use crate::ir::{Callers, Codec, Listener, ListenerName};
 use crate::model::{MOST_REQUEST_HEADERS_KB, OpaqueConfig, Place, Service};
 
 /// The parts of a sidecar that runs in `place`.
@@ -60,6 +60,8 @@ impl<'a> Inbound<'a> {
         let mut part = Part::default();
         let listener = self.public_listener(&mut part.left_out);
         part.resources.listeners.push(listener);
+        let peers = self.context.state.peer_exports(self.place).callers_of(&merge::central_name(self.proxy));
+        part.importers.insert(Callers::Inbound, peers);
         part.resources.clusters.push(self.local_app());
         self.expose(&mut part);
         part
