@@ -29,7 +29,7 @@ use super::source::Source;
 
 /// Longest time that Envoy may take for a snapshot. Less than it waits for endpoints, routes and secrets that do not come,
 /// so that whatever waits for them is found out.
-const LIMIT: Duration = Duration::from_secs(12);
+const LIMIT: Duration = Duration::from_secs(60);
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The node that it is.
