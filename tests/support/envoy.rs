@@ -27,8 +27,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::source::Source;
 
-/// Longest time that Envoy may take for a snapshot. Less than it waits for endpoints, routes and secrets that do not come,
-/// so that whatever waits for them is found out.
+/// Longest time that Envoy may take for a snapshot on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -114,6 +113,7 @@ impl TestEnvoy {
 
     async fn take_over(&self, snapshot: Snapshot) -> Result<(), String> {
         let expected = versions_of(&snapshot);
+        let given_up = self.given_up().await;
         self.source.take_refusals();
         self.source.publish(ID, snapshot);
         let deadline = Instant::now() + LIMIT;
@@ -124,7 +124,9 @@ impl TestEnvoy {
                 return Err(refusals.join("\n"));
             }
             if difference.is_empty() {
-                return Ok(());
+                let mut now = self.given_up().await;
+                now.retain(|name, count| *count > given_up.get(name).copied().unwrap_or_default());
+                return if now.is_empty() { Ok(()) } else { Err(format!("waited for in vain: {now:?}")) };
             }
             if Instant::now() > deadline {
                 return Err(format!("not taken over within {LIMIT:?}: {}", difference.join(", ")));
@@ -133,11 +135,22 @@ impl TestEnvoy {
         }
     }
 
+    /// How often it has given up to wait for endpoints, routes or secrets, and went on without, by whom.
+    async fn given_up(&self) -> BTreeMap<String, u64> {
+        let stats = self.ask("stats?format=json&filter=init_fetch_timeout").await;
+        let counters = stats["stats"].as_array().into_iter().flatten();
+        counters.filter_map(|it| Some((it["name"].as_str()?.to_owned(), it["value"].as_u64()?))).collect()
+    }
+
     async fn dump(&self) -> Value {
-        let url = format!("http://{}/config_dump", self.admin);
+        self.ask("config_dump").await
+    }
+
+    async fn ask(&self, path: &str) -> Value {
+        let url = format!("http://{}/{path}", self.admin);
         let answer = self.client.get(&url).send().await;
         let answer = answer.unwrap_or_else(|error| panic!("{url}: {error}: {}", self.log()));
-        answer.json().await.expect("a configuration dump is JSON")
+        answer.json().await.expect("it answers in JSON")
     }
 
     /// The snapshot with listeners that can be opened on any machine: at loopback addresses with free ports, and at paths in
