@@ -41,9 +41,9 @@ const MOST_REPETITIONS: u32 = 1000;
 const LARGEST: usize = 2 << 20;
 
 /// General categories that RE2 knows.
-const CATEGORIES: [&str; 37] = [
-    "C", "Cc", "Cf", "Co", "Cs", "L", "Ll", "Lm", "Lo", "Lt", "Lu", "M", "Mc", "Me", "Mn", "N", "Nd", "Nl", "No", "P",
-    "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S", "Sc", "Sk", "Sm", "So", "Z", "Zl", "Zp", "Zs", "Any",
+const CATEGORIES: [&str; 36] = [
+    "C", "Cc", "Cf", "Co", "L", "Ll", "Lm", "Lo", "Lt", "Lu", "M", "Mc", "Me", "Mn", "N", "Nd", "Nl", "No", "P", "Pc",
+    "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S", "Sc", "Sk", "Sm", "So", "Z", "Zl", "Zp", "Zs", "Any",
 ];
 
 /// Scripts, as RE2 spells them. It has more; these are enough for the paths and headers of the world's larger languages.
@@ -86,7 +86,12 @@ pub fn check_expression(text: &str) -> Result<(), ExpressionError> {
     match regex::RegexBuilder::new(text).size_limit(LARGEST).build() {
         Ok(_) => Ok(()),
         Err(regex::Error::CompiledTooBig(_)) => Err(ExpressionError::Size),
-        Err(error) => Err(ExpressionError::Syntax { reason: error.to_string(), character: 1 }),
+        Err(error) => {
+            // The last line says what is wrong, those above show where.
+            let text = error.to_string();
+            let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            Err(ExpressionError::Syntax { reason, character: 1 })
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod changes;
 mod doors;
 mod exports;
 mod failover;
+mod intentions;
 mod levels;
 mod modes;
 mod protocol;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::http_match::{PathCondition, normalize_methods, validate_conditions, validate_expression, validate_methods};
+use crate::model::bundle::validate_label;
 use crate::model::{IntentionAction, Namespace, Partition, PeerName, Problems, is_default};
 
 /// Who may call a service, or every service of a namespace.
@@ -139,6 +140,9 @@ pub struct IntentionHeader {
 /// The type of all sources: identities of the mesh.
 const TYPE: &str = "consul";
 
+/// Longest name of a caller in bytes.
+const LONGEST_NAME: usize = 255;
+
 /// Longest description in bytes.
 const LONGEST_DESCRIPTION: usize = 512;
 
@@ -248,11 +252,19 @@ impl IntentionSource {
             problems.rule(format!("{path}.Name"), "a name is required; * stands for every service");
         }
         problems.refuse_control_characters(&format!("{path}.Name"), &self.name);
+        if self.name.len() > LONGEST_NAME {
+            problems.rule(format!("{path}.Name"), format!("has at most {LONGEST_NAME} bytes, as no SNI has more"));
+        }
         validate_wildcards(namespace, &self.name, path, problems);
+        if !namespace.as_str().contains('*') {
+            validate_label(problems, &format!("{path}.Namespace"), namespace.as_str());
+        }
         let partition = self.partition.as_ref().map_or("", Partition::as_str);
         for (field, value) in [("Partition", partition), ("Peer", self.peer.as_str())] {
             if value.contains('*') {
                 problems.rule(format!("{path}.{field}"), "a wildcard is not allowed here");
+            } else if !value.is_empty() {
+                validate_label(problems, &format!("{path}.{field}"), value);
             }
         }
         if !self.peer.is_default() && self.partition.is_some() {

@@ -14,4 +14,5 @@ sources = [
   { name = "cron", peer = "a", action = "allow" },
   { name = "cron", peer = "b", action = "allow" },
   { name = "cron", action = "deny" },
+  { name = "batch", namespace = "a.b", partition = "c/d", action = "deny" },
 ]
