@@ -158,7 +158,9 @@ fn of_query(state: &dyn State, query: &QueryKey, caller: &Place, omissions: &mut
         true => AddressForm::Lan,
         false => AddressForm::Wan,
     };
-    in_mesh.flat_map(|instance| with_ip_addresses(&[instance.clone()], form(&instance), false, omissions)).collect()
+    in_mesh
+        .flat_map(|instance| with_ip_addresses(std::slice::from_ref(&instance), form(&instance), false, omissions))
+        .collect()
 }
 
 /// True if `service` is exported to this other partition.

@@ -10,6 +10,7 @@ mod changes;
 mod doors;
 mod exports;
 mod failover;
+mod hatches;
 mod intentions;
 mod levels;
 mod modes;
