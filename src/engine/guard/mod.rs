@@ -1,6 +1,7 @@
 //! Rules across config entries, checked on the state that a write would make (contract 6.10).
 
 mod chains;
+mod exports;
 mod intentions;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,9 @@ pub fn guard() -> Guard {
             // A defect in the middle of an update leaves a memory that another view starts anew.
             chains.lock().unwrap_or_else(PoisonError::into_inner).check(before, after, &mut problems);
             intentions::check(before, after, &mut problems);
+        }
+        if after.changed_since(before).any(|key| shapes_chains(key) || exports::shapes_exports(key)) {
+            exports::check(before, after, &mut problems);
         }
         problems.into_result()
     })

@@ -137,3 +137,46 @@ async fn a_service_with_permissions_goes_on_speaking_http() {
         |name: &str| Err(format!("{name} must go on speaking HTTP, as service-intentions/{name} has permissions"));
     assert_eq!(refused, [message("own"), message("by-default")]);
 }
+
+#[tokio::test]
+async fn what_peers_import_stays_where_their_gateway_leads_them() {
+    let export = json!({ "Kind": "exported-services", "Name": "default", "Partition": "default", "Services": [
+        { "Name": "api", "Consumers": [{ "Peer": "west" }] },
+        { "Name": "inside", "Consumers": [{ "Partition": "team-a" }] },
+    ] });
+    let resolver = |name: &str, key: &str, value: serde_json::Value| json!({ "Kind": "service-resolver", "Name": name, key: value });
+    let to = |field: &str, value: &str| json!({ "Service": "api", field: value });
+    let put = |entry: &serde_json::Value| {
+        let mut entry = ConfigEntry::from_stored(entry.clone()).expect("it is written as it is stored");
+        entry.normalize(&Partition::default(), &Namespace::default());
+        Op::PutEntry(entry)
+    };
+    let refused = async |entries: &[serde_json::Value]| {
+        let ops: Vec<_> = entries.iter().map(put).collect();
+        decisions(guard(), &ops).await.pop().expect("one for each").err()
+    };
+    let says = |decision: Option<String>, reason: &str| {
+        let decision = decision.unwrap_or_else(|| panic!("it is taken, against: {reason}"));
+        assert!(decision.contains(reason), "{decision}");
+    };
+
+    for (key, value, reason) in [
+        ("Redirect", to("Datacenter", "dc2"), "cannot lead to api.default.default.dc2"),
+        ("Redirect", to("Peer", "east"), "cannot lead to api.default.default.external.east"),
+        ("Redirect", to("Partition", "team-a"), "cannot lead to api.default.team-a.dc"),
+        ("Failover", json!({ "*": { "Datacenters": ["dc2"] } }), "cannot fail over to api.default.default.dc2"),
+        ("Redirect", json!({ "Service": "other" }), "cannot begin to lead to other.default.default.dc"),
+    ] {
+        let change = resolver("api", key, value.clone());
+        says(refused(&[export.clone(), change.clone()]).await, reason);
+        // The same for who exports what leads elsewhere already, unless it leads to a neighbour from the start.
+        let later = refused(&[change, export.clone()]).await;
+        assert_eq!(later.is_none(), reason.contains("other"), "{later:?}");
+        assert_eq!(refused(&[export.clone(), resolver("inside", key, value)]).await, None, "no peer imports it");
+    }
+    let peer = json!({ "*": { "Targets": [{ "Peer": "east" }] } });
+    assert_eq!(refused(&[export.clone(), resolver("api", "Failover", peer)]).await, None, "it is not used there");
+    let http = json!({ "Kind": "proxy-defaults", "Name": "global", "Config": { "protocol": "http" } });
+    let redirect = resolver("api", "Redirect", json!({ "Service": "other" }));
+    assert_eq!(refused(&[http, export, redirect]).await, None, "the gateway ends their TLS");
+}
