@@ -101,12 +101,10 @@ impl Proxy {
         self.secrets.iter().find_map(|key| if let SecretKey::Leaf(identity) = key { Some(identity) } else { None })
     }
 
-    /// True while nothing can be said to the proxy for the first time. A sidecar has no use for anything before it has a
-    /// certificate; a gateway forwards without one.
+    /// True while the certificate that the proxy needs is still being made.
     fn waits_for_certificate(&self, common: &Common) -> bool {
         let leaf = self.identity().map(|identity| SecretKey::Leaf(identity.clone()));
-        let is_missing = leaf.is_some_and(|key| common.secrets.get(&key).is_none_or(|it| it.resource.is_none()));
-        is_missing && self.parts.contains_key(&Owner::Inbound)
+        leaf.is_some_and(|key| common.secrets.get(&key).is_none_or(|leaf| leaf.resource.is_none()))
     }
 
     /// What an operator gives under a name that another resource has. The first one is sent.

@@ -126,6 +126,7 @@ impl State for Recording<'_, '_> {
     fn partitions(&self, datacenter: &Datacenter) -> Vec<Partition> {
         self.reader.partitions(datacenter)
     }
+
     fn federation_states(&self) -> Vec<FederationState> {
         let states = self.reader.federation_states().map(|row| &row.value);
         states

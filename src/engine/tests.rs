@@ -412,8 +412,8 @@ async fn partitions_that_differ_in_case_alone_leave_the_gateway_one_way() {
     assert_eq!(
         bench.engine.proxies()[0].problems,
         [
-            "the way to dc1/TEAM-A is left out: in lower case it has the SNI of dc1/team-a; give its partition or datacenter \
-          another name"
+            "the way to dc1/TEAM-A is left out: in lower case it has the SNI \"team-a.dc1.internal-v1.11111111-2222-3333-4444-555555555555.consul\", as has \
+             dc1/team-a; one of them needs another name"
         ]
     );
 }

@@ -30,6 +30,7 @@ pub fn cluster(name: &ClusterName) -> String {
         ClusterName::Exposed(port) => format!("exposed_cluster_{port}"),
         ClusterName::Sni(name) | ClusterName::Given(name) => name.to_string(),
         ClusterName::Customised { hash, sni } => format!("{hash}~{sni}"),
+        ClusterName::Exported(sni) => format!("exported~{sni}"),
         ClusterName::FailoverLeg { position, parent } => format!("failover-target~{position}~{}", cluster(parent)),
     }
 }
@@ -80,7 +81,8 @@ pub fn secret(name: &SecretName) -> String {
 pub fn filter(stat: &Stat) -> String {
     match stat {
         Stat::Public | Stat::PublicPermissive => PUBLIC.to_owned(),
-        Stat::Upstream { service, namespace, partition, datacenter } => {
+        Stat::Upstream { service, namespace, partition, datacenter }
+        | Stat::GatewayExported { service, namespace, partition, datacenter } => {
             format!("{service}.{namespace}.{partition}.{datacenter}")
         }
         Stat::Peered { service, namespace, peer } => format!("{service}.{namespace}.{peer}"),
@@ -88,6 +90,10 @@ pub fn filter(stat: &Stat) -> String {
         Stat::ExposedPath(path, port) => format!("exposed_path_filter_{}_{port}", stripped(path)),
         Stat::GatewayLocal { listener } => listener.to_string(),
         Stat::GatewayRemote { listener, place } => format!("{listener}.{place}"),
+        Stat::GatewayServer { listener, datacenter } | Stat::GatewayPeeringServers { listener, datacenter } => {
+            format!("{listener}.{datacenter}")
+        }
+        Stat::GatewayPeer { server_name } => server_name.to_string(),
     }
 }
 
@@ -100,6 +106,10 @@ pub fn stat_prefix(stat: &Stat) -> String {
         Stat::Peered { .. } => "upstream_peered.",
         Stat::GatewayLocal { .. } => "mesh_gateway_local.",
         Stat::GatewayRemote { .. } => "mesh_gateway_remote.",
+        Stat::GatewayServer { .. } => "mesh_gateway_local_server.",
+        Stat::GatewayPeeringServers { .. } => "mesh_gateway_local_peering_server.",
+        Stat::GatewayPeer { .. } => "mesh_gateway_remote_peering_servers.",
+        Stat::GatewayExported { .. } => "mesh_gateway_local_peered.",
     };
     format!("{prefix}{}", filter(stat).replace(':', "_"))
 }

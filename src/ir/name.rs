@@ -20,6 +20,8 @@ pub enum ClusterName {
     },
     /// A cluster that an operator gives, by the name in it.
     Given(Arc<str>),
+    /// A target of a chain that is exported to peers.
+    Exported(Arc<str>),
     /// One leg of a failover cluster.
     FailoverLeg {
         /// Its position; 0 is the primary.
@@ -101,5 +103,35 @@ pub enum Stat {
         listener: Arc<str>,
         /// `<dc>`, or `<partition>.<dc>`.
         place: Arc<str>,
+    },
+    /// Traffic of a gateway listener to one server of its datacenter.
+    GatewayServer {
+        /// The address name.
+        listener: Arc<str>,
+        /// The datacenter.
+        datacenter: Arc<str>,
+    },
+    /// Traffic of a gateway listener from peers to the servers of its datacenter.
+    GatewayPeeringServers {
+        /// The address name.
+        listener: Arc<str>,
+        /// The datacenter.
+        datacenter: Arc<str>,
+    },
+    /// Traffic of a gateway to the servers of a peer.
+    GatewayPeer {
+        /// What the peer calls them.
+        server_name: Arc<str>,
+    },
+    /// Traffic of peers to an exported service.
+    GatewayExported {
+        /// Service.
+        service: Arc<str>,
+        /// Namespace.
+        namespace: Arc<str>,
+        /// Partition.
+        partition: Arc<str>,
+        /// Datacenter.
+        datacenter: Arc<str>,
     },
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
 
 use super::{Node, Service};
 
@@ -23,6 +24,27 @@ impl SocketEndpoint {
     /// True if the host must be looked up.
     pub fn is_hostname(&self) -> bool {
         self.host.parse::<IpAddr>().is_err()
+    }
+}
+
+/// A text that is no host and port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected host:port, with brackets around an IPv6 address")]
+pub struct SocketEndpointError;
+
+impl FromStr for SocketEndpoint {
+    type Err = SocketEndpointError;
+
+    /// Reads `host:port`.
+    fn from_str(text: &str) -> Result<Self, SocketEndpointError> {
+        let (host, port) = text.rsplit_once(':').ok_or(SocketEndpointError)?;
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let is_host = match bracketed {
+            Some(host) => host.parse::<Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b)),
+        };
+        let port = port.parse().ok().filter(|_| is_host && port.bytes().all(|b| b.is_ascii_digit()));
+        Ok(Self::new(bracketed.unwrap_or(host), port.ok_or(SocketEndpointError)?))
     }
 }
 
@@ -94,5 +116,15 @@ mod tests {
     #[test]
     fn ipv6_is_bracketed() {
         assert_eq!(SocketEndpoint::new("2001:db8::ff", 9999).to_string(), "[2001:db8::ff]:9999");
+    }
+
+    #[test]
+    fn an_address_reads_back_as_it_is_written() {
+        for text in ["10.0.0.1:8503", "[2001:db8::ff]:9999", "lb-1.example.com:443"] {
+            assert_eq!(text.parse().map(|read: SocketEndpoint| read.to_string()), Ok(text.to_owned()));
+        }
+        for text in ["", "10.0.0.1", ":80", "a:", "a:+1", "a:65536", "2001:db8::ff:80", "[a]:80", "a b:80", "a/b:80"] {
+            assert_eq!(text.parse::<SocketEndpoint>(), Err(SocketEndpointError), "{text}");
+        }
     }
 }

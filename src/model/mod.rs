@@ -31,7 +31,7 @@ mod sidecar;
 mod sni;
 mod spiffe;
 
-pub use address::{AddressForm, SocketEndpoint, instance_address};
+pub use address::{AddressForm, SocketEndpoint, SocketEndpointError, instance_address};
 pub use bundle::{Bundle, BundleAgent, BundleRow, Indexed, KnownDatacenter, ServiceOnNode};
 pub use catalog::{CatalogDeregistration, CatalogRegistration};
 pub use certificate::{Leaf, PrivateKey, Root};

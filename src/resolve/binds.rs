@@ -54,12 +54,28 @@ pub enum LeftOut {
         /// Why not.
         source: PeerError,
     },
-    /// A gateway cannot tell a place from another one, as Envoy reads SNIs in lower case.
-    Place {
-        /// The place that it does not serve.
-        place: model::Place,
-        /// The one that it serves.
-        instead_of: model::Place,
+    /// What a gateway cannot tell from something else by its SNI, or by none at all.
+    Sni {
+        /// What is not reached.
+        what: String,
+        /// Its SNI.
+        sni: String,
+        /// What the SNI leads to; `None` if no SNI can be like that.
+        by: Option<String>,
+    },
+    /// A part of what is exported to peers.
+    Export {
+        /// The service.
+        service: model::ServiceName,
+        /// Why peers do not reach it.
+        why: String,
+    },
+    /// Servers of a peer.
+    PeerAddress {
+        /// The peer.
+        peer: model::PeerName,
+        /// Their address.
+        address: String,
     },
 }
 
@@ -88,10 +104,22 @@ impl fmt::Display for LeftOut {
             LeftOut::PeerTarget { upstream, source } => {
                 write!(f, "upstream {upstream} goes without a target: {source}")
             }
-            LeftOut::Place { place, instead_of } => write!(
+            LeftOut::Sni { what, sni, by: Some(by) } => write!(
                 f,
-                "the way to {place} is left out: in lower case it has the SNI of {instead_of}; give its partition or \
-                 datacenter another name"
+                "the way to {what} is left out: in lower case it has the SNI {sni:?}, as has {by}; one of them needs \
+                 another name"
+            ),
+            LeftOut::Sni { what, sni, by: None } => write!(
+                f,
+                "the way to {what} is left out: {sni:?} is no SNI, which is made of labels with dots between them, has no \
+                 wildcard, and at most 255 bytes"
+            ),
+            LeftOut::Export { service, why } => {
+                write!(f, "service {service} is exported to peers, and they cannot reach all of it: {why}")
+            }
+            LeftOut::PeerAddress { peer, address } => write!(
+                f,
+                "the servers of peer {peer} are not dialled at {address:?}, which is not of the form host:port"
             ),
         }
     }

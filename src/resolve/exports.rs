@@ -11,7 +11,7 @@ use crate::model::entry::ExportedServices;
 use crate::model::{PeerName, Place, ServiceName};
 
 /// The service of the control plane's own servers, which no wildcard exports.
-const SERVERS: &str = "consul";
+pub(super) const SERVERS: &str = "consul";
 
 /// What a place exports to peers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

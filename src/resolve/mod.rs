@@ -39,7 +39,7 @@ pub use chain::{
     Chain, ChainError, Custom, Node, NodeKey, Overrides, Protocol, ResolverNode, RouteNode, Scope, SplitNode,
     SplitterNode, Target, TargetKey, compile, protocol_of,
 };
-pub use endpoints::{EndpointSource, Omission, Subset, Via, assignment};
+pub use endpoints::{EndpointSource, Omission, Servers, Subset, Via, assignment};
 pub use exports::PeerExports;
 pub use gateway::mesh_gateway;
 pub use intentions::Refused;

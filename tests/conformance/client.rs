@@ -51,7 +51,7 @@ pub(crate) async fn read(case: &Case, mesh: &Mesh) -> Result<Held, String> {
     let mut stream = client.delta().await.map_err(|status| format!("the stream is refused: {status}"))?;
     let mut held = Held::default();
     held.start(case, &stream);
-    while !held.is_complete(&snapshot) {
+    while !held.is_complete(&snapshot) || held.ask_for_the_rest(&snapshot, &stream) {
         let Ok(response) = timeout_at(deadline, stream.next()).await else {
             return Err(format!("not everything came within {LIMIT:?}: {}", held.difference(&snapshot).join(", ")));
         };
@@ -99,15 +99,31 @@ impl Held {
             held.insert(name, Resource { version: resource.version, body });
         }
         for (kind, names) in wanted.0 {
-            let subscribed = self.subscribed.entry(kind).or_default();
-            let names: Vec<String> = names.into_iter().filter(|name| subscribed.insert(name.clone())).collect();
-            if !names.is_empty() {
-                let type_url = kind.type_url().to_owned();
-                let resource_names_subscribe = names;
-                stream.send(DeltaDiscoveryRequest { type_url, resource_names_subscribe, ..Default::default() });
-            }
+            self.ask(kind, names, stream);
         }
         Ok(())
+    }
+
+    /// Asks for what nothing leads to, which an Envoy never does, so that nothing stays hidden. True if there is any.
+    fn ask_for_the_rest(&mut self, snapshot: &Snapshot, stream: &DeltaStream) -> bool {
+        let mut has_asked = false;
+        for kind in ResourceType::ALL.into_iter().filter(|kind| !kind.is_wildcard()) {
+            let names = snapshot.get(kind).keys().map(ToString::to_string);
+            has_asked |= self.ask(kind, names.collect(), stream);
+        }
+        has_asked
+    }
+
+    /// Subscribes to those of these names that are new. True if there are any.
+    fn ask(&mut self, kind: ResourceType, names: BTreeSet<String>, stream: &DeltaStream) -> bool {
+        let subscribed = self.subscribed.entry(kind).or_default();
+        let names: Vec<String> = names.into_iter().filter(|name| subscribed.insert(name.clone())).collect();
+        if names.is_empty() {
+            return false;
+        }
+        let type_url = kind.type_url().to_owned();
+        stream.send(DeltaDiscoveryRequest { type_url, resource_names_subscribe: names, ..Default::default() });
+        true
     }
 
     fn is_complete(&self, snapshot: &Snapshot) -> bool {

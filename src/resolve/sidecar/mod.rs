@@ -80,6 +80,15 @@ pub(super) const fn codec(protocol: Protocol) -> Codec {
     }
 }
 
+/// What the accepting side of TLS offers to speak.
+pub(super) fn alpn(protocol: Protocol) -> Vec<&'static str> {
+    match protocol {
+        Protocol::Tcp => vec![],
+        Protocol::Http => vec!["http/1.1"],
+        Protocol::Http2 | Protocol::Grpc => vec!["h2", "http/1.1"],
+    }
+}
+
 /// The limit of the header size, cut to what Envoy takes.
 pub(super) fn max_request_headers_kb(options: &OpaqueConfig) -> Option<u32> {
     let kb = opaque::integer(options, "max_request_headers_kb").and_then(|kb| u32::try_from(kb).ok());

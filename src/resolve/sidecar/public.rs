@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Inbound, any_address_if_empty, codec, max_request_headers_kb, millis};
+use super::{Inbound, alpn, any_address_if_empty, codec, max_request_headers_kb, millis};
 use crate::ir::{
     Bind, Callers, ClusterName, Direction, DownstreamTls, EscapedSlashes, Filter, FilterChain, ForwardClientCert,
     HeaderUnderscores, HttpConnectionManager, HttpRole, InboundHttp, Listener, ListenerName, PathMatch, Rbac,
@@ -10,7 +10,6 @@ use crate::ir::{
 };
 use crate::model::ProxyMode;
 use crate::model::entry::{self, EscapedSlashesAction, UnderscoresAction};
-use crate::resolve::chain::Protocol;
 use crate::resolve::intentions::{Intentions, Traffic};
 use crate::resolve::{LeftOut, hatch, merge, opaque, tls};
 
@@ -24,14 +23,9 @@ impl Inbound<'_> {
     }
 
     pub(super) fn public_listener(&self, left_out: &mut Vec<LeftOut>) -> Listener {
-        let alpn = match self.protocol {
-            Protocol::Tcp => vec![],
-            Protocol::Http => vec!["http/1.1"],
-            Protocol::Http2 | Protocol::Grpc => vec!["h2", "http/1.1"],
-        };
         let tls = DownstreamTls {
             callers: Callers::Inbound,
-            alpn,
+            alpn: alpn(self.protocol),
             parameters: tls::incoming(self.context.state, &self.proxy.partition),
         };
         let strict = FilterChain { tls: Some(tls), filters: self.public_filters(left_out), ..FilterChain::default() };

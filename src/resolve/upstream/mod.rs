@@ -12,19 +12,28 @@ use super::merge::target_of;
 use super::state::Context;
 use super::{Part, PartError, sidecar};
 use crate::ir::{Bind, Direction, Filter, FilterChain, Listener, ListenerName, UpstreamId};
-use crate::model::{DestinationType, OpaqueConfig, Place, Service, Upstream};
+use crate::model::{DestinationType, OpaqueConfig, Place, Service, ServiceName, Upstream};
 
 /// What an upstream is called.
 pub(super) fn id(proxy: &Service, upstream: &Upstream) -> UpstreamId {
-    let target = target_of(proxy, upstream);
-    let unless_default = |is_default: bool, name: &str| if is_default { "".into() } else { name.into() };
     UpstreamId {
         is_query: upstream.destination_type == DestinationType::PreparedQuery,
-        partition: unless_default(target.partition.is_default(), target.partition.as_str()),
-        namespace: unless_default(target.namespace.is_default(), target.namespace.as_str()),
-        name: target.name,
         peer: upstream.destination_peer.as_str().into(),
         datacenter: upstream.datacenter.as_str().into(),
+        ..service_id(&target_of(proxy, upstream))
+    }
+}
+
+/// What a service is called whose name alone is said.
+pub(super) fn service_id(service: &ServiceName) -> UpstreamId {
+    let unless_default = |is_default: bool, name: &str| if is_default { "".into() } else { name.into() };
+    UpstreamId {
+        is_query: false,
+        partition: unless_default(service.partition.is_default(), service.partition.as_str()),
+        namespace: unless_default(service.namespace.is_default(), service.namespace.as_str()),
+        name: service.name.clone(),
+        peer: "".into(),
+        datacenter: "".into(),
     }
 }
 

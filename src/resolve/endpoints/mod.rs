@@ -3,16 +3,20 @@
 //! A source says everything that its endpoints depend on, so that proxies with the same source share one assignment, and
 //! a change of an instance recomputes assignments and no proxy.
 
+mod servers;
+
 use std::fmt;
 use std::net::IpAddr;
 
 use serde_json::json;
 
+pub(super) use self::servers::{is_replica, servers};
 use super::health;
 use super::state::{Instance, State};
 use crate::ir::{Assignment, ClusterName, Endpoint, Health, SocketAddress};
 use crate::model::{
-    AddressForm, Filter, Partition, PeerKey, Place, QueryKey, ServiceKey, ServiceName, SocketEndpoint, instance_address,
+    AddressForm, Datacenter, Filter, NodeName, Partition, PeerKey, Place, QueryKey, ServiceKey, ServiceName,
+    SocketEndpoint, instance_address,
 };
 
 /// A named part of a service's instances.
@@ -55,6 +59,8 @@ pub enum EndpointSource {
     },
     /// The gateways of another place, for whatever lies behind them.
     RemoteGateways(Place),
+    /// The gateways of another datacenter's default partition, as its catalog or its federation state has them.
+    FederatedGateways(Datacenter),
     /// The gateways of the own place, for what a peer exports: its health says nothing about theirs.
     OwnGateways(Place),
     /// What a prepared query finds.
@@ -71,6 +77,21 @@ pub enum EndpointSource {
         /// The service; its partition is that of the peering.
         service: ServiceName,
     },
+    /// Servers of a datacenter.
+    Servers(Datacenter, Servers),
+    /// The servers of a peer.
+    PeerServers(PeerKey),
+}
+
+/// Which servers of a datacenter.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Servers {
+    /// All of them.
+    All,
+    /// The one on this node.
+    OnNode(NodeName),
+    /// Those that speak with peers, at the port for that.
+    Peering,
 }
 
 /// Endpoints that an assignment goes without.
@@ -92,6 +113,11 @@ pub enum Omission {
     },
     /// All of them: the way goes through the mesh gateways of a place, and none of them takes traffic.
     NoGateway(Place),
+    /// A server that does not say at which port it speaks with peers.
+    NoPeeringPort {
+        /// The server.
+        owner: String,
+    },
 }
 
 impl fmt::Display for Omission {
@@ -116,6 +142,12 @@ impl fmt::Display for Omission {
                  one there, or see to the health checks of those that are",
                 place.datacenter, place.partition
             ),
+            Omission::NoPeeringPort { owner } => write!(
+                f,
+                "{owner} gets no traffic from peers: its meta {} is no port; register the server with the port of its \
+                 TLS API",
+                servers::PEERING_PORT
+            ),
         }
     }
 }
@@ -132,6 +164,11 @@ pub fn assignment(state: &dyn State, cluster: &ClusterName, source: &EndpointSou
             }
             endpoints
         }
+        EndpointSource::FederatedGateways(datacenter) => {
+            with_ip_addresses(&federated_gateways(state, datacenter), AddressForm::Wan, false, &mut omissions)
+        }
+        EndpointSource::Servers(datacenter, which) => servers::endpoints(state, datacenter, which, &mut omissions),
+        EndpointSource::PeerServers(peer) => servers::of_peer(state, peer),
         EndpointSource::OwnGateways(place) => gateways(state, place, AddressForm::Lan, &mut omissions),
         EndpointSource::Query { query, caller } => of_query(state, query, caller, &mut omissions),
         EndpointSource::Imported { peer, service } => {
@@ -161,6 +198,16 @@ fn of_query(state: &dyn State, query: &QueryKey, caller: &Place, omissions: &mut
     in_mesh
         .flat_map(|instance| with_ip_addresses(std::slice::from_ref(&instance), form(&instance), false, omissions))
         .collect()
+}
+
+/// The gateways of another datacenter's default partition: those of its catalog, or those of its federation state where
+/// one of them changed later.
+pub(super) fn federated_gateways(state: &dyn State, datacenter: &Datacenter) -> Vec<Instance> {
+    let of_catalog = state.gateways(&Place::new(datacenter, &Partition::default()));
+    let replicated = state.federation_states().into_iter().find(|state| state.datacenter == *datacenter);
+    let replicated = replicated.map(|state| state.mesh_gateways).unwrap_or_default();
+    let newest = |instances: &[Instance]| instances.iter().map(|instance| instance.modify_index).max();
+    if newest(&replicated) > newest(&of_catalog) { replicated } else { of_catalog }
 }
 
 /// True if `service` is exported to this other partition.
@@ -208,13 +255,17 @@ fn with_ip_addresses(
         let endpoint = endpoint(instance, form, only_passing);
         match &endpoint.address {
             SocketAddress::Tcp(host, _) if host.parse::<IpAddr>().is_err() => {
-                let owner = format!("{} on node {}", instance.service.id, instance.node.node);
-                omissions.push(Omission::HostName { owner, address: host.to_string() });
+                omissions.push(Omission::HostName { owner: described(instance), address: host.to_string() });
             }
             SocketAddress::Tcp(..) | SocketAddress::Pipe(_) => endpoints.push(endpoint),
         }
     }
     endpoints
+}
+
+/// An instance, for people.
+fn described(instance: &Instance) -> String {
+    format!("{} on node {}", instance.service.id, instance.node.node)
 }
 
 /// An instance as an endpoint.
