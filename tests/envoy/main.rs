@@ -6,6 +6,9 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[path = "../support/mod.rs"]
+mod shared;
+
 mod changes;
 mod doors;
 mod exports;
@@ -14,6 +17,7 @@ mod hatches;
 mod intentions;
 mod levels;
 mod modes;
+mod peering;
 mod protocol;
 mod restart;
 mod support;

@@ -6,6 +6,6 @@ mod process;
 mod tls;
 
 pub(crate) use admin::Admin;
-pub(crate) use mesh::{Place, TestMesh, Waiting, program};
+pub(crate) use mesh::{Place, TestMesh, Waiting, envoy_binary, program};
 pub(crate) use process::EnvoyProcess;
 pub(crate) use tls::{Certificate, Visit, visit, visit_in_plain_text};
