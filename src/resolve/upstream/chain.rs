@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::peer::{Imported, PeerError};
-use super::{Asked, fetch_timeout, id};
+use super::{Asked, fetch_timeout, id, spoken};
 use crate::ir::{
-    Aggregate, Cluster, ClusterName, Discovery, DnsKind, Endpoint, Filter, HttpConnectionManager, HttpRole, PathMatch,
-    Roots, RouteAction, RouteConfiguration, RouteSource, Stat, TlsParameters, UpstreamId, UpstreamProtocol,
-    UpstreamTls,
+    Aggregate, Cluster, ClusterName, Discovery, DnsKind, Endpoint, Filter, Roots, RouteConfiguration, RouteSource,
+    Stat, TlsParameters, UpstreamId, UpstreamTls,
 };
 use crate::model::{AddressForm, SpiffeId, is_sni};
 use crate::resolve::balance::load_balancing;
@@ -19,7 +18,7 @@ use crate::resolve::endpoints::{EndpointSource, Via, endpoint};
 use crate::resolve::merge::{self, UpstreamSettings, target_of};
 use crate::resolve::reach::{Reach, Route};
 use crate::resolve::routes::{self, Clusters};
-use crate::resolve::{LeftOut, Part, PartError, sidecar, tls};
+use crate::resolve::{LeftOut, Part, PartError, tls};
 
 /// What the upstream leads to.
 pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
@@ -121,24 +120,12 @@ impl Builder<'_> {
             partition: service.partition.as_str().into(),
             datacenter: datacenter.as_str().into(),
         };
-        let routes = if self.uses_rds() {
-            RouteSource::Rds { name: self.id.clone(), fetch_timeout: self.fetch_timeout() }
-        } else {
-            let node = self.chain.only_resolver()?;
-            let cluster = self.primary(&node.target)?;
-            if !self.custom.protocol.is_http_like() {
-                return Some(Filter::TcpProxy { stat, cluster: Some(cluster) });
-            }
-            let action = Box::new(RouteAction::to(cluster));
-            RouteSource::Inline { upstream: Some(self.id.clone()), path: PathMatch::Any, action }
-        };
-        Some(Filter::Http(Box::new(HttpConnectionManager {
-            stat,
-            codec: sidecar::codec(self.custom.protocol),
-            routes,
-            role: HttpRole::Outside,
-            max_request_headers_kb: sidecar::max_request_headers_kb(self.asked.options),
-        })))
+        if self.uses_rds() {
+            let routes = RouteSource::Rds { name: self.id.clone(), fetch_timeout: self.fetch_timeout() };
+            return Some(self.asked.http(stat, self.custom.protocol, routes));
+        }
+        let cluster = self.primary(&self.chain.only_resolver()?.target)?;
+        Some(self.asked.to_cluster(stat, self.custom.protocol, cluster))
     }
 
     /// The SNI that is sent to a target that is in no peer.
@@ -207,10 +194,7 @@ impl Builder<'_> {
             panic_disabled: true,
             circuit_breaker: Some(self.settings.circuit_breaker.clone()),
             outlier_detection: Some(self.settings.outlier_detection.clone()),
-            protocol: match self.custom.protocol.is_http2() {
-                true => UpstreamProtocol::Http2,
-                false => UpstreamProtocol::Plain,
-            },
+            protocol: spoken(self.custom.protocol),
             load_balancing: node.load_balancer.as_ref().map(load_balancing).unwrap_or_default(),
             ..Cluster::plain(name, discovery, self.custom.connect_timeout(node).to_std())
         });

@@ -8,11 +8,18 @@ use std::time::Duration;
 
 pub use peer::PeerError;
 
-use super::merge::target_of;
+use super::chain::Protocol;
+use super::merge::{UpstreamSettings, target_of};
 use super::state::Context;
 use super::{Part, PartError, sidecar};
-use crate::ir::{Bind, Direction, Filter, FilterChain, Listener, ListenerName, UpstreamId};
-use crate::model::{DestinationType, OpaqueConfig, Place, Service, ServiceName, Upstream};
+use crate::ir::{
+    Bind, ClusterName, Direction, Filter, FilterChain, HttpConnectionManager, HttpRole, Listener, ListenerName,
+    PathMatch, RouteAction, RouteSource, Stat, UpstreamId, UpstreamProtocol,
+};
+use crate::model::{DestinationType, GoDuration, OpaqueConfig, Place, Service, ServiceName, Upstream};
+
+/// Time to connect where nobody says another.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What an upstream is called.
 pub(super) fn id(proxy: &Service, upstream: &Upstream) -> UpstreamId {
@@ -72,6 +79,36 @@ impl Asked<'_> {
         let listener = Listener::new(name, bind(self.upstream)?, Direction::Outbound, chains);
         Some(Listener { exact_balance, ..listener })
     }
+
+    /// What the listener does with connections that all go to one cluster.
+    fn to_cluster(&self, stat: Stat, protocol: Protocol, cluster: ClusterName) -> Filter {
+        if !protocol.is_http_like() {
+            return Filter::TcpProxy { stat, cluster: Some(cluster) };
+        }
+        let (upstream, action) = (Some(id(self.proxy, self.upstream)), Box::new(RouteAction::to(cluster)));
+        self.http(stat, protocol, RouteSource::Inline { upstream, path: PathMatch::Any, action })
+    }
+
+    /// What the listener does with requests.
+    fn http(&self, stat: Stat, protocol: Protocol, routes: RouteSource) -> Filter {
+        Filter::Http(Box::new(HttpConnectionManager {
+            stat,
+            codec: sidecar::codec(protocol),
+            routes,
+            role: HttpRole::Outside,
+            max_request_headers_kb: sidecar::max_request_headers_kb(self.options),
+        }))
+    }
+}
+
+/// What is spoken on the connections to an upstream.
+const fn spoken(protocol: Protocol) -> UpstreamProtocol {
+    if protocol.is_http2() { UpstreamProtocol::Http2 } else { UpstreamProtocol::Plain }
+}
+
+/// Time to connect to an upstream without a discovery chain.
+fn connect_timeout(settings: &UpstreamSettings) -> Duration {
+    settings.connect_timeout.map_or(CONNECT_TIMEOUT, GoDuration::to_std)
 }
 
 /// Time that Envoy waits for endpoints and routes; negative values count as unset.

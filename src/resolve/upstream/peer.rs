@@ -6,10 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Asked, fetch_timeout, id};
+use super::{Asked, connect_timeout, fetch_timeout, spoken};
 use crate::ir::{
-    Cluster, ClusterName, Discovery, DnsKind, Endpoint, Filter, HttpConnectionManager, HttpRole, OutlierDetection,
-    PathMatch, Roots, RouteAction, RouteSource, Stat, TlsParameters, UpstreamProtocol, UpstreamTls,
+    Cluster, ClusterName, Discovery, DnsKind, Endpoint, OutlierDetection, Roots, Stat, TlsParameters, UpstreamTls,
 };
 use crate::model::{AddressForm, GatewayMode, PeerKey, PeerName, Place, ServiceName, is_sni, peer_cluster_name};
 use crate::resolve::chain::Protocol;
@@ -18,10 +17,7 @@ use crate::resolve::endpoints::{EndpointSource, endpoint};
 use crate::resolve::merge::{self, target_of};
 use crate::resolve::reach::{Reach, Route};
 use crate::resolve::state::Context;
-use crate::resolve::{Part, PartError, sidecar, tls};
-
-/// Time to connect where nobody says another.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::resolve::{Part, PartError, tls};
 
 /// Why a service of a peer cannot be dialled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -140,7 +136,7 @@ pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
         .map_err(|source| PartError::Peer { upstream: upstream.to_string(), source })?;
     let name = ClusterName::Sni(imported.name.clone());
     let (discovery, source) = imported.discovery(settings.ladder.mode(), fetch_timeout(options));
-    let timeout = settings.connect_timeout.map_or(CONNECT_TIMEOUT, |timeout| timeout.to_std());
+    let timeout = connect_timeout(&settings);
     let mut part = Part::default();
     part.endpoints.extend(source.map(|source| (name.clone(), source)));
     part.resources.clusters.push(Cluster {
@@ -152,7 +148,7 @@ pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
             max_ejection_percent: Some(100),
             ..settings.outlier_detection.clone()
         }),
-        protocol: if imported.protocol.is_http2() { UpstreamProtocol::Http2 } else { UpstreamProtocol::Plain },
+        protocol: spoken(imported.protocol),
         ..Cluster::plain(name.clone(), discovery, timeout)
     });
     let stat = Stat::Peered {
@@ -160,21 +156,7 @@ pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
         namespace: target.namespace.as_str().into(),
         peer: upstream.destination_peer.as_str().into(),
     };
-    let filter = if imported.protocol.is_http_like() {
-        Filter::Http(Box::new(HttpConnectionManager {
-            stat,
-            codec: sidecar::codec(imported.protocol),
-            routes: RouteSource::Inline {
-                upstream: Some(id(proxy, upstream)),
-                path: PathMatch::Any,
-                action: Box::new(RouteAction::to(name)),
-            },
-            role: HttpRole::Outside,
-            max_request_headers_kb: sidecar::max_request_headers_kb(options),
-        }))
-    } else {
-        Filter::TcpProxy { stat, cluster: Some(name) }
-    };
+    let filter = asked.to_cluster(stat, imported.protocol, name);
     part.resources.listeners.extend(asked.listener(filter, settings.exact_balance));
     settings.hatches.replace(&mut part);
     Ok(part)

@@ -5,22 +5,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::{Asked, fetch_timeout, id};
-use crate::ir::{
-    Cluster, ClusterName, Discovery, Filter, HttpConnectionManager, HttpRole, PathMatch, Roots, RouteAction,
-    RouteSource, Stat, UpstreamProtocol, UpstreamTls,
-};
+use super::{Asked, connect_timeout, fetch_timeout, id, spoken};
+use crate::ir::{Cluster, ClusterName, Discovery, Roots, Stat, UpstreamTls};
 use crate::model::{Namespace, Place, QueryKey, ServiceKey, ServiceName, SpiffeId, is_sni, query_sni};
 use crate::resolve::chain::Protocol;
 use crate::resolve::endpoints::EndpointSource;
 use crate::resolve::merge::{self, target_of};
 use crate::resolve::state::Instance;
-use crate::resolve::{Part, PartError, sidecar, tls};
-
-/// Time to connect where nobody says another.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::resolve::{Part, PartError, tls};
 
 /// What an upstream that names a prepared query leads to. It has no discovery chain and no central settings.
 pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
@@ -38,7 +31,7 @@ pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
     let name = ClusterName::Sni(sni.clone());
     let protocol = Protocol::parse(&settings.protocol.clone().unwrap_or_default());
     let eds = Discovery::Eds { fetch_timeout: fetch_timeout(options) };
-    let timeout = settings.connect_timeout.map_or(CONNECT_TIMEOUT, |timeout| timeout.to_std());
+    let timeout = connect_timeout(&settings);
     let mut part = Part::default();
     part.resources.clusters.push(Cluster {
         tls: Some(UpstreamTls {
@@ -49,26 +42,12 @@ pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
         }),
         circuit_breaker: Some(settings.circuit_breaker.clone()),
         outlier_detection: Some(settings.outlier_detection.clone()),
-        protocol: if protocol.is_http2() { UpstreamProtocol::Http2 } else { UpstreamProtocol::Plain },
+        protocol: spoken(protocol),
         ..Cluster::plain(name.clone(), eds, timeout)
     });
     part.endpoints.insert(name.clone(), EndpointSource::Query { query, caller: place.clone() });
     let stat = Stat::Query(id(proxy, upstream));
-    let filter = if protocol.is_http_like() {
-        Filter::Http(Box::new(HttpConnectionManager {
-            stat,
-            codec: sidecar::codec(protocol),
-            routes: RouteSource::Inline {
-                upstream: Some(id(proxy, upstream)),
-                path: PathMatch::Any,
-                action: Box::new(RouteAction::to(name)),
-            },
-            role: HttpRole::Outside,
-            max_request_headers_kb: sidecar::max_request_headers_kb(options),
-        }))
-    } else {
-        Filter::TcpProxy { stat, cluster: Some(name) }
-    };
+    let filter = asked.to_cluster(stat, protocol, name);
     part.resources.listeners.extend(asked.listener(filter, settings.exact_balance));
     settings.hatches.replace(&mut part);
     Ok(part)
