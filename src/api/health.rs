@@ -27,24 +27,24 @@ pub(super) fn routes() -> Routes {
 
 async fn service(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let key = call.scope.service(&tail.required("service name")?);
-    call.health(|reader| reader.instances_named(&key)).await
+    call.health(|reader| call.instances_named(reader, &key)).await
 }
 
 async fn connect(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let key = call.scope.service(&tail.required("service name")?);
-    call.health(|reader| reader.endpoints(&key)).await
+    call.health(|reader| call.endpoints(reader, &key)).await
 }
 
 async fn node(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let key = call.scope.node(&tail.required("node name")?);
-    call.read(Filtered::Rows, |reader| Ok(rows(reader.checks_on(&key).filter(|_| call.is_local())))).await
+    call.read(Filtered::Rows, |reader| Ok(rows(reader.checks_on(&key).filter(|_| call.peer().is_none())))).await
 }
 
 /// The checks of a service's instances, not those of their nodes.
 async fn checks(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let key = call.scope.service(&tail.required("service name")?);
     let checks = |reader: &Reader<'_>| {
-        let instances = reader.instances_named(&key).into_iter();
+        let instances = call.instances_named(reader, &key).into_iter();
         let wanted = instances.filter(|instance| call.wants(instance));
         let own = wanted.flat_map(|instance| instance.checks).filter(|row| !row.value.service_id.is_default());
         Ok(own.map(HealthCheck).collect::<Vec<_>>())
@@ -59,7 +59,7 @@ async fn state(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let is_wanted = |check: &Check| state == ANY || Some(check.status) == status;
     let place = &call.scope.place;
     let checks = |reader: &Reader<'_>| {
-        let nodes = reader.nodes(place).filter(|row| call.is_local() && has_node_meta(&call.query, &row.value));
+        let nodes = reader.nodes(place).filter(|row| call.peer().is_none() && has_node_meta(&call.query, &row.value));
         let mut shown = Vec::new();
         for node in nodes {
             let key = NodeKey::new(place, &node.value.node);

@@ -396,6 +396,7 @@ impl Draft {
     }
 
     fn index_imported(&mut self, key: &ImportedKey, imported: &Imported) {
+        self.touch(Key::ImportedFrom(key.peer.clone()));
         let Some(name) = imported.mesh_destination() else { return };
         let of = (key.peer.clone(), name.clone());
         if index(&mut self.view.imported_by_destination, of, key.clone()) {
@@ -405,6 +406,7 @@ impl Draft {
     }
 
     fn unindex_imported(&mut self, key: &ImportedKey, imported: &Imported) {
+        self.touch(Key::ImportedFrom(key.peer.clone()));
         let Some(name) = imported.mesh_destination() else { return };
         let of = (key.peer.clone(), name.clone());
         if unindex(&mut self.view.imported_by_destination, &of, key) {

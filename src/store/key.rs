@@ -41,6 +41,8 @@ pub enum Key {
     TrustBundle(PeerKey),
     /// The trust bundles of all peerings of a place.
     TrustBundles(Place),
+    /// Everything that was imported through a peering.
+    ImportedFrom(PeerKey),
     /// The names of the services of a peer that mesh traffic can reach.
     ImportedNames(PeerKey),
     /// The instances that accept mesh traffic for a service of a peer, with their nodes and checks.

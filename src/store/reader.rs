@@ -161,6 +161,12 @@ impl<'v> Reader<'v> {
         self.view.trust_bundles(place)
     }
 
+    /// Everything that was imported through a peering.
+    pub fn imported_from(&self, peer: &PeerKey) -> impl Iterator<Item = &'v Stored<Imported>> {
+        self.note(Key::ImportedFrom(peer.clone()));
+        self.view.imported_from(peer)
+    }
+
     /// The services of a peer that mesh traffic can reach.
     pub fn imported_names(&self, peer: &PeerKey) -> impl Iterator<Item = &'v ServiceName> {
         self.note(Key::ImportedNames(peer.clone()));

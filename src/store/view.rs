@@ -57,6 +57,20 @@ pub struct Instance {
     pub checks: Vec<Stored<Check>>,
 }
 
+impl From<&Stored<Imported>> for Instance {
+    /// All parts of an imported instance are as new as the whole.
+    fn from(row: &Stored<Imported>) -> Self {
+        fn part<T>(row: &Stored<Imported>, value: &Arc<T>) -> Stored<T> {
+            Stored { value: value.clone(), create_index: row.create_index, modify_index: row.modify_index }
+        }
+        Self {
+            service: part(row, &row.value.service),
+            node: part(row, &row.value.node),
+            checks: row.value.checks.iter().map(|check| part(row, check)).collect(),
+        }
+    }
+}
+
 impl View {
     /// The commit that made this state.
     pub fn index(&self) -> Index {
@@ -254,7 +268,7 @@ impl View {
     }
 
     /// Everything that was imported through a peering, sorted by node and ID.
-    pub fn imported_from(&self, peer: &PeerKey) -> impl Iterator<Item = &Stored<Imported>> {
+    pub fn imported_from<'v>(&'v self, peer: &PeerKey) -> impl Iterator<Item = &'v Stored<Imported>> + use<'v> {
         let (node, id) = Default::default();
         let from = ImportedKey { peer: peer.clone(), node, id };
         let peer = peer.clone();

@@ -1,5 +1,6 @@
 //! Instances with their checks.
 
+use meshgate::codec;
 use serde_json::{Value, json};
 
 use crate::support::http::TestApi;
@@ -106,4 +107,52 @@ async fn what_a_peer_exports_is_not_mixed_with_what_is_registered_here() {
     api.get("/v1/catalog/services?peer=west").await.is(200, "{}");
     api.get("/v1/catalog/node/a?peer=west").await.is(200, "null");
     assert_eq!(nodes(&api.get("/v1/health/service/db?peer=").await.json()), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn what_a_peer_exports_is_shown_to_those_who_name_the_peer() {
+    let api = api().await;
+    let gateway = |number: u8| {
+        json!({
+            "PeerName": "west",
+            "Node": { "Node": format!("gateway-{number}"), "Address": format!("198.51.100.{number}"), "Datacenter": "w1" },
+            "Service": {
+                "Kind": "connect-proxy",
+                "Service": "db-sidecar-proxy",
+                "Port": 8443,
+                "Tags": ["far"],
+                "Proxy": { "DestinationServiceName": "db" },
+                "Connect": { "PeerMeta": { "SNI": ["one"], "SpiffeID": ["two"], "Protocol": "tcp" } },
+            },
+            "Checks": [{ "CheckID": "up", "Status": if number == 1 { "passing" } else { "critical" } }],
+        })
+    };
+    let db = json!({
+        "PeerName": "west",
+        "Node": { "Node": "w", "Address": "192.0.2.9", "Datacenter": "w1" },
+        "Service": { "Service": "db", "Port": 5432 },
+    });
+    let before = api.get("/v1/health/connect/db?peer=west").await;
+    before.is(200, "[]");
+    let bundle = json!({ "Format": "meshgate-bundle", "Version": 1, "ImportedServices": [db, gateway(1), gateway(2)] });
+    let bundle = codec::bundle(bundle.to_string().as_bytes()).unwrap();
+
+    api.store.write(bundle).await.unwrap();
+
+    let shown = api.get(&format!("/v1/health/connect/db?peer=west&index={}", before.header("x-consul-index"))).await;
+    assert_eq!(nodes(&shown.json()), ["gateway-1", "gateway-2"]);
+    let first = &shown.json()[0];
+    assert_eq!((&first["Service"]["PeerName"], &first["Node"]["Datacenter"]), (&json!("west"), &json!("w1")));
+    assert_eq!(first["Service"]["Connect"]["PeerMeta"]["SNI"], json!(["one"]));
+    assert_eq!(nodes(&api.get("/v1/health/connect/db?peer=west&passing").await.json()), ["gateway-1"]);
+    assert_eq!(nodes(&api.get("/v1/health/service/db?peer=west").await.json()), ["w"]);
+    let rows = api.get("/v1/catalog/service/db-sidecar-proxy?peer=west").await.json();
+    assert_eq!((&rows[0]["Node"], &rows[1]["Node"]), (&json!("gateway-1"), &json!("gateway-2")));
+    let names = api.get("/v1/catalog/services?peer=west").await.json();
+    assert_eq!(names, json!({ "db": [], "db-sidecar-proxy": ["far"] }));
+    // Neither another peer nor the catalog has them.
+    api.get("/v1/health/connect/db?peer=east").await.is(200, "[]");
+    assert_eq!(nodes(&api.get("/v1/health/service/db").await.json()), ["a", "b", "c"]);
+    assert!(!api.get("/v1/catalog/nodes").await.text().contains("gateway-1"));
+    assert!(!api.get("/v1/catalog/services").await.text().contains("far"));
 }

@@ -39,6 +39,7 @@ pub(crate) enum Question {
     Peerings(Place),
     TrustBundle(PeerKey),
     TrustBundles(Place),
+    ImportedFrom(PeerKey),
     ImportedNames(PeerKey),
     Imported(PeerKey, ServiceName),
     Query(QueryKey),
@@ -129,7 +130,11 @@ pub(crate) fn all() -> Vec<Question> {
         ]);
     }
     for peer in peers() {
-        all.extend([Question::TrustBundle(peer.clone()), Question::ImportedNames(peer.clone())]);
+        all.extend([
+            Question::TrustBundle(peer.clone()),
+            Question::ImportedFrom(peer.clone()),
+            Question::ImportedNames(peer.clone()),
+        ]);
         all.extend(names().into_iter().map(|name| Question::Imported(peer.clone(), name)));
     }
     all.extend(queries().into_iter().map(Question::Query));
@@ -179,6 +184,7 @@ pub(crate) fn ask(view: &View, question: &Question) -> Answer {
         Question::Peerings(place) => rows(reader.peerings(&place)),
         Question::TrustBundle(peer) => rows(reader.trust_bundle(&peer)),
         Question::TrustBundles(place) => rows(reader.trust_bundles(&place)),
+        Question::ImportedFrom(peer) => rows(reader.imported_from(&peer)),
         Question::ImportedNames(peer) => text(&reader.imported_names(&peer).collect::<Vec<_>>()),
         Question::Imported(peer, service) => rows(reader.imported(&peer, &service)),
         Question::Query(key) => rows(reader.query(&key)),
@@ -237,6 +243,10 @@ pub(crate) fn expected(tables: &Tables, question: &Question) -> String {
             text(&tables.trust_bundles.get(&peer).map(shown).into_iter().collect::<Vec<_>>())
         }
         Question::TrustBundles(place) => text(&of_place(&tables.trust_bundles, &place)),
+        Question::ImportedFrom(peer) => {
+            let of = tables.imported.iter().filter(|(key, _)| key.peer == peer);
+            text(&of.map(|(_, row)| shown(row)).collect::<Vec<_>>())
+        }
         Question::ImportedNames(peer) => {
             let names = tables.imported.iter().filter(|(key, _)| key.peer == peer);
             let sorted: BTreeSet<_> = names.filter_map(|(_, row)| dialled(&row.value)).collect();

@@ -30,7 +30,7 @@ async fn datacenters(call: Call) -> Response {
 async fn nodes(call: Call) -> Result<Response, ApiError> {
     let place = &call.scope.place;
     let nodes = |reader: &Reader<'_>| {
-        let shown = reader.nodes(place).filter(|row| call.is_local() && has_node_meta(&call.query, &row.value));
+        let shown = reader.nodes(place).filter(|row| call.peer().is_none() && has_node_meta(&call.query, &row.value));
         Ok(shown.cloned().map(CatalogNode).collect::<Vec<_>>())
     };
     call.read(Filtered::Rows, nodes).await
@@ -41,7 +41,7 @@ async fn nodes(call: Call) -> Result<Response, ApiError> {
 async fn services(call: Call) -> Result<Response, ApiError> {
     let filter = call.filter(Filtered::Rows)?;
     let services = |reader: &Reader<'_>| {
-        if filter.is_some() || call.query.has("node-meta") || !call.is_local() {
+        if filter.is_some() || call.query.has("node-meta") || call.peer().is_some() {
             return call.matching_services(reader, filter.as_ref());
         }
         let all = reader.service_tags(&call.scope.place).into_iter();
@@ -60,12 +60,17 @@ fn owned(tags: BTreeSet<&str>) -> BTreeSet<String> {
 impl Call {
     fn matching_services(&self, reader: &Reader<'_>, filter: Option<&Filter>) -> Result<Tags, ApiError> {
         let mut shown = Tags::new();
-        for key in reader.service_keys(&self.scope.place).filter(|key| self.scope.shows(&key.service.namespace)) {
-            for instance in reader.instances_named(key) {
-                if self.matches(&instance, filter)? {
-                    let tags = instance.service.value.tags.iter().cloned();
-                    shown.entry(key.service.name.clone()).or_default().extend(tags);
-                }
+        let instances: Vec<Instance> = match self.peer() {
+            Some(peer) => reader.imported_from(&peer).map(Instance::from).collect(),
+            None => {
+                let keys = reader.service_keys(&self.scope.place);
+                keys.flat_map(|key| reader.instances_named(key)).collect()
+            }
+        };
+        for instance in instances {
+            let service = &*instance.service.value;
+            if self.scope.shows(&service.namespace) && self.matches(&instance, filter)? {
+                shown.entry(Arc::from(service.name.as_str())).or_default().extend(service.tags.iter().cloned());
             }
         }
         Ok(shown)

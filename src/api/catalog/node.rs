@@ -31,7 +31,7 @@ struct NodeWith<S> {
 async fn by_id(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let key = call.scope.node(&tail.required("node name")?);
     let node = |reader: &Reader<'_>| {
-        let Some(row) = reader.node(&key).filter(|_| call.is_local()) else { return Ok(None) };
+        let Some(row) = reader.node(&key).filter(|_| call.peer().is_none()) else { return Ok(None) };
         let services = call.services_of(reader, &key).into_iter();
         let services: BTreeMap<ServiceId, _> =
             services.map(|service| (service.row.value.id.clone(), service)).collect();
@@ -44,7 +44,7 @@ async fn by_id(call: Call, tail: Tail) -> Result<Response, ApiError> {
 async fn as_list(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let key = call.scope.node(&tail.required("node name")?);
     let node = |reader: &Reader<'_>| {
-        let row = reader.node(&key).filter(|_| call.is_local());
+        let row = reader.node(&key).filter(|_| call.peer().is_none());
         let services = row.map(|_| call.services_of(reader, &key));
         Ok(NodeWith { node: row.cloned().map(CatalogNode), services })
     };

@@ -9,7 +9,7 @@ use crate::api::filter::Filtered;
 use crate::api::query::Query;
 use crate::api::route::{Routes, Tail, get, prefix};
 use crate::api::wire::CatalogService;
-use crate::model::{Node, Proxy, Service};
+use crate::model::{Node, PeerKey, PeerName, Proxy, Service, ServiceKey};
 use crate::store::{Instance, Reader};
 
 pub(super) fn routes() -> Routes {
@@ -21,12 +21,12 @@ pub(super) fn routes() -> Routes {
 
 async fn named(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let key = call.scope.service(&tail.required("service name")?);
-    call.rows(|reader| reader.instances_named(&key)).await
+    call.rows(|reader| call.instances_named(reader, &key)).await
 }
 
 async fn connect(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let key = call.scope.service(&tail.required("service name")?);
-    call.rows(|reader| reader.endpoints(&key)).await
+    call.rows(|reader| call.endpoints(reader, &key)).await
 }
 
 /// Services are bound to terminating and ingress gateways by config entries of kinds that are not kept, so no gateway has
@@ -68,9 +68,21 @@ impl Call {
         self.read(Filtered::Rows, rows).await
     }
 
-    /// True if the call asks for what is registered here, not for what a peer exports.
-    pub(in crate::api) fn is_local(&self) -> bool {
-        self.query.value("peer").is_none()
+    /// The peering whose exports the call asks for, if it does not ask for what is registered here.
+    pub(in crate::api) fn peer(&self) -> Option<PeerKey> {
+        self.query.value("peer").map(|name| PeerKey::new(&self.scope.place, &PeerName::from(name)))
+    }
+
+    /// The instances of a service under its own name: registered here, or exported by the peer that the call names.
+    pub(in crate::api) fn instances_named(&self, reader: &Reader<'_>, key: &ServiceKey) -> Vec<Instance> {
+        let Some(peer) = self.peer() else { return reader.instances_named(key) };
+        reader.imported_from(&peer).filter(|row| row.value.name() == key.service).map(Instance::from).collect()
+    }
+
+    /// The instances that accept mesh traffic for a service, in the same way.
+    pub(in crate::api) fn endpoints(&self, reader: &Reader<'_>, key: &ServiceKey) -> Vec<Instance> {
+        let Some(peer) = self.peer() else { return reader.endpoints(key) };
+        reader.imported(&peer, &key.service).map(Instance::from).collect()
     }
 
     /// True if the instance meets the `peer`, `tag` and `node-meta` parameters.
