@@ -40,7 +40,9 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
     assert_eq!(code(&output), 0);
     let text = stdout(&output);
-    for command in ["agent", "services", "config", "catalog", "connect", "envoy", "validate", "version"] {
+    for command in
+        ["agent", "services", "config", "catalog", "connect", "envoy", "debug", "replay", "validate", "version"]
+    {
         assert!(text.lines().any(|line| line.trim_start().starts_with(command)), "{command} in {text}");
     }
     assert_eq!(stderr(&output), "");
@@ -48,7 +50,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 14] = [
+    let commands: [&[&str]; 16] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
@@ -61,6 +63,8 @@ fn every_command_explains_each_of_its_options() {
         &["catalog", "services"],
         &["connect", "envoy"],
         &["envoy", "install"],
+        &["debug", "bundle"],
+        &["replay"],
         &["validate"],
         &["version"],
     ];

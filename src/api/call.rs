@@ -56,15 +56,17 @@ impl FromRequestParts<Arc<Api>> for Call {
 impl Call {
     /// A JSON answer.
     pub(super) fn json(&self, value: &impl Serialize) -> Response {
-        let body = match self.layout {
+        self.written(match self.layout {
             Layout::Compact => write(value, CompactFormatter),
-            Layout::Indented => write(value, PrettyFormatter::with_indent(b"    ")),
-            Layout::Pretty => {
-                let mut body = write(value, PrettyFormatter::with_indent(b"    "));
-                body.push(b'\n');
-                body
-            }
-        };
+            Layout::Indented | Layout::Pretty => write(value, PrettyFormatter::with_indent(b"    ")),
+        })
+    }
+
+    /// A JSON answer that is laid out already.
+    pub(super) fn written(&self, mut body: Vec<u8>) -> Response {
+        if self.layout == Layout::Pretty {
+            body.push(b'\n');
+        }
         let mut response = Response::new(body.into());
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response

@@ -6,11 +6,16 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::call::Call;
+use super::error::ApiError;
 use super::route::{Routes, get};
+use crate::codec;
 
 /// The routes under `/v1/meshgate/`.
 pub(super) fn routes() -> Routes {
-    Router::new().route("/v1/meshgate/ready", get(ready)).route("/v1/meshgate/proxies", get(proxies))
+    Router::new()
+        .route("/v1/meshgate/ready", get(ready))
+        .route("/v1/meshgate/proxies", get(proxies))
+        .route("/v1/meshgate/debug/bundle", get(bundle))
 }
 
 /// 503 while something is waited for; both answers say what.
@@ -23,4 +28,14 @@ async fn ready(call: Call) -> Response {
 /// The proxies with open streams, and what became of the responses they were sent.
 async fn proxies(call: Call) -> Response {
     call.json(&call.api.proxies.proxies())
+}
+
+/// The whole state of every datacenter and partition, apart from secrets (`docs/bundle.md`).
+async fn bundle(call: Call) -> Result<Response, ApiError> {
+    let (view, agent) = (call.api.store.view(), call.api.options.bundle_agent());
+    // A large state takes seconds to write, in which others want to be answered.
+    let written = tokio::task::spawn_blocking(move || codec::bundle_to_json(&view.bundle(agent))).await;
+    let text =
+        written.map_err(|error| ApiError::Bundle(error.into()))?.map_err(|error| ApiError::Bundle(error.into()))?;
+    Ok(call.written(text.into_bytes()))
 }

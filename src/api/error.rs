@@ -96,6 +96,8 @@ pub(super) enum ApiError {
     PeeringDisabled,
     #[error("the discovery chain could not be compiled: {0}")]
     Chain(String),
+    #[error("the bundle cannot be written")]
+    Bundle(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("{0}")]
     Certificate(#[from] IssueError),
     #[error("the certificate was not issued in time: try again")]
@@ -144,6 +146,7 @@ impl ApiError {
             | E::Filter(_)
             | E::PeeringDisabled
             | E::Chain(_)
+            | E::Bundle(_)
             | E::Certificate(IssueError::Failed(_))
             | E::Store(
                 StoreError::Rejected(_)
@@ -165,7 +168,7 @@ impl ApiError {
         if let Self::Certificate(cause) = self {
             return (!matches!(cause, IssueError::Identity(_))).then_some(cause);
         }
-        matches!(self, Self::CertificateTimeout).then_some(self)
+        matches!(self, Self::CertificateTimeout | Self::Bundle(_)).then_some(self)
     }
 
     /// The log says what the answer does not: the cause of a fault.

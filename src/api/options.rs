@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::model::{Datacenter, Node, NodeName, Place, SidecarPorts, SocketEndpoint};
+use crate::model::{
+    BundleAgent, Datacenter, DnsDomain, IntentionPolicy, Node, NodeName, Place, SidecarPorts, SocketEndpoint,
+};
 
 /// What the API says about the process, and where it puts what is registered with it.
 #[derive(Debug, Clone)]
@@ -26,6 +28,10 @@ pub struct Options {
     pub grpc_port: Option<u16>,
     /// Ports for sidecars that name none.
     pub sidecar_ports: SidecarPorts,
+    /// What happens to calls that no intention speaks about.
+    pub default_intention_policy: IntentionPolicy,
+    /// The DNS domain of the agents.
+    pub dns_domain: DnsDomain,
     /// Indent every JSON answer, as development mode does.
     pub pretty: bool,
 }
@@ -43,6 +49,8 @@ impl Default for Options {
             http_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 8500)),
             grpc_port: Some(8502),
             sidecar_ports: SidecarPorts::default(),
+            default_intention_policy: IntentionPolicy::default(),
+            dns_domain: DnsDomain::default(),
             pretty: false,
         }
     }
@@ -76,6 +84,18 @@ impl Options {
             tagged_addresses: networks.iter().map(|name| ((*name).to_owned(), self.advertise.clone())).collect(),
             meta: self.node_meta.clone(),
             locality: None,
+        }
+    }
+
+    /// What a bundle says about this process.
+    pub(super) fn bundle_agent(&self) -> BundleAgent {
+        BundleAgent {
+            datacenter: self.datacenter.clone(),
+            hosted_datacenters: self.datacenters().into_iter().skip(1).collect(),
+            node_name: self.node.clone(),
+            cluster_id: String::new(),
+            default_intention_policy: self.default_intention_policy,
+            domain: self.dns_domain.clone(),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::api::{self, Api};
 use crate::ca::{Authority, CaError};
 use crate::engine::{self, Engine};
 use crate::health::{self, Runner};
+use crate::model::{Bundle, Problems};
 use crate::settings::Settings;
 use crate::store::{Backend, Embedded, Memory, Store, StoreError};
 use crate::telemetry::Readiness;
@@ -65,6 +66,9 @@ pub enum AppError {
         /// Why.
         problems: String,
     },
+    /// The rows of a bundle are refused; nothing was started.
+    #[error("the bundle is refused: {0}")]
+    Bundle(Problems),
     /// The thread that makes configurations panicked, so that no proxy would learn of changes any more.
     #[error("the engine failed, see the log; proxies keep what they have until the process is started again")]
     Engine,
@@ -82,6 +86,8 @@ pub struct App {
     /// What it waits for before it is ready.
     pub readiness: Readiness,
     settings: Settings,
+    /// The checks that it runs.
+    checks: health::Options,
     /// Ends what accepts calls.
     serving: CancellationToken,
     /// Ends what works in the background, after everybody was answered.
@@ -98,7 +104,18 @@ pub struct App {
 /// # Errors
 /// It cannot start, or the engine failed.
 pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), AppError> {
-    let app = App::start(settings).await?;
+    serve(App::start(settings).await?, shutdown).await
+}
+
+/// Runs a control plane from the state of a bundle until `shutdown` is cancelled.
+///
+/// # Errors
+/// It cannot start, or the engine failed.
+pub async fn replay(settings: Settings, bundle: Bundle, shutdown: CancellationToken) -> Result<(), AppError> {
+    serve(App::replay(settings, bundle).await?, shutdown).await
+}
+
+async fn serve(app: App, shutdown: CancellationToken) -> Result<(), AppError> {
     let failed = app.failed.clone();
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
@@ -114,18 +131,54 @@ impl App {
     /// # Errors
     /// It cannot start; nothing is left running.
     pub async fn start(settings: Settings) -> Result<Self, AppError> {
+        let opened = Store::open(backend(settings.data_dir.as_deref())?, engine::guard())?;
+        let checks = health::Options::new(settings.node_name.clone(), settings.datacenters().cloned());
+        Self::start_with(settings, opened, crate::ca::Options::default(), checks).await
+    }
+
+    /// Starts the control plane that a bundle was taken from, apart from its certificates, in memory. It runs no checks:
+    /// what they found is part of the state. When this returns, it is ready.
+    ///
+    /// # Errors
+    /// The bundle is refused, or the process cannot start; nothing is left running.
+    pub async fn replay(settings: Settings, bundle: Bundle) -> Result<Self, AppError> {
+        let agent = &bundle.agent;
+        let settings = Settings {
+            datacenter: agent.datacenter.clone(),
+            hosted_datacenters: agent.hosted_datacenters.clone(),
+            node_name: agent.node_name.clone(),
+            default_intention_policy: agent.default_intention_policy,
+            domain: agent.domain.clone(),
+            data_dir: None,
+            ..settings
+        };
+        let cluster_id = Some(agent.cluster_id.clone()).filter(|id| !id.is_empty());
+        let opened = Store::open(Box::new(Memory), engine::guard())?;
+        opened.0.write(bundle).await.map_err(|error| {
+            if let StoreError::Rejected(problems) = error { AppError::Bundle(problems) } else { error.into() }
+        })?;
+        let checks = health::Options::new(settings.node_name.clone(), []);
+        Self::start_with(settings, opened, crate::ca::Options { cluster_id, ..Default::default() }, checks).await
+    }
+
+    async fn start_with(
+        settings: Settings,
+        (store, writer): (Store, JoinHandle<()>),
+        ca: crate::ca::Options,
+        checks: health::Options,
+    ) -> Result<Self, AppError> {
         let readiness = Readiness::default();
         let starting = readiness.wait_for("the start of the process");
-        let (store, writer) = Store::open(backend(settings.data_dir.as_deref())?, engine::guard())?;
         let http = listen("the HTTP API", settings.http, "-http-port")?;
         let grpc = listen("xDS", settings.grpc, "-grpc-port")?;
-        let authority = Authority::open(store.clone(), crate::ca::Options::default()).await?;
+        let authority = Authority::open(store.clone(), ca).await?;
         let mut app = Self {
             http: local_address(&http, settings.http),
             grpc: local_address(&grpc, settings.grpc),
             store,
             readiness,
             settings,
+            checks,
             serving: CancellationToken::new(),
             working: CancellationToken::new(),
             failed: CancellationToken::new(),
@@ -150,8 +203,7 @@ impl App {
             default_intention: self.settings.default_intention_policy,
             dns_domain: self.settings.domain.clone(),
         });
-        let checks = health::Options::new(self.settings.node_name.clone(), self.settings.datacenters().cloned());
-        let runner = Runner::new(self.store.clone(), checks);
+        let runner = Runner::new(self.store.clone(), self.checks.clone());
         let working = || self.working.clone();
         self.workers.spawn(authority.clone().run(working()));
         self.workers.spawn(runner.clone().run(working()));
@@ -191,6 +243,8 @@ impl App {
             http_addr: self.http,
             grpc_port: Some(self.grpc.port()),
             sidecar_ports: settings.sidecar_ports,
+            default_intention_policy: settings.default_intention_policy,
+            dns_domain: settings.domain.clone(),
             pretty: settings.dev,
         }
     }

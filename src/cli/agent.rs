@@ -6,6 +6,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::{CliError, output};
+use crate::app::AppError;
 use crate::settings::{FileFormat, Inputs, Settings};
 
 /// Options of `meshgate agent`. Each is a key of the files under another name.
@@ -50,21 +51,8 @@ pub(super) struct AgentOptions {
     /// Fact about that node (key=value); may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     node_meta: Vec<String>,
-    /// Address that the HTTP API and xDS listen on [default: 127.0.0.1]
-    #[arg(long, value_name = "IP")]
-    client: Option<String>,
-    /// Address that the HTTP API listens on, if it is another
-    #[arg(long, value_name = "IP")]
-    http_address: Option<String>,
-    /// Address that xDS listens on, if it is another
-    #[arg(long, value_name = "IP")]
-    grpc_address: Option<String>,
-    /// Port of the HTTP API [default: 8500]
-    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
-    http_port: Option<String>,
-    /// Port of xDS [default: 8502]
-    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
-    grpc_port: Option<String>,
+    #[command(flatten)]
+    process: ProcessOptions,
     /// Address of this host, announced unless -advertise says another
     #[arg(long, value_name = "IP")]
     bind: Option<String>,
@@ -86,6 +74,28 @@ pub(super) struct AgentOptions {
     /// DNS domain of the agents, in the names of WAN-federated servers [default: consul]
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<String>,
+    #[command(flatten)]
+    ignored: IgnoredOptions,
+}
+
+/// How the process itself behaves, whatever it serves.
+#[derive(Debug, Args)]
+pub(super) struct ProcessOptions {
+    /// Address that the HTTP API and xDS listen on [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    client: Option<String>,
+    /// Address that the HTTP API listens on, if it is another
+    #[arg(long, value_name = "IP")]
+    http_address: Option<String>,
+    /// Address that xDS listens on, if it is another
+    #[arg(long, value_name = "IP")]
+    grpc_address: Option<String>,
+    /// Port of the HTTP API [default: 8500]
+    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
+    http_port: Option<String>,
+    /// Port of xDS [default: 8502]
+    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
+    grpc_port: Option<String>,
     /// Log level: trace, debug, info, warn, error [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -95,8 +105,6 @@ pub(super) struct AgentOptions {
     /// How long a stop may take [default: 10s]
     #[arg(long, value_name = "DURATION")]
     shutdown_deadline: Option<String>,
-    #[command(flatten)]
-    ignored: IgnoredOptions,
 }
 
 /// Options of Consul's agent that have no meaning here, so that its command lines work as they are.
@@ -150,8 +158,20 @@ pub(super) fn run(options: &AgentOptions) -> Result<(), CliError> {
         warnings.iter().for_each(|text| output::warning(text));
         return output::json(&settings.to_redacted_json());
     }
+    serve(settings, &warnings, crate::app::run)
+}
+
+/// Runs a control plane until a signal ends it.
+///
+/// # Errors
+/// It cannot start, or had to stop.
+pub(super) fn serve<F: Future<Output = Result<(), AppError>>>(
+    settings: Settings,
+    warnings: &[String],
+    run: impl FnOnce(Settings, CancellationToken) -> F,
+) -> Result<(), CliError> {
     settings.log.start().map_err(|error| CliError::Usage(error.to_string()))?;
-    for warning in &warnings {
+    for warning in warnings {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -159,7 +179,7 @@ pub(super) fn run(options: &AgentOptions) -> Result<(), CliError> {
     let ran = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         watch_signals(&shutdown)?;
-        crate::app::run(settings, shutdown).await.map_err(CliError::from)
+        run(settings, shutdown).await.map_err(CliError::from)
     });
     // Whatever blocks still, such as reading standard input, must not keep the process.
     runtime.shutdown_background();
@@ -224,26 +244,35 @@ impl AgentOptions {
             ("node_id", &self.node_id),
             ("data_dir", &self.data_dir),
             ("bind_addr", &self.bind),
-            ("client_addr", &self.client),
-            ("addresses.http", &self.http_address),
-            ("addresses.grpc", &self.grpc_address),
             ("advertise_addr", &self.advertise),
             ("advertise_addr_wan", &self.advertise_wan),
-            ("ports.http", &self.http_port),
-            ("ports.grpc", &self.grpc_port),
             ("ports.sidecar_min_port", &self.sidecar_min_port),
             ("ports.sidecar_max_port", &self.sidecar_max_port),
             ("default_intention_policy", &self.default_intention_policy),
             ("domain", &self.domain),
-            ("log_level", &self.log_level),
-            ("log_json", &self.log_json),
-            ("shutdown_deadline", &self.shutdown_deadline),
         ];
         let repeated = [("hosted_datacenters", &self.hosted_datacenter), ("node_meta", &self.node_meta)];
         let once = once.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)));
         let repeated =
             repeated.into_iter().flat_map(|(key, values)| values.iter().map(move |value| (key, value.clone())));
-        once.chain(repeated).collect()
+        once.chain(repeated).chain(self.process.flags()).collect()
+    }
+}
+
+impl ProcessOptions {
+    /// The options as keys.
+    pub(super) fn flags(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let all = [
+            ("client_addr", &self.client),
+            ("addresses.http", &self.http_address),
+            ("addresses.grpc", &self.grpc_address),
+            ("ports.http", &self.http_port),
+            ("ports.grpc", &self.grpc_port),
+            ("log_level", &self.log_level),
+            ("log_json", &self.log_json),
+            ("shutdown_deadline", &self.shutdown_deadline),
+        ];
+        all.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)))
     }
 }
 

@@ -1,11 +1,11 @@
-//! Files of registrations and config entries, read and checked before anything is sent.
+//! Files of registrations, config entries and bundles, read and checked before anything is sent or started.
 
 use std::io::Read;
 use std::path::Path;
 
 use super::CliError;
-use crate::codec::{self, Definitions, Format, MAX_BYTES};
-use crate::model::{ConfigEntry, Problem, Problems, ServiceDefinition};
+use crate::codec::{self, Definitions, Format, MAX_BUNDLE_BYTES, MAX_BYTES};
+use crate::model::{Bundle, ConfigEntry, Problem, Problems, ServiceDefinition};
 use crate::settings::checked;
 
 /// A text to decode, with its name for messages.
@@ -22,14 +22,7 @@ impl SourceText {
     /// # Errors
     /// It cannot be read.
     pub(super) fn read(argument: &str) -> Result<Self, CliError> {
-        let (name, text) = if argument == "-" {
-            let name = "standard input".to_owned();
-            let text = read_all(std::io::stdin().lock()).map_err(CliError::io(&name))?;
-            (name, text)
-        } else {
-            let file = std::fs::File::open(argument).map_err(CliError::io(argument))?;
-            (argument.to_owned(), read_all(file).map_err(CliError::io(argument))?)
-        };
+        let (name, text) = read(argument, MAX_BYTES)?;
         let format = format_of(Path::new(argument), &text);
         Ok(Self { name, text, format })
     }
@@ -82,22 +75,43 @@ impl SourceText {
     }
 
     fn located(&self, problems: Problems) -> Vec<String> {
-        problems.0.into_iter().map(|problem| self.located_one(problem)).collect()
-    }
-
-    fn located_one(&self, mut problem: Problem) -> String {
-        match problem.line.take() {
-            Some(line) => format!("{}:{line}: {problem}", self.name),
-            None => format!("{}: {problem}", self.name),
-        }
+        located(&self.name, problems)
     }
 }
 
-fn read_all(reader: impl Read) -> std::io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    // One byte more than is allowed is enough for the codec to refuse it.
-    reader.take(MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
-    Ok(text)
+/// The bundle of a file, or of standard input for `-`.
+///
+/// # Errors
+/// It cannot be read, and everything that is wrong with it.
+pub(super) fn bundle(argument: &str) -> Result<Bundle, CliError> {
+    let (name, text) = read(argument, MAX_BUNDLE_BYTES)?;
+    codec::bundle(&text).map_err(|problems| CliError::input(&located(&name, problems)))
+}
+
+/// Problems with the name of the text that has them.
+fn located(name: &str, problems: Problems) -> Vec<String> {
+    let located = |mut problem: Problem| match problem.line.take() {
+        Some(line) => format!("{name}:{line}: {problem}"),
+        None => format!("{name}: {problem}"),
+    };
+    problems.0.into_iter().map(located).collect()
+}
+
+/// A file, or standard input for `-`, with its name for messages. Of one that is larger than the codec reads there is as
+/// much as makes it refuse it.
+fn read(argument: &str, most: usize) -> Result<(String, Vec<u8>), CliError> {
+    let read_all = |reader: &mut dyn Read| {
+        let mut text = Vec::new();
+        reader.take(most as u64 + 1).read_to_end(&mut text)?;
+        Ok(text)
+    };
+    if argument == "-" {
+        let name = "standard input".to_owned();
+        let text = read_all(&mut std::io::stdin().lock()).map_err(CliError::io(&name))?;
+        return Ok((name, text));
+    }
+    let mut file = std::fs::File::open(argument).map_err(CliError::io(argument))?;
+    Ok((argument.to_owned(), read_all(&mut file).map_err(CliError::io(argument))?))
 }
 
 /// The format by suffix; without one JSON starts with a brace, YAML with `key:` or a document marker, and all else is HCL.

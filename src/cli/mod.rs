@@ -6,11 +6,13 @@ mod catalog;
 mod client;
 mod config;
 mod connect;
+mod debug;
 pub mod demo;
 pub mod envoy;
 mod error;
 mod files;
 mod output;
+mod replay;
 mod services;
 mod validate;
 
@@ -24,7 +26,7 @@ pub(crate) use error::{CliError, Verb};
 const AFTER_HELP: &str = "\
 Long options work with one dash as well (-sidecar-for web), and switches take a value (-register=false).
 Results go to standard output, everything else to standard error.
-The exit code is 1 on any error; of demo and envoy, which Consul does not have, it is 3 on bad usage.
+The exit code is 1 on any error; of demo, envoy, debug and replay, which are meshgate's own, it is 3 on bad usage.
 
 Start here:
   meshgate demo                                       two datacenters with real Envoys, and a tour
@@ -63,6 +65,11 @@ enum Command {
     /// Fetch the Envoy binary
     #[command(subcommand)]
     Envoy(envoy::EnvoyCommand),
+    /// Look into a running control plane
+    #[command(subcommand)]
+    Debug(debug::DebugCommand),
+    /// Run a control plane from the state of another one
+    Replay(replay::ReplayOptions),
     /// Check files of settings, registrations and config entries without starting anything
     Validate(validate::ValidateOptions),
     /// Print the version
@@ -109,6 +116,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Connect(command) => connect::run(command),
         Command::Demo(options) => demo::run(&options),
         Command::Envoy(command) => envoy::run(command),
+        Command::Debug(command) => block_on(debug::run(command)),
+        Command::Replay(options) => replay::run(&options),
         Command::Validate(options) => validate::run(&options),
         Command::Version(options) => print_version(options.format),
     }

@@ -258,16 +258,15 @@ fn member_mut<'t>(tree: &'t mut Tree, key: &str) -> Option<&'t mut Tree> {
     members.iter_mut().rev().find(|member| same_key(&member.key, key)).map(|member| &mut member.value)
 }
 
-/// The document of a bundle. Equal bundles give equal texts. A private key that somebody put into a text is left out.
+/// The document of a bundle, without a newline at its end. Equal bundles give equal texts. A private key that somebody put
+/// into a text is left out.
 ///
 /// # Errors
 /// As [`to_json_pretty`].
 pub fn bundle_to_json(bundle: &Bundle) -> Result<String, serde_json::Error> {
     let mut document = to_tree(&Written(bundle))?;
     hide_private_keys(&mut document);
-    let mut text = to_json_pretty(&document)?;
-    text.push('\n');
-    Ok(text)
+    to_json_pretty(&document)
 }
 
 /// A bundle as it is written.

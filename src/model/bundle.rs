@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Check, CheckId, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, InstanceId, IntentionPolicy,
-    Namespace, Node, NodeName, Partition, PeerTrustBundle, Peering, Place, Problems, QueryResult, Service, is_default,
-    is_label,
+    Check, CheckId, ConfigEntry, Datacenter, DnsDomain, EntryKey, FederationState, Imported, InstanceId,
+    IntentionPolicy, Namespace, Node, NodeName, Partition, PeerTrustBundle, Peering, Place, Problems, QueryResult,
+    Service, is_default, is_label,
 };
 
 /// The state of a control plane with what it was started with, without certificates and keys.
@@ -50,6 +50,8 @@ pub struct BundleAgent {
     pub cluster_id: String,
     /// What happens to calls that no intention speaks about.
     pub default_intention_policy: IntentionPolicy,
+    /// The DNS domain of the agents.
+    pub domain: DnsDomain,
 }
 
 impl Default for BundleAgent {
@@ -61,6 +63,7 @@ impl Default for BundleAgent {
             node_name: NodeName::from("localhost"),
             cluster_id: String::new(),
             default_intention_policy: IntentionPolicy::default(),
+            domain: DnsDomain::default(),
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The DNS domain of the agents: lower case, without a dot at the end. Only the names of WAN-federated servers have it
 /// (contract 1.3); identities end in a fixed suffix.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct DnsDomain(String);
 
 impl DnsDomain {
@@ -22,6 +22,20 @@ impl DnsDomain {
     /// The domain as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<DnsDomain> for String {
+    fn from(domain: DnsDomain) -> Self {
+        domain.0
+    }
+}
+
+impl TryFrom<String> for DnsDomain {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text).ok_or_else(|| format!("{text:?} is no DNS domain: expected labels with dots between them"))
     }
 }
 

@@ -11,6 +11,7 @@ mod chain;
 mod config;
 mod connect;
 mod conventions;
+mod debug;
 mod filter;
 mod health;
 mod places;

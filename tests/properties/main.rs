@@ -12,8 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use meshgate::envoy::snapshot::{NodeIdentity, ResourceType, Snapshot};
-use meshgate::model::{Datacenter, IntentionPolicy};
+use bytes::Bytes;
+use meshgate::codec;
+use meshgate::envoy::snapshot::{NodeIdentity, Resource, ResourceType, Snapshot};
+use meshgate::model::{BundleAgent, Datacenter, IntentionPolicy};
 use meshgate::store::{Embedded, Op};
 use proptest::prelude::{Just, ProptestConfig, Strategy};
 use proptest::test_runner::TestCaseError;
@@ -183,6 +185,48 @@ fn stored(directory: &Path, rows: Vec<Op>, proxies: &BTreeSet<NodeIdentity>) -> 
     found
 }
 
+/// Resources by name; a secret has no contents.
+type Contents = Vec<(String, Option<Bytes>)>;
+
+/// What proxies have apart from the contents of secrets.
+fn without_secrets(
+    snapshots: BTreeMap<NodeIdentity, Arc<Snapshot>>,
+) -> BTreeMap<(NodeIdentity, ResourceType), Contents> {
+    let of_type = |snapshot: &Snapshot, kind| {
+        let resources = snapshot.get(kind).iter();
+        let body = |resource: &Resource| (kind != ResourceType::Secret).then(|| resource.body.clone());
+        resources.map(|(name, resource)| (name.to_string(), body(resource))).collect()
+    };
+    let of_proxy = |(proxy, snapshot): (NodeIdentity, Arc<Snapshot>)| {
+        ResourceType::ALL.map(|kind| ((proxy.clone(), kind), of_type(&snapshot, kind)))
+    };
+    snapshots.into_iter().flat_map(of_proxy).collect()
+}
+
+/// The bundle of a mesh, as it is written.
+fn bundle(mesh: &Mesh) -> String {
+    let bundle = mesh.store.view().bundle(BundleAgent::default());
+    codec::bundle_to_json(&bundle).expect("rows can be written")
+}
+
+async fn a_bundle_makes_the_same_mesh(world: World) -> Result<(), TestCaseError> {
+    let first = Mesh::start(engine_options()).await;
+    write(&first, world.rows()).await;
+    let proxies = world.proxies();
+    let expected = without_secrets(snapshots(&first, &proxies).await);
+    let text = bundle(&first);
+    prop_assert!(!text.contains("PRIVATE KEY"));
+
+    let second = Mesh::start(engine_options()).await;
+    let read = codec::bundle(text.as_bytes()).map_err(|problems| TestCaseError::fail(problems.to_string()))?;
+    second.store.write(read).await.map_err(|error| TestCaseError::fail(error.to_string()))?;
+
+    prop_assert_eq!(bundle(&second), text);
+    prop_assert_eq!(without_secrets(snapshots(&second, &proxies).await), expected);
+    prop_assert_eq!(bundle(&second), bundle(&first));
+    Ok(())
+}
+
 fn config(cases: u32) -> ProptestConfig {
     // Rows are many, so that making a failing mesh smaller could go on for long.
     ProptestConfig { cases, failure_persistence: None, max_shrink_time: 60_000, ..ProptestConfig::default() }
@@ -199,6 +243,11 @@ proptest! {
     #[test]
     fn every_snapshot_is_whole(world in world()) {
         runtime().block_on(snapshots_are_whole(world))?;
+    }
+
+    #[test]
+    fn a_bundle_of_a_mesh_makes_the_same_mesh(world in world()) {
+        runtime().block_on(a_bundle_makes_the_same_mesh(world))?;
     }
 
     #[test]

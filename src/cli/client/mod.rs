@@ -137,6 +137,15 @@ impl Client {
         answer.json().await.map_err(|source| self.answer_error(source))
     }
 
+    /// Reads; the answer's bytes are returned as they are.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub(crate) async fn get_bytes(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Vec<u8>, ClientError> {
+        let answer = self.send(Method::GET, path, query, None).await?;
+        answer.bytes().await.map(Vec::from).map_err(|source| self.answer_error(source))
+    }
+
     /// Writes; the answer's text is returned.
     ///
     /// # Errors
