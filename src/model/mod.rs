@@ -3,6 +3,7 @@
 //! Everything here is a plain value in Consul's words. A value is built by `codec` (or a test), made canonical by
 //! `normalize`, and judged by `validate`, which returns every problem at once with the path of the field.
 
+mod access_logs;
 mod address;
 mod bundle;
 mod catalog;
@@ -31,6 +32,7 @@ mod sidecar;
 mod sni;
 mod spiffe;
 
+pub use access_logs::{AccessLogs, Parameters, access_log_operators};
 pub use address::{AddressForm, SocketEndpoint, SocketEndpointError, instance_address};
 pub use bundle::{Bundle, BundleAgent, BundleRow, Indexed, KnownDatacenter, ServiceOnNode};
 pub use catalog::{CatalogDeregistration, CatalogRegistration};
@@ -55,9 +57,7 @@ pub use node::Node;
 pub use peering::{Imported, ImportedKey, PeerKey, PeerTrustBundle, Peering, PeeringState, is_peer_name};
 pub use prepared_query::{QueryKey, QueryResult};
 pub use problem::{Problem, ProblemKind, Problems};
-pub use proxy::{
-    AccessLogs, DestinationType, Expose, ExposePath, OpaqueConfig, Proxy, ProxyMode, TransparentProxy, Upstream,
-};
+pub use proxy::{DestinationType, Expose, ExposePath, OpaqueConfig, Proxy, ProxyMode, TransparentProxy, Upstream};
 pub use service::{Connect, Locality, PeerMeta, Service, ServiceAddress, ServiceDefinition, ServiceKind, Weights};
 pub use sidecar::{SidecarPorts, expand_sidecar};
 pub use sni::{

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Datacenter, LONGEST_SOCKET_PATH, MeshGateway, Namespace, Partition, PeerName, Problems, ServiceId, is_default,
-    is_socket_path,
+    AccessLogs, Datacenter, LONGEST_SOCKET_PATH, MeshGateway, Namespace, Partition, PeerName, Problems, ServiceId,
+    is_default, is_socket_path,
 };
 
 /// Options that travel to the proxy as they were written; keys keep their spelling.
@@ -114,30 +114,6 @@ pub struct ExposePath {
     /// Set on paths that were made from checks.
     #[serde(skip_serializing_if = "is_default")]
     pub parsed_from_check: bool,
-}
-
-/// Access logging of listeners and connections.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct AccessLogs {
-    /// Log at all.
-    #[serde(skip_serializing_if = "is_default")]
-    pub enabled: bool,
-    /// Leave out the listeners' own log.
-    #[serde(skip_serializing_if = "is_default")]
-    pub disable_listener_logs: bool,
-    /// `stdout` (when empty), `stderr` or `file`.
-    #[serde(rename = "Type", skip_serializing_if = "is_default")]
-    pub sink: String,
-    /// File to write, with type `file`.
-    #[serde(skip_serializing_if = "is_default")]
-    pub path: String,
-    /// Line format as a JSON object.
-    #[serde(rename = "JSONFormat", skip_serializing_if = "is_default")]
-    pub json_format: String,
-    /// Line format as text.
-    #[serde(skip_serializing_if = "is_default")]
-    pub text_format: String,
 }
 
 /// What an upstream names.
@@ -272,6 +248,15 @@ impl Proxy {
         }
         validate_socket_path(&self.local_service_socket_path, "Proxy.LocalServiceSocketPath", &mut problems);
         problems.extend_under("Proxy.Expose", self.expose.validate());
+        problems
+    }
+
+    /// Rules for every kind of proxy.
+    pub(super) fn validate(&self) -> Problems {
+        let mut problems = Problems::default();
+        if let Some(logs) = &self.access_logs {
+            problems.extend_under("Proxy.AccessLogs", logs.validate());
+        }
         problems
     }
 

@@ -267,6 +267,7 @@ impl Service {
         }
         self.validate_addresses(&mut problems);
         self.validate_meta(&mut problems);
+        problems.0.extend(self.proxy.validate().0);
         let (passing, warning) = (self.weights.passing, self.weights.warning);
         if !(1..=65_535).contains(&passing) || !(0..=65_535).contains(&warning) {
             problems.rule("Weights", "Invalid Weights: Passing must be from 1 to 65535, Warning from 0 to 65535");

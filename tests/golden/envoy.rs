@@ -2,14 +2,23 @@
 
 use std::sync::Arc;
 
+use envoy_types::pb::envoy::config::accesslog::v3::{AccessLog, access_log::ConfigType};
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
+use envoy_types::pb::envoy::config::core::v3::substitution_format_string::Format;
+use envoy_types::pb::envoy::config::core::v3::{DataSource, SubstitutionFormatString};
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
+use envoy_types::pb::envoy::extensions::access_loggers::stream::v3::{
+    StdoutAccessLog, stdout_access_log::AccessLogFormat,
+};
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{Secret, secret};
 use envoy_types::pb::google::protobuf::{Duration, UInt32Value};
+use envoy_types::util::pack_any;
 use meshgate::envoy::canonical;
 use meshgate::envoy::snapshot::{Resource, ResourceType, Snapshot};
+use meshgate::model::{Parameters, access_log_operators};
 use prost::{Message, Name};
 
 use crate::case::Case;
@@ -119,4 +128,32 @@ async fn envoys_refuse_what_is_broken() {
         }
         envoy.load(&good).await.unwrap();
     }
+}
+
+/// What is let through between percent signs in the formats of access logs is what the newest Envoy knows.
+#[tokio::test]
+async fn an_envoy_knows_every_operator_of_access_logs() {
+    let case = Case::all().into_iter().find(|case| case.name() == "sidecar-tcp");
+    let good = case.expect("a case with a listener").run().await.snapshot;
+    let with_format = |format: &str| {
+        let text = DataSource { specifier: Some(Specifier::InlineString(format.to_owned())), ..DataSource::default() };
+        let format = Some(Format::TextFormatSource(text));
+        let log_format = SubstitutionFormatString { format, ..SubstitutionFormatString::default() };
+        let stdout = StdoutAccessLog { access_log_format: Some(AccessLogFormat::LogFormat(log_format)) };
+        changed(&good, ResourceType::Listener, |listener: &mut Listener| {
+            let config_type = Some(ConfigType::TypedConfig(pack_any(stdout)));
+            listener.access_log = vec![AccessLog { config_type, ..AccessLog::default() }];
+        })
+    };
+    let all: String = access_log_operators()
+        .map(|(name, parameters)| match parameters {
+            Parameters::Required(example) => format!("%{name}({example})% "),
+            Parameters::Optional | Parameters::No => format!("%{name}% "),
+        })
+        .collect();
+
+    let [_, newest] = oldest_and_newest();
+    let envoy = TestEnvoy::start(newest).await;
+    envoy.load(&with_format(&all)).await.unwrap();
+    assert!(envoy.load(&with_format("%NO_SUCH_OPERATOR%")).await.is_err());
 }

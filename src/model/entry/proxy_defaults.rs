@@ -67,7 +67,7 @@ impl ProxyDefaults {
         problems.extend_under("Expose", self.expose.validate());
         validate_mutual_tls_mode(&self.mutual_tls_mode, problems);
         if let Some(logs) = &self.access_logs {
-            validate_access_logs(logs, problems);
+            problems.extend_under("AccessLogs", logs.validate());
         }
     }
 }
@@ -78,21 +78,5 @@ pub const PERMISSIVE: &str = "permissive";
 pub(super) fn validate_mutual_tls_mode(mode: &str, problems: &mut Problems) {
     if !matches!(mode, "" | "strict" | PERMISSIVE) {
         problems.rule("MutualTLSMode", format!("unknown mode {mode:?}: expected \"strict\" or \"permissive\""));
-    }
-}
-
-fn validate_access_logs(logs: &AccessLogs, problems: &mut Problems) {
-    let sink = logs.sink.as_str();
-    if !matches!(sink, "" | "stdout" | "stderr" | "file") {
-        problems.rule("AccessLogs.Type", format!("unknown type {sink:?}: expected \"stdout\", \"stderr\" or \"file\""));
-    }
-    if (sink == "file") == logs.path.is_empty() {
-        problems.rule("AccessLogs.Path", "a path is required with type \"file\", and only allowed with it");
-    }
-    if !logs.json_format.is_empty() && !logs.text_format.is_empty() {
-        problems.rule("AccessLogs.TextFormat", "only one of JSONFormat and TextFormat may be set");
-    }
-    if !logs.json_format.is_empty() && serde_json::from_str::<OpaqueConfig>(&logs.json_format).is_err() {
-        problems.rule("AccessLogs.JSONFormat", "must be a JSON object");
     }
 }
