@@ -70,9 +70,9 @@ pub(crate) fn files(folder: &Path, filters: &[String]) -> std::io::Result<Vec<Pa
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let Some(name) = name.strip_suffix(SUFFIX) else { continue };
-        if filters.is_empty() || filters.iter().any(|filter| name.contains(filter)) {
+        let is_case = path.to_string_lossy().ends_with(SUFFIX);
+        let name = name(&path);
+        if is_case && (filters.is_empty() || filters.iter().any(|filter| name.contains(filter))) {
             files.push(path);
         }
     }
@@ -80,11 +80,19 @@ pub(crate) fn files(folder: &Path, filters: &[String]) -> std::io::Result<Vec<Pa
     Ok(files)
 }
 
+/// The name of the case in a file.
+pub(crate) fn name(file: &Path) -> String {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    name.strip_suffix(SUFFIX).map(str::to_owned).unwrap_or(name)
+}
+
 impl Case {
     /// Reads a case.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let case: Self = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        // What it gets is left in a folder of this name.
+        if case.name == name(path) { Ok(case) } else { Err(format!("it says that it is called {}", case.name)) }
     }
 
     /// The proxy under test, by what its stream says.

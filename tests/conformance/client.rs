@@ -3,7 +3,8 @@
 //! Clusters and listeners are subscribed to whole; endpoints, routes and secrets by the names that these lead to. When is a
 //! client done that cannot know what is still to come? The engine that is asked started after everything was written, so
 //! its first snapshot is of the whole state; the client is done when it holds of that snapshot everything that it asked
-//! for. What it asked for and the snapshot does not have is *missing*. A client that does not get there in time is an error.
+//! for. At the end it asks for what nothing leads to, so that it is compared too. What it asked for and the snapshot does not
+//! have is *missing*. A client that does not get there in time is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::support::ads::{Client, DeltaStream, ack, envoy};
 use crate::support::mesh::{Mesh, Watched};
 
 /// Longest time for everything to come.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(15);
 /// The minor version that the client says it is.
 const NEWEST: u32 = 40;
 

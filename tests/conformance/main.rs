@@ -101,22 +101,38 @@ async fn run(folders: &Folders, arguments: &Arguments) -> Result<bool, String> {
     let listed = listed::read(document).map_err(|error| format!("docs/compatibility.md: {error}"))?;
     let mut remarks = Vec::new();
     for file in &files {
-        let case = Case::read(file)?;
-        let folder = folders.out.join(&case.name);
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder).map_err(text)?;
-        }
-        match outcome(&case).await {
-            Ok(held) => {
-                write(&folder, &held).map_err(text)?;
-                let missing = held.missing().into_iter();
-                remarks.extend(missing.map(|(kind, name)| format!("{}: {kind} {name} does not come", case.name)));
-            }
-            Err(error) => remarks.push(format!("{}: {error}", case.name)),
-        }
+        let file = file.clone();
+        let out = folders.out.clone();
+        // A case that nothing can be made of keeps no other from being judged.
+        let told = tokio::spawn(async move { judged(&file, &out).await }).await;
+        remarks.extend(told.unwrap_or_else(|panic| vec![panic.to_string()]));
     }
     let verdict = judge::compare(folders, &files, arguments.is_verbose).await?;
     Ok(conclude(&verdict, &listed, &remarks))
+}
+
+/// Leaves in `out` what the proxy of a case gets; what is to be told.
+async fn judged(file: &Path, out: &Path) -> Vec<String> {
+    let name = case::name(file);
+    let told = |error: String| vec![format!("{name}: {error}")];
+    let folder = out.join(&name);
+    // What an earlier run left must not be taken for what this one gets.
+    let cleared = if folder.exists() { std::fs::remove_dir_all(&folder) } else { Ok(()) };
+    if let Err(error) = cleared {
+        return told(error.to_string());
+    }
+    let case = match Case::read(file) {
+        Ok(case) => case,
+        Err(error) => return told(error),
+    };
+    let held = match outcome(&case).await {
+        Ok(held) => held,
+        Err(error) => return told(error),
+    };
+    if let Err(error) = write(&folder, &held) {
+        return told(error.to_string());
+    }
+    held.missing().into_iter().map(|(kind, missing)| format!("{name}: {kind} {missing} does not come")).collect()
 }
 
 async fn outcome(case: &Case) -> Result<Held, String> {
