@@ -19,6 +19,11 @@ impl Rbac {
     pub const fn nobody() -> Self {
         Self { action: RbacAction::Allow, policies: BTreeMap::new() }
     }
+
+    /// True if some callers are judged by what a gateway tells about them.
+    pub fn believes_gateways(&self) -> bool {
+        self.policies.values().flat_map(|policy| &policy.principals).any(Principal::is_behind_a_gateway)
+    }
 }
 
 /// What happens to calls that a policy matches.
@@ -62,6 +67,17 @@ pub enum Principal {
     All(Vec<Principal>),
     /// Anybody else.
     Not(Box<Principal>),
+}
+
+impl Principal {
+    fn is_behind_a_gateway(&self) -> bool {
+        match self {
+            Principal::Certificate(_) => false,
+            Principal::Forwarded(_) => true,
+            Principal::All(callers) => callers.iter().any(Principal::is_behind_a_gateway),
+            Principal::Not(caller) => caller.is_behind_a_gateway(),
+        }
+    }
 }
 
 /// What is asked for.

@@ -23,6 +23,35 @@ pub enum IntentionAction {
     Deny,
 }
 
+/// An action that may be missing, which an empty text means too.
+pub(super) mod optional_action {
+    use serde::de::{Error, IntoDeserializer};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::IntentionAction;
+
+    pub(in crate::model) fn serialize<S: Serializer>(
+        action: &Option<IntentionAction>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        action.serialize(serializer)
+    }
+
+    pub(in crate::model) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<IntentionAction>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let action =
+            IntentionAction::deserialize(IntoDeserializer::<serde::de::value::Error>::into_deserializer(text.as_str()));
+        action
+            .map(Some)
+            .map_err(|_| Error::custom(format_args!("unknown action {text:?}: expected \"allow\" or \"deny\"")))
+    }
+}
+
 impl From<IntentionPolicy> for IntentionAction {
     fn from(policy: IntentionPolicy) -> Self {
         match policy {

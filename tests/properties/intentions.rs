@@ -367,6 +367,7 @@ struct Envoy {
     expressions: RefCell<HashMap<String, Regex>>,
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "rules have what is listed here and nothing else")]
 impl Envoy {
     fn lets_pass(&self, rules: &Rbac, seen: &Seen<'_>) -> bool {
         let is_matched = rules.policies.values().any(|policy| {

@@ -2,7 +2,9 @@
 
 use envoy_types::pb::envoy::config::core::v3::HttpProtocolOptions;
 use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener, filter};
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, http_connection_manager::ForwardClientCertDetails,
+};
 use envoy_types::pb::google::protobuf::Any;
 use envoy_types::util::pack_any;
 use prost::{Message, Name};
@@ -47,6 +49,9 @@ fn judge(chain: &mut FilterChain, generated: &ir::Listener) {
                 Some((mut manager, filter)) => {
                     manager.http_filters.insert(0, http::rbac(&inbound.rbac));
                     normalize(&mut manager, inbound.normalization);
+                    if inbound.rbac.believes_gateways() {
+                        keep_client_certs(&mut manager);
+                    }
                     filter.config_type = Some(filter::ConfigType::TypedConfig(pack_any(manager)));
                 }
                 None => chain.filters.insert(0, listener::network_rbac(&inbound.connection_rbac)),
@@ -81,6 +86,18 @@ fn connection_manager(filter: &Filter) -> Option<HttpConnectionManager> {
 pub(super) fn unpack<M: Message + Name + Default>(any: &Any) -> Option<M> {
     let is_that = any.type_url.rsplit('/').next() == Some(&M::full_name());
     is_that.then(|| M::decode(&*any.value).ok()).flatten()
+}
+
+/// Lets the rules see what gateways tell about callers: a rule that denies would not find whom it is about.
+fn keep_client_certs(manager: &mut HttpConnectionManager) {
+    match manager.forward_client_cert_details() {
+        ForwardClientCertDetails::Sanitize | ForwardClientCertDetails::SanitizeSet => {
+            manager.set_forward_client_cert_details(ForwardClientCertDetails::AppendForward);
+        }
+        ForwardClientCertDetails::ForwardOnly
+        | ForwardClientCertDetails::AppendForward
+        | ForwardClientCertDetails::AlwaysForwardOnly => {}
+    }
 }
 
 /// Switches on what the mesh asks for, and nothing off.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::http_match::{PathCondition, normalize_methods, validate_conditions, validate_expression, validate_methods};
 use crate::model::bundle::validate_label;
+use crate::model::intention::optional_action;
 use crate::model::{IntentionAction, Namespace, Partition, PeerName, Problems, is_default};
 
 /// Who may call a service, or every service of a namespace.
@@ -56,7 +57,7 @@ pub struct IntentionSource {
     #[serde(skip_serializing_if = "is_default")]
     pub sameness_group: String,
     /// What becomes of every call. Not set where permissions say so for each.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "optional_action")]
     pub action: Option<IntentionAction>,
     /// What becomes of HTTP requests: the first permission that matches decides.
     #[serde(skip_serializing_if = "is_default")]
@@ -75,6 +76,7 @@ pub struct IntentionSource {
 #[serde(rename_all = "PascalCase", default)]
 pub struct IntentionPermission {
     /// What becomes of them.
+    #[serde(with = "optional_action")]
     pub action: Option<IntentionAction>,
     /// Which requests.
     #[serde(rename = "HTTP", skip_serializing_if = "Option::is_none")]

@@ -32,7 +32,7 @@ use crate::model::{
     gateway_identities, partition_identities, service_identities,
 };
 
-/// Most conditions in the rules of one service. Envoy needs about a second to take so many.
+/// Most conditions in the rules of one service. Envoy needs a few seconds to take so many.
 const MOST_CONDITIONS: usize = 50_000;
 
 /// What is judged.
@@ -40,6 +40,8 @@ const MOST_CONDITIONS: usize = 50_000;
 pub(super) enum Traffic {
     /// Connections, by the certificate of whoever opens them.
     Connections,
+    /// Connections that carry HTTP requests which nobody looks at, those that a gateway passes on for peers among them.
+    Unread,
     /// HTTP requests, which a gateway may pass on for peers. It tells for whom, unless the sidecar hides that.
     Requests(ForwardClientCert),
 }
@@ -208,18 +210,15 @@ impl<'a> Intentions<'a> {
         refused: &mut Vec<Refused>,
     ) -> Principal {
         let exceptions = exceptions.iter().map(|position| &self.deciding[*position].source);
-        let forwarding = match traffic {
-            Traffic::Requests(forwarding) if !intention.source.peer.is_default() => forwarding,
-            Traffic::Requests(_) | Traffic::Connections => {
-                return without(&intention.source, exceptions, |source| {
-                    Principal::Certificate(self.identities(source))
-                });
-            }
-        };
+        let shows_itself = intention.source.peer.is_default() || traffic == Traffic::Connections;
+        let passes_by_default = self.default() == IntentionAction::Allow;
+        if shows_itself || (traffic == Traffic::Unread && !passes_by_default) {
+            return without(&intention.source, exceptions, |source| Principal::Certificate(self.identities(source)));
+        }
         // The TLS of a peer's proxies ends at the gateway, which tells who they are.
         let gateway = gateway_identities(self.facts.trust_domain, &self.facts.service.partition);
         let gateway = Principal::Certificate(gateway.into());
-        if forwarding == ForwardClientCert::Sanitize && self.default() == IntentionAction::Allow {
+        if traffic != Traffic::Requests(ForwardClientCert::Append) && passes_by_default {
             if !refused.contains(&Refused::HiddenPeers) {
                 refused.push(Refused::HiddenPeers);
             }
@@ -279,7 +278,7 @@ impl<'a> Intention<'a> {
         match (&*self.written.permissions, traffic) {
             // What does not say what happens must not let anything in.
             ([], _) => Effect::Whole(self.written.action.unwrap_or(IntentionAction::Deny)),
-            (_, Traffic::Connections) => Effect::Whole(IntentionAction::Deny),
+            (_, Traffic::Connections | Traffic::Unread) => Effect::Whole(IntentionAction::Deny),
             (permissions, Traffic::Requests(_)) => Effect::Requests(permissions),
         }
     }

@@ -29,10 +29,8 @@ fn entry(mut value: Value) -> ServiceIntentions {
     value["Kind"] = "service-intentions".into();
     let mut entry = ConfigEntry::from_stored(value).expect("it is written as it is stored");
     entry.normalize(&Partition::default(), &Namespace::default());
-    match entry {
-        ConfigEntry::ServiceIntentions(entry) => entry,
-        other => panic!("{other:?}"),
-    }
+    let ConfigEntry::ServiceIntentions(entry) = entry else { panic!("the kind is that of intentions") };
+    entry
 }
 
 impl Bench {
@@ -293,10 +291,11 @@ fn peers_that_cannot_be_told_apart_are_refused_together() {
     let bench = Bench { peers: &["east"], ..bench(IntentionPolicy::Allow) };
     let entry = json!({ "Name": "api", "Sources": [{ "Name": "web", "Peer": "east", "Action": "deny" }] });
 
-    let verdict = bench.verdict(&[entry], Traffic::Requests(ForwardClientCert::Sanitize));
-
-    assert_eq!(shown(&verdict.rbac), ["DENY", "connections: td/gateway/mesh/dc/*"]);
-    assert_eq!(verdict.refused, [Refused::HiddenPeers]);
+    for traffic in [Traffic::Requests(ForwardClientCert::Sanitize), Traffic::Unread] {
+        let verdict = bench.verdict(std::slice::from_ref(&entry), traffic);
+        assert_eq!(shown(&verdict.rbac), ["DENY", "connections: td/gateway/mesh/dc/*"], "{traffic:?}");
+        assert_eq!(verdict.refused, [Refused::HiddenPeers]);
+    }
 }
 
 #[test]

@@ -48,14 +48,15 @@ impl Inbound<'_> {
     fn public_filters(&self, left_out: &mut Vec<LeftOut>) -> Vec<Filter> {
         let service = &merge::central_name(self.proxy);
         let intentions = Intentions::of(self.context, self.place, service);
-        let connections = intentions.rbac(Traffic::Connections);
         let limit = opaque::integer(self.options, "max_inbound_connections").and_then(|max| u64::try_from(max).ok());
         let limit = limit.filter(|max| *max > 0).map(|max| Filter::ConnectionLimit { max });
         let (filters, refused): (Vec<_>, _) = if self.protocol.is_http_like() {
             let requests = intentions.rbac(Traffic::Requests(self.forward_client_cert()));
-            let http = Filter::Http(Box::new(self.public_http(requests.rbac, connections.rbac)));
+            let unread = intentions.rbac(Traffic::Unread);
+            let http = Filter::Http(Box::new(self.public_http(requests.rbac, unread.rbac)));
             (limit.into_iter().chain([http]).collect(), requests.refused)
         } else {
+            let connections = intentions.rbac(Traffic::Connections);
             let proxy = Filter::TcpProxy { stat: Stat::Public, cluster: Some(ClusterName::LocalApp) };
             let filters = std::iter::once(Filter::Rbac(connections.rbac)).chain(limit).chain([proxy]).collect();
             (filters, connections.refused)

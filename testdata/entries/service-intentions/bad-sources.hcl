@@ -8,7 +8,7 @@ sources = [
   { name = "web", peer = "p*", action = "allow" },
   { name = "web", peer = "p", partition = "default", action = "allow" },
   { name = "web", sameness_group = "all", action = "allow" },
-  { name = "web" },
+  { name = "web", action = "" },
   { name = "web", action = "allow", permissions = [{ action = "allow", http { path_prefix = "/" } }] },
   { name = "cron", type = "other", action = "allow" },
   { name = "cron", peer = "a", action = "allow" },
