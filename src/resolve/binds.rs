@@ -106,7 +106,7 @@ impl fmt::Display for LeftOut {
             }
             LeftOut::Sni { what, sni, by: Some(by) } => write!(
                 f,
-                "the way to {what} is left out: in lower case it has the SNI {sni:?}, as has {by}; one of them needs \
+                "the way to {what} is left out: in lower case its SNI is {sni:?}, which leads to {by}; one of them needs \
                  another name"
             ),
             LeftOut::Sni { what, sni, by: None } => write!(

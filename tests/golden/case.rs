@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::Method;
+use meshgate::engine;
 use meshgate::envoy::json;
 use meshgate::envoy::snapshot::{NodeIdentity, ResourceType, Snapshot};
-use meshgate::model::{Datacenter, IntentionPolicy};
+use meshgate::model::{Datacenter, DnsDomain, IntentionPolicy};
 use serde::Deserialize;
 use serde_json::Value;
 use x509_parser::extensions::GeneralName;
@@ -25,6 +26,9 @@ struct Input {
     /// What happens to calls that no intention speaks about.
     #[serde(default)]
     default_intention_policy: IntentionPolicy,
+    /// The DNS domain of the agents.
+    #[serde(default)]
+    domain: Option<String>,
     /// The proxy that is looked at.
     proxy: ProxyName,
     /// What no call can set up: sections of a bundle (`docs/bundle.md`), there before the first call.
@@ -90,8 +94,11 @@ impl Case {
 
     /// Makes the calls and takes what the proxy gets.
     pub(crate) async fn run(&self) -> Outcome {
-        let Input { hosted, default_intention_policy, proxy, state, calls } = &self.input;
-        let mesh = Mesh::start(options(hosted, *default_intention_policy)).await;
+        let Input { hosted, default_intention_policy, domain, proxy, state, calls } = &self.input;
+        let domain = domain.as_deref().map(|domain| DnsDomain::parse(domain).expect("a DNS domain"));
+        let options =
+            engine::Options { dns_domain: domain.unwrap_or_default(), ..options(hosted, *default_intention_policy) };
+        let mesh = Mesh::start(options).await;
         if let Some(sections) = state {
             mesh.restore(sections).await.unwrap_or_else(|error| panic!("{}: state: {error}", self.name()));
         }

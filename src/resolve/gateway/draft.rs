@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::is_server_name;
+use crate::model::{TrustDomain, is_server_name};
 use crate::resolve::{LeftOut, Part};
 
 /// A gateway in the making.
@@ -36,6 +36,17 @@ impl Draft {
             return self.take(sni, what);
         }
         self.part.left_out.push(LeftOut::Sni { what, sni: sni.to_owned(), by: None });
+        None
+    }
+
+    /// The same for an SNI that a peer says: nothing in our own trust domain is a peer's.
+    pub(super) fn take_from_peer(&mut self, sni: &str, own: &TrustDomain, what: impl Into<String>) -> Option<Arc<str>> {
+        let what = what.into();
+        if !sni.to_lowercase().ends_with(&format!(".{own}")) {
+            return self.take_for_chain(sni, what);
+        }
+        let by = Some("what is ours, in our own trust domain".to_owned());
+        self.part.left_out.push(LeftOut::Sni { what, sni: sni.to_lowercase(), by });
         None
     }
 }

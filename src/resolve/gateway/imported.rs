@@ -22,7 +22,8 @@ impl Gateway<'_> {
         let instances = self.context.state.imported(peer, &service);
         let metas = instances.iter().filter_map(|instance| instance.service.connect.peer_meta.as_deref());
         let Some(sni) = metas.filter_map(|meta| meta.sni.first()).find(|sni| !sni.is_empty()) else { return };
-        let Some(sni) = draft.take(sni, format!("service {} of peer {name}", service.name)) else { return };
+        let what = format!("service {} of peer {name}", service.name);
+        let Some(sni) = draft.take_from_peer(sni, self.context.trust_domain, what) else { return };
         let endpoints = instances.iter().map(|instance| endpoint(instance, AddressForm::Wan, false));
         let source = EndpointSource::Imported { peer: peer.clone(), service };
         self.add_remote_cluster(draft, ClusterName::Sni(sni), endpoints, source);

@@ -73,22 +73,11 @@ impl Gateway<'_> {
         if addresses.is_empty() {
             return None;
         }
-        // The name comes from the peer: it must take nothing that is ours.
         let what = format!("the servers of peer {}", peering.name);
-        if self.is_own_name(&peering.server_name) {
-            let sni = peering.server_name.clone();
-            let by = Some(format!("trust domain {}, which is ours", self.context.trust_domain));
-            draft.part.left_out.push(LeftOut::Sni { what, sni, by });
-            return None;
-        }
-        let sni = draft.take_for_chain(&peering.server_name, what)?;
+        let sni = draft.take_from_peer(&peering.server_name, self.context.trust_domain, what)?;
         self.peer_cluster(draft, &sni, peering, addresses);
         let chain = forwarding(Stat::GatewayPeer { server_name: sni.clone() }, Some(ClusterName::Sni(sni.clone())));
         Some(Way { server_names: vec![sni], end: End::Same(Box::new(chain)) })
-    }
-
-    fn is_own_name(&self, sni: &str) -> bool {
-        sni.to_lowercase().ends_with(&format!(".{}", self.context.trust_domain))
     }
 
     /// The cluster of a peer's servers. Those with host names, if there are any, are all; and all of them are dialled.

@@ -29,9 +29,15 @@ impl Gateway<'_> {
             ways.extend(self.remote_servers(draft, remote));
         }
         self.own_servers(draft);
-        let nodes: BTreeSet<NodeName> =
-            servers(self.context.state, own).into_iter().map(|server| server.node.node.clone()).collect();
-        ways.extend(nodes.iter().filter_map(|node| self.own_server(draft, node)));
+        let servers = servers(self.context.state, own);
+        let nodes: BTreeSet<&NodeName> = servers.iter().map(|server| &server.node.node).collect();
+        // A name in lower case is the one that means itself.
+        let (plain, others): (Vec<_>, Vec<_>) =
+            nodes.into_iter().partition(|node| node.as_str() == node.as_str().to_lowercase());
+        let mut own: Vec<Way> =
+            plain.into_iter().chain(others).filter_map(|node| self.own_server(draft, node)).collect();
+        own.sort_by(|a, b| a.server_names.cmp(&b.server_names));
+        ways.extend(own);
         ways
     }
 
