@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use axum::response::Response;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
@@ -44,6 +44,9 @@ impl FromRequestParts<Arc<Api>> for Call {
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
         let query = Query::parse(parts.uri.query().unwrap_or_default())?;
         let scope = Scope::of(&query, &parts.headers, &api.options)?;
+        if !(is_read_of_state(parts) && api.knows(&scope.place.datacenter)) {
+            scope.require_hosted(&api.options)?;
+        }
         let layout = match (query.has("pretty"), api.options.pretty) {
             (true, _) => Layout::Pretty,
             (false, true) => Layout::Indented,
@@ -51,6 +54,11 @@ impl FromRequestParts<Arc<Api>> for Call {
         };
         Ok(Self { api: api.clone(), query, scope, layout })
     }
+}
+
+/// True for calls that only look at what the store holds. Others, such as the agent's, need a datacenter that is here.
+fn is_read_of_state(parts: &Parts) -> bool {
+    parts.method == Method::GET && !parts.uri.path().starts_with("/v1/agent/")
 }
 
 impl Call {

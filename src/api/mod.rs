@@ -49,6 +49,7 @@ pub use seam::{
 };
 pub use serve::serve;
 
+use crate::model::Datacenter;
 use crate::store::Store;
 use crate::telemetry::Readiness;
 
@@ -75,6 +76,13 @@ pub struct Api {
     pub shutdown: CancellationToken,
     /// What it counts about itself.
     pub metrics: Metrics,
+}
+
+impl Api {
+    /// True for a datacenter whose catalog can be read here: hosted, or known from elsewhere.
+    fn knows(&self, datacenter: &Datacenter) -> bool {
+        self.options.hosts(datacenter) || self.store.view().knows_datacenter(datacenter)
+    }
 }
 
 impl fmt::Debug for Api {

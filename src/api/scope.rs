@@ -30,7 +30,7 @@ struct Said {
 }
 
 impl Scope {
-    /// The scope of a call. `datacenter` is the older name of `dc` and wins; parameters win over headers.
+    /// The scope of a call, in whatever datacenter it names. `datacenter` is the older name of `dc` and wins; parameters win over headers.
     pub(super) fn of(query: &Query, headers: &HeaderMap, options: &Options) -> Result<Self, ApiError> {
         let datacenter = query.value("datacenter").or(query.value("dc"));
         let datacenter = datacenter.map_or_else(|| options.datacenter.clone(), Datacenter::from);
@@ -48,17 +48,17 @@ impl Scope {
         if namespace.as_str() != EVERY {
             is_one("ns", namespace.as_str())?;
         }
-        Self { place: Place { datacenter, partition }, namespace, said }.hosted(options)
+        Ok(Self { place: Place { datacenter, partition }, namespace, said })
     }
 
-    /// The scope, if its datacenter is here.
-    fn hosted(self, options: &Options) -> Result<Self, ApiError> {
-        if options.hosts(&self.place.datacenter) {
-            Ok(self)
-        } else {
-            let hosted = options.datacenters().iter().map(ToString::to_string).collect();
-            Err(ApiError::UnknownDatacenter { datacenter: self.place.datacenter, hosted })
+    /// Refuses a datacenter whose catalog this process does not own.
+    pub(super) fn require_hosted(&self, options: &Options) -> Result<(), ApiError> {
+        let datacenter = &self.place.datacenter;
+        if options.hosts(datacenter) {
+            return Ok(());
         }
+        let hosted = options.datacenters().iter().map(ToString::to_string).collect();
+        Err(ApiError::UnknownDatacenter { datacenter: datacenter.clone(), hosted })
     }
 
     /// The scope in the datacenter that a body names.
@@ -66,7 +66,8 @@ impl Scope {
         if !body.is_default() {
             self.place.datacenter = body.clone();
         }
-        self.hosted(options)
+        self.require_hosted(options)?;
+        Ok(self)
     }
 
     /// The scope in the partition that a body names, which must not contradict the call.
@@ -166,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_datacenter_that_is_not_here_is_refused() {
-        let error = scope("dc=nowhere").expect_err("unknown");
+        let scope = scope("dc=nowhere").expect("a name");
+        let error = scope.require_hosted(&Options::default()).expect_err("unknown");
 
         assert!(error.to_string().starts_with("No path to datacenter"), "{error}");
     }

@@ -206,11 +206,26 @@ impl View {
 
     /// The datacenters with nodes, and those that were made known without any; sorted.
     pub fn datacenters(&self) -> Vec<Datacenter> {
-        let with_nodes = self.nodes.keys().map(|key| &key.place.datacenter);
-        let mut found: Vec<_> = with_nodes.chain(self.datacenters.keys()).collect();
+        let mut found: Vec<_> = self.datacenters.keys().cloned().collect();
+        let mut next = self.place_from(&Place::new(&Datacenter::lowest(), &Partition::lowest()));
+        while let Some(place) = next {
+            next = self.place_from(&Place::new(&after(place.datacenter.as_str()), &Partition::lowest()));
+            found.push(place.datacenter.clone());
+        }
         found.sort_unstable();
         found.dedup();
-        found.into_iter().cloned().collect()
+        found
+    }
+
+    /// True for a datacenter with nodes, and for one that was made known.
+    pub fn knows_datacenter(&self, datacenter: &Datacenter) -> bool {
+        let first = self.place_from(&Place::new(datacenter, &Partition::lowest()));
+        self.datacenters.contains_key(datacenter) || first.is_some_and(|place| place.datacenter == *datacenter)
+    }
+
+    /// The first place with nodes, of this one and those that sort after it.
+    fn place_from(&self, place: &Place) -> Option<&Place> {
+        self.nodes.range(NodeKey::new(place, &crate::model::NodeName::lowest())..).next().map(|(key, _)| &key.place)
     }
 
     /// The datacenters that were made known, sorted.
@@ -220,19 +235,13 @@ impl View {
 
     /// The partitions of a datacenter with rows, sorted; always with the default one.
     pub fn partitions(&self, datacenter: &Datacenter) -> Vec<Partition> {
-        let from = NodeKey {
-            place: Place { datacenter: datacenter.clone(), partition: Partition::default() },
-            node: crate::model::NodeName::default(),
-        };
-        let lowest = NodeKey { place: Place { partition: Partition::lowest(), ..from.place }, ..from };
-        let mut found: Vec<_> = self
-            .nodes
-            .range(lowest..)
-            .take_while(|(key, _)| key.place.datacenter == *datacenter)
-            .map(|(key, _)| key.place.partition.clone())
-            .chain([Partition::default()])
-            .collect();
-        found.sort();
+        let mut found = vec![Partition::default()];
+        let mut next = self.place_from(&Place::new(datacenter, &Partition::lowest()));
+        while let Some(place) = next.filter(|place| place.datacenter == *datacenter) {
+            next = self.place_from(&Place::new(datacenter, &after(place.partition.as_str())));
+            found.push(place.partition.clone());
+        }
+        found.sort_unstable();
         found.dedup();
         found
     }
@@ -319,6 +328,11 @@ impl View {
     pub fn leaves(&self) -> impl Iterator<Item = &Stored<Leaf>> {
         self.leaves.values()
     }
+}
+
+/// The name that sorts next after this one. No name holds a zero byte.
+fn after<N: From<String>>(name: &str) -> N {
+    N::from(format!("{name}\0"))
 }
 
 /// The rows of the peerings of a place. Keys sort by place, so they stand together.

@@ -1,5 +1,6 @@
 //! Datacenters, partitions and namespaces.
 
+use meshgate::codec;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -131,4 +132,28 @@ async fn the_name_for_all_is_no_place_to_write_to() {
     }
     let apart = json!({ "Name": "web", "Partition": "*" });
     api.refuses(Method::PUT, "/v1/agent/service/register", apart, 400, "the name of one").await;
+}
+
+#[tokio::test]
+async fn the_catalog_of_a_datacenter_elsewhere_can_be_read_and_not_written() {
+    let api = two_datacenters().await;
+    let bundle = json!({
+        "Format": "meshgate-bundle",
+        "Version": 1,
+        "Datacenters": [{ "Name": "dc4" }],
+        "Nodes": [{ "Datacenter": "dc3", "Node": "far", "Address": "10.3.0.1" }],
+        "Services": [{ "Datacenter": "dc3", "Node": "far", "Service": { "Service": "db", "Port": 1 } }],
+    });
+    api.store.write(codec::bundle(bundle.to_string().as_bytes()).unwrap()).await.unwrap();
+
+    assert_eq!(api.get("/v1/catalog/datacenters").await.json(), json!(["dc1", "dc2", "dc3", "dc4"]));
+    assert_eq!(api.get("/v1/catalog/services?dc=dc3").await.json(), json!({ "db": [] }));
+    assert_eq!(api.get("/v1/health/service/db?dc=dc3").await.json()[0]["Node"]["Datacenter"], "dc3");
+    // It answers, and has nothing.
+    api.get("/v1/catalog/nodes?dc=dc4").await.is(200, "[]");
+    let node = json!({ "Node": "n", "Address": "10.3.0.2", "Datacenter": "dc3" });
+    api.refuses(Method::PUT, "/v1/catalog/register", node, 500, "No path to datacenter").await;
+    api.refuses(Method::PUT, "/v1/agent/service/register?dc=dc3", json!({ "Name": "w" }), 500, "No path").await;
+    api.get("/v1/agent/connect/ca/leaf/db?dc=dc3").await.says(500, "No path to datacenter");
+    api.get("/v1/catalog/nodes?dc=dc5").await.says(500, "No path to datacenter");
 }

@@ -256,7 +256,12 @@ fn difference(view: &View, tables: &Tables) -> Option<String> {
                 .collect();
             checks != tables.checks_of(id)
         });
-        judged.map(|id| format!("checks of {id}"))
+        judged.map(|id| format!("checks of {id}")).or_else(|| {
+            let known = tables.datacenters();
+            let all = questions::DATACENTERS.iter().chain(&["dc", "dc3", "dc4"]).map(|name| Datacenter::from(*name));
+            let wrong = |datacenter: &Datacenter| view.knows_datacenter(datacenter) != known.contains(datacenter);
+            all.into_iter().find(wrong).map(|datacenter| format!("is {datacenter} known"))
+        })
     })
 }
 

@@ -22,9 +22,11 @@ pub(super) fn routes() -> Routes {
         .route("/v1/catalog/services", get(services))
 }
 
-/// The primary first: no distances are known.
+/// The hosted ones, the primary first, then those that are known from elsewhere: no distances are known.
 async fn datacenters(call: Call) -> Response {
-    call.json(&call.api.options.datacenters())
+    let options = &call.api.options;
+    let known = call.api.store.view().datacenters().into_iter().filter(|known| !options.hosts(known));
+    call.json(&options.datacenters().into_iter().chain(known).collect::<Vec<_>>())
 }
 
 async fn nodes(call: Call) -> Result<Response, ApiError> {
