@@ -253,7 +253,15 @@ fn exported_services() -> Vec<Field> {
 fn mesh() -> Vec<Field> {
     let direction =
         || object(vec![("TLSMinVersion", text()), ("TLSMaxVersion", text()), ("CipherSuites", list(text()))]);
-    let http = vec![("SanitizeXForwardedClientCert", flag()), ("Incoming", opaque())];
+    let slashes = &["", "KEEP_UNCHANGED", "REJECT_REQUEST", "UNESCAPE_AND_REDIRECT", "UNESCAPE_AND_FORWARD"];
+    let normalization = object(vec![
+        ("InsecureDisablePathNormalization", flag()),
+        ("MergeSlashes", flag()),
+        ("PathWithEscapedSlashesAction", one_of(slashes)),
+        ("HeadersWithUnderscoresAction", one_of(&["", "ALLOW", "REJECT_REQUEST", "DROP_HEADER"])),
+    ]);
+    let incoming = object(vec![("RequestNormalization", normalization)]);
+    let http = vec![("SanitizeXForwardedClientCert", flag()), ("Incoming", incoming)];
     vec![
         ("TransparentProxy", object(vec![("MeshDestinationsOnly", flag())])),
         ("AllowEnablingPermissiveMutualTLS", flag()),
