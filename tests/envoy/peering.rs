@@ -291,3 +291,78 @@ async fn services_of_a_peer_are_reached_through_its_gateway_by_its_routes_and_un
     near.is_clean().await;
     far.is_clean().await;
 }
+
+/// Asks again and again on one connection, as a caller does that must not be cut off.
+struct Kept(tokio::net::TcpStream);
+
+impl Kept {
+    async fn open(address: &str) -> Self {
+        Self(tokio::net::TcpStream::connect(address).await.unwrap())
+    }
+
+    /// True if the connection carries another request and its answer.
+    async fn is_alive(&mut self) -> bool {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut answer = vec![0; 4096];
+        self.0.write_all(b"GET / HTTP/1.1\r\nHost: db\r\n\r\n").await.is_ok()
+            && self.0.read(&mut answer).await.is_ok_and(|read| read > 0 && answer.starts_with(b"HTTP/1.1 200"))
+    }
+}
+
+/// A service that a peer begins to import accepts the peer's callers, and nobody who was connected notices. A peer whose
+/// roots cannot be read takes nothing from the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_come_and_rotate_without_a_closed_connection() {
+    let network = Network::take();
+    let allow = IntentionPolicy::Allow;
+    let mut near = Cluster::start("cccccccc-1111-4111-8111-111111111111", "dc1", allow).await;
+    let mut far = Cluster::start("dddddddd-2222-4222-8222-222222222222", "north", allow).await;
+    let gateway = network.host(20);
+    let told = (far.trust_domain.as_str(), "near");
+    near.knows("far", &far, json!([exported("db", &gateway, told, "tcp")])).await;
+    far.serve(&network.host(21), "db").await;
+    far.open_gateway(&gateway).await;
+    let sidecar = |name: &str, upstream: Value| {
+        let id = format!("{name}-sidecar-proxy");
+        let proxy = json!({"DestinationServiceName": name, "LocalServicePort": 9000, "Upstreams": [upstream]});
+        json!({"Kind": "connect-proxy", "ID": id, "Service": id, "Port": 21_000, "Proxy": proxy})
+    };
+    let (batch, web) = (network.host(22), network.host(10));
+    let of_batch = json!({"DestinationName": "db", "LocalBindAddress": batch, "LocalBindPort": 9191});
+    far.register(&batch, sidecar("batch", of_batch)).await;
+    far.start_envoy(&batch, "batch-sidecar-proxy").await;
+    let of_web =
+        json!({"DestinationName": "db", "DestinationPeer": "far", "LocalBindAddress": web, "LocalBindPort": 9191});
+    near.register(&web, sidecar("web", of_web)).await;
+    near.start_envoy(&web, "web-sidecar-proxy").await;
+    answers(&format!("http://{batch}:9191"), 200, "hello from db").await;
+    let mut kept = Kept::open(&format!("{batch}:9191")).await;
+    assert!(kept.is_alive().await);
+    let updates = "listener_manager.listener_(modified|in_place_updated)";
+    let updates_before = far.count("db-sidecar-proxy", updates).await;
+
+    far.knows("near", &near, json!([])).await;
+    let broken = json!({
+        "Peerings": [{"Name": "broken", "ID": "10000000-0000-4000-8000-000000000002", "State": "ACTIVE"}],
+        "PeerTrustBundles": [{"PeerName": "broken", "TrustDomain": "broken.example", "RootPEMs": ["no certificate"]}],
+    });
+    far.mesh.restore(&broken).await.unwrap();
+    let to_both = json!([{"Peer": "near"}, {"Peer": "broken"}]);
+    let services = json!([{"Name": "db", "Consumers": to_both}]);
+    far.entry(json!({"Kind": "exported-services", "Name": "default", "Services": services})).await;
+
+    answers(&format!("http://{web}:9191"), 200, "hello from db").await;
+    assert!(kept.is_alive().await, "the first import closed a connection");
+    assert_eq!(far.count("db-sidecar-proxy", updates).await, updates_before, "the public listener changed");
+
+    let services = json!([{"Name": "db", "Consumers": [{"Peer": "broken"}]}]);
+    far.entry(json!({"Kind": "exported-services", "Name": "default", "Services": services})).await;
+    let waiting = Waiting::for_("the end of the peer's way");
+    while get(&format!("http://{web}:9191")).await.is_some() {
+        waiting.again().await;
+    }
+    assert!(kept.is_alive().await, "the last import closed a connection");
+    assert_eq!(far.count("db-sidecar-proxy", updates).await, updates_before, "the public listener changed");
+    near.is_clean().await;
+    far.is_clean().await;
+}
