@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use x509_parser::pem::Pem;
 
@@ -131,19 +132,18 @@ pub fn trust(state: &dyn State, own: &TrustDomain, source: &TrustSource) -> (Opt
 /// The trust domains of peers. Nobody speaks for ours, and of two who speak for one the first counts: roots of both would
 /// let either speak for the other.
 fn domains(
-    bundles: impl Iterator<Item = impl AsRef<PeerTrustBundle>>,
+    bundles: impl Iterator<Item = Arc<PeerTrustBundle>>,
     own: &TrustDomain,
     distrust: &mut Vec<Distrust>,
 ) -> BTreeMap<String, String> {
     let mut found: BTreeMap<String, (PeerName, String)> = BTreeMap::new();
     for bundle in bundles {
-        let bundle = bundle.as_ref();
         let (peer, domain) = (bundle.peer.clone(), bundle.trust_domain.clone());
         if domain.is_empty() {
             distrust.push(Distrust::NoDomain(peer));
         } else if domain.eq_ignore_ascii_case(own.as_str()) {
             distrust.push(Distrust::OwnDomain(peer));
-        } else if let Some(roots) = usable(bundle, distrust) {
+        } else if let Some(roots) = usable(&bundle, distrust) {
             match found.get(&domain) {
                 None => drop(found.insert(domain, (peer, roots))),
                 Some((_, known)) if *known == roots => {}
@@ -188,8 +188,8 @@ mod tests {
         rcgen::generate_simple_self_signed(vec!["root".to_owned()]).unwrap().cert.pem()
     }
 
-    fn bundle(peer: &str, domain: &str, pems: &[&str]) -> Box<PeerTrustBundle> {
-        Box::new(PeerTrustBundle {
+    fn bundle(peer: &str, domain: &str, pems: &[&str]) -> Arc<PeerTrustBundle> {
+        Arc::new(PeerTrustBundle {
             peer: PeerName::from(peer),
             trust_domain: domain.to_owned(),
             root_pems: pems.iter().map(ToString::to_string).collect(),
@@ -197,7 +197,7 @@ mod tests {
         })
     }
 
-    fn told(bundles: Vec<Box<PeerTrustBundle>>) -> (Vec<String>, Vec<String>) {
+    fn told(bundles: Vec<Arc<PeerTrustBundle>>) -> (Vec<String>, Vec<String>) {
         let mut distrust = Vec::new();
         let domains = domains(bundles.into_iter(), &TrustDomain::from("t1.consul"), &mut distrust);
         (domains.into_keys().collect(), distrust.iter().map(ToString::to_string).collect())

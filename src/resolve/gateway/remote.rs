@@ -41,7 +41,7 @@ impl Gateway<'_> {
         // A name in lower case is the one that means itself.
         places.sort_by_key(|place| sni(place).to_lowercase() != sni(place));
         let mut remote: Vec<Remote> =
-            places.into_iter().filter_map(|place| self.remote_place(draft, place, &sni)).collect();
+            places.into_iter().filter_map(|place| self.remote_place(draft, place, sni)).collect();
         remote.sort_by(|a, b| a.place.cmp(&b.place));
         for Remote { sni, source, endpoints, .. } in &remote {
             self.add_remote_cluster(draft, ClusterName::Sni(sni.clone()), endpoints.iter().cloned(), source.clone());
