@@ -3,6 +3,7 @@
 mod chains;
 mod exports;
 mod intentions;
+mod permissive;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ pub fn guard() -> Guard {
         if after.changed_since(before).any(|key| shapes_chains(key) || exports::shapes_exports(key)) {
             exports::check(before, after, &mut problems);
         }
+        permissive::check(before, after, &mut problems);
         problems.into_result()
     })
 }

@@ -180,3 +180,40 @@ async fn what_peers_import_stays_where_their_gateway_leads_them() {
     let redirect = resolver("api", "Redirect", json!({ "Service": "other" }));
     assert_eq!(refused(&[http, export, redirect]).await, None, "the gateway ends their TLS");
 }
+
+#[tokio::test]
+async fn nothing_begins_to_be_permissive_where_the_mesh_does_not_allow_it() {
+    let put = |entry: serde_json::Value| {
+        let mut entry = ConfigEntry::from_stored(entry).expect("it is written as it is stored");
+        entry.normalize(&Partition::default(), &Namespace::default());
+        Op::PutEntry(entry)
+    };
+    let mesh = |allows: bool| put(json!({ "Kind": "mesh", "AllowEnablingPermissiveMutualTLS": allows }));
+    let web = |mode: &str, more: &str| {
+        put(json!({ "Kind": "service-defaults", "Name": "web", "MutualTLSMode": mode, "ExternalSNI": more }))
+    };
+    let all = |mode: &str| put(json!({ "Kind": "proxy-defaults", "Name": "global", "MutualTLSMode": mode }));
+    let ops = [
+        web("permissive", ""),
+        all("permissive"),
+        web("strict", ""),
+        mesh(true),
+        web("permissive", ""),
+        mesh(false),
+        // It is permissive already, and stays so until it is strict again.
+        web("permissive", "other"),
+        web("", ""),
+        web("permissive", ""),
+    ];
+
+    let decisions = decisions(guard(), &ops).await;
+
+    let refused: Vec<usize> = (0..ops.len()).filter(|position| decisions[*position].is_err()).collect();
+    assert_eq!(refused, [0, 1, 8]);
+    assert_eq!(
+        decisions[0],
+        Err("MutualTLSMode: service-defaults/web cannot begin to be permissive: set AllowEnablingPermissiveMutualTLS in \
+             the mesh entry first"
+            .to_owned())
+    );
+}
