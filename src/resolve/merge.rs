@@ -101,9 +101,31 @@ pub(super) fn upstream(
         .with(Rung::UpstreamOverride, mode_of(override_))
         .with(Rung::Upstream, upstream.mesh_gateway.mode);
 
-    let own = &upstream.config;
-    // Strongest first. Whole objects replace each other; their fields are not mixed.
+    // Strongest first.
     let layers: Vec<&UpstreamConfig> = override_.into_iter().chain(defaults).collect();
+    let central_protocol = || {
+        let of_layers = layers.iter().map(|config| config.protocol.clone()).find(|protocol| !protocol.is_empty());
+        let of_target = || state.service_defaults(target).map(|entry| entry.protocol.clone()).filter(|p| !p.is_empty());
+        let of_all = || proxy_defaults.and_then(|entry| opaque::text(&entry.config, "protocol"));
+        of_layers.or_else(of_target).or_else(of_all).filter(|_| is_service && upstream.destination_peer.is_default())
+    };
+    let own = settings(proxy, upstream, &layers);
+    UpstreamSettings {
+        ladder: sources.climb(),
+        protocol: own.protocol.or_else(|| central_protocol().map(|protocol| protocol.to_lowercase())),
+        ..own
+    }
+}
+
+/// The settings of an upstream that nobody registered: those in itself.
+pub(super) fn added_upstream(proxy: &Service, upstream: &Upstream) -> UpstreamSettings {
+    settings(proxy, upstream, &[])
+}
+
+/// What the upstream says itself, else one of `layers`, which are the strongest first. Whole objects replace each other;
+/// their fields are not mixed.
+fn settings(proxy: &Service, upstream: &Upstream, layers: &[&UpstreamConfig]) -> UpstreamSettings {
+    let own = &upstream.config;
     let limits = opaque::object(own, "limits").map(opaque_limits);
     let check = opaque::object(own, "passive_health_check").map(opaque_check);
     let timeout = opaque::integer(own, "connect_timeout_ms")
@@ -112,15 +134,9 @@ pub(super) fn upstream(
         .find(|millis| *millis > 0);
     let balance = opaque::text(own, "balance_outbound_connections")
         .or_else(|| layers.iter().map(|config| &config.balance_outbound_connections).find(|s| !s.is_empty()).cloned());
-    let central_protocol = || {
-        let of_layers = layers.iter().map(|config| config.protocol.clone()).find(|protocol| !protocol.is_empty());
-        let of_target = || state.service_defaults(target).map(|entry| entry.protocol.clone()).filter(|p| !p.is_empty());
-        let of_all = || proxy_defaults.and_then(|entry| opaque::text(&entry.config, "protocol"));
-        of_layers.or_else(of_target).or_else(of_all).filter(|_| is_service && upstream.destination_peer.is_default())
-    };
     UpstreamSettings {
-        ladder: sources.climb(),
-        protocol: opaque::text(own, "protocol").or_else(central_protocol).map(|p| p.to_lowercase()),
+        ladder: Sources::default().climb(),
+        protocol: opaque::text(own, "protocol").map(|protocol| protocol.to_lowercase()),
         connect_timeout: timeout.map(GoDuration::from_millis),
         circuit_breaker: circuit_breaker(
             limits.as_ref().or_else(|| layers.iter().find_map(|config| config.limits.as_ref())),
@@ -129,7 +145,7 @@ pub(super) fn upstream(
             check.as_ref().or_else(|| layers.iter().find_map(|config| config.passive_health_check.as_ref())),
         ),
         exact_balance: balance.as_deref() == Some("exact_balance"),
-        hatches: UpstreamHatches::new(proxy, upstream, &layers),
+        hatches: UpstreamHatches::new(proxy, upstream, layers),
     }
 }
 

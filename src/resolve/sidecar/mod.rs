@@ -3,6 +3,7 @@
 mod expose;
 mod local;
 mod public;
+mod telemetry;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,12 @@ pub fn sidecar(context: Context<'_>, place: &Place, proxy: &Service) -> Parts {
     for registered in &proxy.proxy.upstreams {
         let id = upstream::id(proxy, registered);
         parts.insert(Owner::Upstream(id), upstream::part(context, place, proxy, registered, &options));
+    }
+    if let Some(collector) = telemetry::collector(proxy, &options) {
+        let owner = Owner::Upstream(upstream::id(proxy, &collector));
+        // Whoever registers it as an upstream decides about it.
+        let added = || upstream::added_part(context, place, proxy, &collector, &options);
+        parts.entry(owner).or_insert_with(added);
     }
     binds::leave_out_binds(&mut parts);
     access_log::add(&mut parts, access_log::of(context.state, proxy));

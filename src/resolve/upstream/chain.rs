@@ -12,7 +12,7 @@ use crate::ir::{
 };
 use crate::model::{AddressForm, SpiffeId, is_sni};
 use crate::resolve::balance::load_balancing;
-use crate::resolve::chain::{Chain, Custom, Overrides, ResolverNode, Target, TargetKey};
+use crate::resolve::chain::{Chain, Custom, Overrides, Protocol, ResolverNode, Target, TargetKey};
 use crate::resolve::dns::host_names;
 use crate::resolve::endpoints::{EndpointSource, Via, endpoint};
 use crate::resolve::merge::{self, UpstreamSettings, target_of};
@@ -22,27 +22,46 @@ use crate::resolve::{LeftOut, Part, PartError, tls};
 
 /// What the upstream leads to.
 pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
-    let Asked { context, place, proxy, upstream, options: _ } = asked;
-    let target = target_of(proxy, upstream);
-    let settings = merge::upstream(context.state, proxy, upstream, &target);
-    let datacenter = if upstream.datacenter.is_default() { &place.datacenter } else { &upstream.datacenter };
+    let Asked { context, proxy, upstream, .. } = asked;
+    let settings = merge::upstream(context.state, proxy, upstream, &target_of(proxy, upstream));
     let overrides = Overrides {
         ladder: settings.ladder,
         protocol: settings.protocol.clone(),
         connect_timeout: settings.connect_timeout,
     };
+    build(asked, &settings, &overrides, |_| {})
+}
+
+/// What an upstream leads to that nobody registered. It says what it speaks, which does not customise its chain.
+pub(super) fn added_part(asked: Asked<'_>) -> Result<Part, PartError> {
+    let settings = merge::added_upstream(asked.proxy, asked.upstream);
+    let overrides = Overrides { ladder: settings.ladder, protocol: None, connect_timeout: None };
+    let protocol = Protocol::parse(settings.protocol.as_deref().unwrap_or_default());
+    build(asked, &settings, &overrides, |custom| custom.protocol = protocol)
+}
+
+fn build(
+    asked: Asked<'_>,
+    settings: &UpstreamSettings,
+    overrides: &Overrides,
+    customise: impl FnOnce(&mut Custom),
+) -> Result<Part, PartError> {
+    let Asked { context, place, proxy, upstream, options: _ } = asked;
+    let target = target_of(proxy, upstream);
+    let datacenter = if upstream.datacenter.is_default() { &place.datacenter } else { &upstream.datacenter };
     let chain = context.state.chain(&overrides.scope(&target, datacenter));
     let chain = match &*chain {
         Ok(chain) => chain,
         Err(source) => return Err(PartError::Chain { upstream: upstream.to_string(), source: source.clone() }),
     };
-    let custom = Custom::new(chain, &overrides);
+    let mut custom = Custom::new(chain, overrides);
+    customise(&mut custom);
     let imported = chain.targets.keys().filter(|key| !key.peer.is_default()).map(|key| {
         let found = Imported::find(context, place, &key.service, &key.peer);
         (key.clone(), found)
     });
     let imported = imported.collect();
-    let builder = Builder { asked, settings: &settings, chain, custom: &custom, id: id(proxy, upstream), imported };
+    let builder = Builder { asked, settings, chain, custom: &custom, id: id(proxy, upstream), imported };
     if let Some(long) = builder.own_targets().map(|target| builder.sni(target)).find(|sni| !is_sni(sni)) {
         return Err(PartError::Sni { upstream: upstream.to_string(), sni: long });
     }

@@ -71,6 +71,17 @@ pub(super) fn part(
     if upstream.destination_peer.is_default() { chain::part(asked) } else { peer::part(asked) }
 }
 
+/// What an upstream leads to that nobody registered.
+pub(super) fn added_part(
+    context: Context<'_>,
+    place: &Place,
+    proxy: &Service,
+    upstream: &Upstream,
+    options: &OpaqueConfig,
+) -> Result<Part, PartError> {
+    chain::added_part(Asked { context, place, proxy, upstream, options })
+}
+
 impl Asked<'_> {
     /// The listener that takes the application's connections; none if the registration says no place for it.
     fn listener(&self, filter: Filter, exact_balance: bool) -> Option<Listener> {
