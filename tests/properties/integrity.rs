@@ -27,6 +27,11 @@ impl Mentions {
                         }
                         ("routeConfigName", Value::String(name)) => self.routes.extend([name.clone()]),
                         ("sdsConfig", _) => self.secrets.extend([text(&fields["name"])]),
+                        // The parts of a split.
+                        ("weightedClusters", Value::Object(split)) => {
+                            let parts = split["clusters"].as_array().into_iter().flatten();
+                            self.clusters.extend(parts.map(|part| text(&part["name"])));
+                        }
                         // The legs of an aggregate cluster.
                         ("clusters", Value::Array(names)) if names.iter().all(Value::is_string) => {
                             self.clusters.extend(names.iter().map(text));

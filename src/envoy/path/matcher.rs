@@ -1,13 +1,11 @@
 //! Matchers of texts, headers and query parameters, as Envoy evaluates them.
 
-use std::borrow::Cow;
-
 use envoy_types::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
 use envoy_types::pb::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
 use envoy_types::pb::envoy::config::route::v3::{HeaderMatcher, QueryParameterMatcher};
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::pb::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher};
-use regex::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder};
 
 use super::Unknown;
 use super::known::only;
@@ -19,12 +17,12 @@ const REGEX_SIZE: usize = 1 << 20;
 /// True if the whole of `text` matches, as Envoy wants it.
 pub(super) fn full_match(matcher: &RegexMatcher, text: &str) -> Result<bool, Unknown> {
     let regex = regex(&format!("^(?:{})$", matcher.regex), text);
-    regex.map(|regex| regex.is_match(text)).map_err(|_| Unknown::Regex(matcher.regex.clone()))
+    regex.map(|regex| regex.is_match(text.as_bytes())).map_err(|_| Unknown::Regex(matcher.regex.clone()))
 }
 
 /// A regular expression for `text`. On ASCII it means what it means to RE2, whose classes know nothing else.
 fn regex(pattern: &str, text: &str) -> Result<Regex, Unknown> {
-    let built = RegexBuilder::new(pattern).size_limit(REGEX_SIZE).build();
+    let built = RegexBuilder::new(pattern).unicode(false).size_limit(REGEX_SIZE).build();
     built.ok().filter(|_| text.is_ascii()).ok_or_else(|| Unknown::Regex(pattern.to_owned()))
 }
 
@@ -102,10 +100,8 @@ pub(super) fn split_path(path: &str) -> (&str, &str) {
 /// What a text becomes when all matches of `pattern` are replaced; `\1` stands for a group.
 pub(super) fn substitute(pattern: &RegexMatcher, substitution: &str, text: &str) -> Result<String, Unknown> {
     let replacement = replacement(substitution)?;
-    Ok(match regex(&pattern.regex, text)?.replace_all(text, replacement.as_str()) {
-        Cow::Borrowed(same) => same.to_owned(),
-        Cow::Owned(new) => new,
-    })
+    let replaced = regex(&pattern.regex, text)?.replace_all(text.as_bytes(), replacement.as_bytes()).into_owned();
+    String::from_utf8(replaced).map_err(|_| Unknown::Regex(pattern.regex.clone()))
 }
 
 /// RE2's `\1` in the words of this crate, `${1}`.

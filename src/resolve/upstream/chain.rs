@@ -14,7 +14,7 @@ use crate::model::{AddressForm, SpiffeId, is_sni};
 use crate::resolve::balance::load_balancing;
 use crate::resolve::chain::{Chain, Custom, Overrides, Protocol, ResolverNode, Target, TargetKey};
 use crate::resolve::dns::host_names;
-use crate::resolve::endpoints::{EndpointSource, Via, endpoint};
+use crate::resolve::endpoints::{EndpointSource, Via, endpoint, is_exported};
 use crate::resolve::merge::{self, UpstreamSettings, target_of};
 use crate::resolve::reach::{Reach, Route};
 use crate::resolve::routes::{self, Clusters};
@@ -222,7 +222,9 @@ impl Builder<'_> {
     /// How endpoints of a target that is in no peer are found, where they come from, and the caller's side of TLS.
     fn own(&self, target: &Target, outgoing: &TlsParameters) -> (Discovery, Option<EndpointSource>, UpstreamTls) {
         let via = self.via(target);
-        let (discovery, source) = match self.gateway_host_names(&via) {
+        // Names stand in the cluster itself, so that an export that is missing cannot empty it.
+        let names = self.gateway_host_names(&via).filter(|_| self.is_visible(target));
+        let (discovery, source) = match names {
             Some(endpoints) => (Discovery::Dns(DnsKind::Logical, endpoints), None),
             None => (Discovery::Eds { fetch_timeout: self.fetch_timeout() }, Some(self.source(target, via))),
         };
@@ -257,6 +259,13 @@ impl Builder<'_> {
         let own = &self.asked.place.partition;
         let consumer = (target.key.service.partition != *own).then(|| own.clone());
         EndpointSource::Service { service: target.key.service(), subset: (&target.subset).into(), via, consumer }
+    }
+
+    /// True unless the target is in another partition that does not export it to this one.
+    fn is_visible(&self, target: &Target) -> bool {
+        let own = &self.asked.place.partition;
+        let service = &target.key.service;
+        service.partition == *own || is_exported(self.asked.context.state, service, own)
     }
 
     /// The endpoint of a cluster that dials remote gateways by host name; `None` if all of them have IP addresses.
