@@ -77,7 +77,11 @@ pub(crate) fn faults(snapshot: &Snapshot) -> Vec<String> {
     }
     let is_eds = |cluster: &&Value| cluster["type"] == "EDS";
     let eds = resources(snapshot, ResourceType::Cluster).iter().filter(is_eds).map(|c| text(&c["name"])).collect();
-    let assigned = resources(snapshot, ResourceType::Endpoint).iter().map(|a| text(&a["clusterName"])).collect();
+    let assigned = resources(snapshot, ResourceType::Endpoint);
+    // A gateway always has the endpoints of its own datacenter's servers, and their cluster only where federation states
+    // name the datacenter (contract 4.6, b).
+    let is_of_servers = |name: &String| name.starts_with("server.");
+    let assigned = assigned.iter().map(|it| text(&it["clusterName"])).filter(|name| !is_of_servers(name)).collect();
     for (what, wanted, found) in [
         ("clusters", &all.clusters, &names(ResourceType::Cluster)),
         ("routes", &all.routes, &names(ResourceType::Route)),
