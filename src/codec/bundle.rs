@@ -364,7 +364,8 @@ mod tests {
         "PeerTrustBundles": [{"PeerName": "p", "TrustDomain": "two.consul", "RootPEMs": ["no PEM"]}],
         "ImportedServices": [{"PeerName": "p", "Node": {"Node": "x", "Datacenter": "north"}, "Service": {
             "Kind": "connect-proxy", "Service": "db-sidecar-proxy", "Proxy": {"DestinationServiceName": "db"},
-            "Connect": {"PeerMeta": {"SNI": ["s"], "SpiffeID": ["u"], "Protocol": "tcp"}}}}],
+            "Connect": {"PeerMeta": {"SNI": ["s"], "SpiffeID": ["u"], "Protocol": "tcp"}}},
+            "Checks": [{"Name": "up", "Status": "maintenance"}]}],
         "PreparedQueries": [{"Name": "q", "Nodes": [{"Node": {"Node": "n"}, "Service": {"Service": "db"}}]}]
     }"#;
 

@@ -18,7 +18,7 @@ impl Streak {
                 *self = Self { successes: self.successes.saturating_add(1), failures: 0 };
                 (self.successes >= rules.success_before_passing).then_some(result)
             }
-            CheckStatus::Critical => {
+            CheckStatus::Critical | CheckStatus::Maintenance => {
                 *self = Self { successes: 0, failures: self.failures.saturating_add(1) };
                 self.failed(rules)
             }

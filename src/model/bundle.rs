@@ -233,6 +233,9 @@ impl BundleRow for Check {
         if self.check_id.as_str().is_empty() {
             problems.rule("CheckID", "must be the ID of the check, or Name its name");
         }
+        if let Some(refusal) = self.status.refusal() {
+            problems.rule("Status", refusal);
+        }
         problems
     }
 

@@ -82,6 +82,9 @@ impl CatalogRegistration {
         }
         let several = self.checks.iter().enumerate().map(|(position, check)| (format!("Checks[{position}]"), check));
         for (path, check) in self.check.iter().map(|check| ("Check".to_owned(), check)).chain(several) {
+            if let Some(refusal) = check.status.refusal() {
+                problems.rule(format!("{path}.Status"), refusal);
+            }
             if check.check_id.as_str().is_empty() && check.name.is_empty() {
                 problems.rule(&path, "a check needs a CheckID or a Name");
             }
@@ -122,7 +125,7 @@ pub struct CatalogDeregistration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Weights;
+    use crate::model::{CheckStatus, Weights};
 
     #[test]
     fn every_broken_rule_of_a_registration_is_told() {
@@ -131,13 +134,16 @@ mod tests {
             peer_name: PeerName::from("west"),
             service: Some(Service { id: ServiceId::from("db-1"), ..Service::default() }),
             check: Some(Check { node: NodeName::from("other"), name: "up".to_owned(), ..Check::default() }),
-            checks: vec![Check::default()],
+            checks: vec![Check { status: CheckStatus::Maintenance, ..Check::default() }],
             ..CatalogRegistration::default()
         };
 
         let paths: Vec<_> = broken.validate().0.into_iter().map(|problem| problem.path).collect();
 
-        assert_eq!(paths, ["Node", "Address", "ID", "PeerName", "Service.Name", "Check", "Checks[0]"]);
+        assert_eq!(
+            paths,
+            ["Node", "Address", "ID", "PeerName", "Service.Name", "Check", "Checks[0].Status", "Checks[0]"]
+        );
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub enum CheckStatus {
     #[default]
     #[serde(alias = "")]
     Critical,
+    /// What a peer says about an instance that it takes out on purpose, while one of our own has a critical check then.
+    /// Consul goes on using it all the same (contract 7), so whoever calls it through either side sees one behaviour.
+    Maintenance,
 }
 
 /// A check that somebody asks for, nested in a service definition or alone.
@@ -156,10 +159,17 @@ impl CheckStatus {
             CheckStatus::Passing => "passing",
             CheckStatus::Warning => "warning",
             CheckStatus::Critical => "critical",
+            CheckStatus::Maintenance => "maintenance",
         }
     }
 
-    /// The status with this spelling.
+    /// What is wrong with the status for a check of our own.
+    pub(super) fn refusal(self) -> Option<&'static str> {
+        let is_foreign = self == CheckStatus::Maintenance;
+        is_foreign.then_some("only peers are in maintenance: expected \"passing\", \"warning\" or \"critical\"")
+    }
+
+    /// The status with this spelling, of those that are reported.
     pub fn parse(text: &str) -> Option<Self> {
         [CheckStatus::Passing, CheckStatus::Warning, CheckStatus::Critical].into_iter().find(|s| s.as_str() == text)
     }

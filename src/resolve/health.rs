@@ -22,6 +22,11 @@ pub(super) fn of(instance: &Instance, only_passing: bool) -> (Health, u32) {
                 }
             }
             CheckStatus::Critical => health = Health::Unhealthy,
+            CheckStatus::Maintenance => {
+                if only_passing {
+                    health = Health::Unhealthy;
+                }
+            }
         }
     }
     if weight < 1 {
@@ -49,7 +54,7 @@ mod tests {
 
     #[test]
     fn statuses_and_weights() {
-        use CheckStatus::{Critical, Passing, Warning};
+        use CheckStatus::{Critical, Maintenance, Passing, Warning};
         let weights = |passing, warning| Weights { passing, warning };
         let table = [
             (weights(1, 1), &[][..], false, (Health::Healthy, 1)),
@@ -58,6 +63,8 @@ mod tests {
             (weights(10, 2), &[Passing, Warning], true, (Health::Unhealthy, 2)),
             (weights(10, 2), &[Critical], false, (Health::Unhealthy, 10)),
             (weights(10, 0), &[Warning], false, (Health::Unhealthy, 1)),
+            (weights(10, 2), &[Maintenance], false, (Health::Healthy, 10)),
+            (weights(10, 2), &[Maintenance], true, (Health::Unhealthy, 10)),
             (weights(1_000, 1), &[], false, (Health::Healthy, 128)),
         ];
         for (weights, statuses, only_passing, expected) in table {
