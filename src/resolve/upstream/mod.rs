@@ -92,7 +92,7 @@ impl Asked<'_> {
     }
 
     /// What the listener does with connections that all go to one cluster.
-    fn to_cluster(&self, stat: Stat, protocol: Protocol, cluster: ClusterName) -> Filter {
+    fn to_cluster(self, stat: Stat, protocol: Protocol, cluster: ClusterName) -> Filter {
         if !protocol.is_http_like() {
             return Filter::TcpProxy { stat, cluster: Some(cluster) };
         }

@@ -48,7 +48,8 @@ fn is_healthy(instance: &Instance<'_>, only_passing: bool) -> bool {
     let has = |status| instance.statuses.contains(&status);
     let weights = instance.service.weights;
     let weight = if has(CheckStatus::Warning) { weights.warning } else { weights.passing };
-    !has(CheckStatus::Critical) && !(only_passing && has(CheckStatus::Warning)) && weight >= 1
+    let is_refused = has(CheckStatus::Critical) || (only_passing && has(CheckStatus::Warning));
+    !is_refused && weight >= 1
 }
 
 /// The instances of a target, and whether warnings count against them.

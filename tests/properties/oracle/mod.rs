@@ -81,13 +81,18 @@ impl<'w> Oracle<'w> {
     }
 
     /// Every way that traffic may take which an application sends to an upstream of its sidecar.
-    pub(crate) fn from_upstream(&self, caller: &Instance<'w>, upstream: &Upstream, sent: &Sent) -> BTreeSet<Way> {
+    pub(crate) fn ways_of_upstream(&self, caller: &Instance<'w>, upstream: &Upstream, sent: &Sent) -> BTreeSet<Way> {
         ways::Ways::new(self, caller).of_upstream(upstream, sent)
     }
 
     /// Every way that bytes may take which somebody with the certificate of `caller` sends to `door` itself, a gateway or
     /// a sidecar, with the SNI of the service of `callee`.
-    pub(crate) fn from_door(&self, caller: &Instance<'w>, door: &Instance<'w>, callee: &Instance<'w>) -> BTreeSet<Way> {
+    pub(crate) fn ways_past_door(
+        &self,
+        caller: &Instance<'w>,
+        door: &Instance<'w>,
+        callee: &Instance<'w>,
+    ) -> BTreeSet<Way> {
         ways::Ways::new(self, caller).of_door(door, callee)
     }
 }

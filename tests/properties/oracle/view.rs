@@ -84,58 +84,58 @@ impl<'w> View<'w> {
     }
 
     pub(super) fn proxy_defaults(&self, partition: &str) -> Option<&'w ProxyDefaults> {
-        self.entry(|entry| match entry {
-            ConfigEntry::ProxyDefaults(it) if it.partition.as_str() == partition => Some(it),
-            _ => None,
+        self.entry(|entry| {
+            let ConfigEntry::ProxyDefaults(it) = entry else { return None };
+            (it.partition.as_str() == partition).then_some(it)
         })
     }
 
     pub(super) fn service_defaults(&self, name: &str, partition: &str) -> Option<&'w ServiceDefaults> {
-        self.entry(|entry| match entry {
-            ConfigEntry::ServiceDefaults(it) if it.name == name && it.partition.as_str() == partition => Some(it),
-            _ => None,
+        self.entry(|entry| {
+            let ConfigEntry::ServiceDefaults(it) = entry else { return None };
+            (it.name == name && it.partition.as_str() == partition).then_some(it)
         })
     }
 
     pub(super) fn resolver(&self, name: &str, partition: &str) -> Option<&'w ServiceResolver> {
-        self.entry(|entry| match entry {
-            ConfigEntry::ServiceResolver(it) if it.name == name && it.partition.as_str() == partition => Some(it),
-            _ => None,
+        self.entry(|entry| {
+            let ConfigEntry::ServiceResolver(it) = entry else { return None };
+            (it.name == name && it.partition.as_str() == partition).then_some(it)
         })
     }
 
     pub(super) fn router(&self, name: &str, partition: &str) -> Option<&'w ServiceRouter> {
-        self.entry(|entry| match entry {
-            ConfigEntry::ServiceRouter(it) if it.name == name && it.partition.as_str() == partition => Some(it),
-            _ => None,
+        self.entry(|entry| {
+            let ConfigEntry::ServiceRouter(it) = entry else { return None };
+            (it.name == name && it.partition.as_str() == partition).then_some(it)
         })
     }
 
     pub(super) fn splitter(&self, name: &str, partition: &str) -> Option<&'w ServiceSplitter> {
-        self.entry(|entry| match entry {
-            ConfigEntry::ServiceSplitter(it) if it.name == name && it.partition.as_str() == partition => Some(it),
-            _ => None,
+        self.entry(|entry| {
+            let ConfigEntry::ServiceSplitter(it) = entry else { return None };
+            (it.name == name && it.partition.as_str() == partition).then_some(it)
         })
     }
 
     pub(super) fn intentions(&self, name: &str, partition: &str) -> Option<&'w ServiceIntentions> {
-        self.entry(|entry| match entry {
-            ConfigEntry::ServiceIntentions(it) if it.name == name && it.partition.as_str() == partition => Some(it),
-            _ => None,
+        self.entry(|entry| {
+            let ConfigEntry::ServiceIntentions(it) = entry else { return None };
+            (it.name == name && it.partition.as_str() == partition).then_some(it)
         })
     }
 
     pub(super) fn mesh(&self, partition: &str) -> Option<&'w Mesh> {
-        self.entry(|entry| match entry {
-            ConfigEntry::Mesh(it) if it.partition.as_str() == partition => Some(it),
-            _ => None,
+        self.entry(|entry| {
+            let ConfigEntry::Mesh(it) = entry else { return None };
+            (it.partition.as_str() == partition).then_some(it)
         })
     }
 
     fn exports(&self, partition: &str) -> Option<&'w ExportedServices> {
-        self.entry(|entry| match entry {
-            ConfigEntry::ExportedServices(it) if it.partition.as_str() == partition => Some(it),
-            _ => None,
+        self.entry(|entry| {
+            let ConfigEntry::ExportedServices(it) = entry else { return None };
+            (it.partition.as_str() == partition).then_some(it)
         })
     }
 

@@ -36,6 +36,7 @@ pub(crate) struct World(BTreeMap<String, Op>);
 
 /// One line for each row, without what is not set.
 impl fmt::Debug for World {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "every other row is shown as it is")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for op in self.iter() {
             let row = match op {
