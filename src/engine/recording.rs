@@ -127,6 +127,10 @@ impl State for Recording<'_, '_> {
         self.reader.partitions(datacenter)
     }
 
+    fn certified_partitions(&self) -> Vec<Partition> {
+        self.reader.certified_partitions().cloned().collect()
+    }
+
     fn federation_states(&self) -> Vec<FederationState> {
         let states = self.reader.federation_states().map(|row| &row.value);
         states

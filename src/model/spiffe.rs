@@ -45,6 +45,14 @@ pub enum SpiffeId {
 }
 
 impl SpiffeId {
+    /// The partition that it belongs to.
+    pub fn partition(&self) -> &Partition {
+        match self {
+            SpiffeId::Service(key) => &key.service.partition,
+            SpiffeId::MeshGateway(place) => &place.partition,
+        }
+    }
+
     /// The URI inside `trust_domain`. A partition other than `default` is written, in lower case.
     pub fn uri(&self, trust_domain: &TrustDomain) -> String {
         match self {

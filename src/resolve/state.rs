@@ -81,6 +81,8 @@ pub trait State {
     fn datacenters(&self) -> Vec<Datacenter>;
     /// Every partition of a datacenter that is known, sorted.
     fn partitions(&self, datacenter: &Datacenter) -> Vec<Partition>;
+    /// The partitions that somebody has a certificate of, sorted, whether or not anything is registered in them.
+    fn certified_partitions(&self) -> Vec<Partition>;
     /// The federation states of all datacenters, sorted by datacenter.
     fn federation_states(&self) -> Vec<FederationState>;
     /// The peerings of a place, sorted by name.

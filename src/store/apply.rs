@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::{CheckKey, Index, Key, NodeKey, Op, StoreError, Stored, View};
 use crate::model::{
     Check, CheckId, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, ImportedKey, InstanceId, Leaf, Node,
-    PeerKey, PeerTrustBundle, Peering, Place, QueryKey, QueryResult, Root, Service, ServiceId, ServiceKey, ServiceKind,
-    SpiffeId,
+    Partition, PeerKey, PeerTrustBundle, Peering, Place, QueryKey, QueryResult, Root, Service, ServiceId, ServiceKey,
+    ServiceKind, SpiffeId,
 };
 
 /// The rows that a draft changed, as the backend keeps them.
@@ -470,9 +470,21 @@ impl Draft {
 
     fn put_leaf(&mut self, leaf: Leaf) {
         let identity = leaf.identity.clone();
+        let is_new = !self.view.leaves.contains_key(&identity);
         if let Some(row) = put(&mut self.view.leaves, &identity, leaf, self.stamp) {
             self.rows.push((row_key(tag::LEAF, &identity), Some(row_value(None, &row))));
+            if is_new {
+                self.count_leaf(identity.partition());
+            }
             self.touch(Key::Leaf(identity));
+        }
+    }
+
+    fn count_leaf(&mut self, partition: &Partition) {
+        let count = self.view.certified.get(partition).copied().unwrap_or_default();
+        self.view.certified.insert(partition.clone(), count + 1);
+        if count == 0 {
+            self.touch(Key::CertifiedPartitions);
         }
     }
 
@@ -480,6 +492,19 @@ impl Draft {
         if self.view.leaves.remove(identity).is_some() {
             self.rows.push((row_key(tag::LEAF, identity), None));
             self.touch(Key::Leaf(identity.clone()));
+            self.discount_leaf(identity.partition());
+        }
+    }
+
+    fn discount_leaf(&mut self, partition: &Partition) {
+        match self.view.certified.get(partition).copied().unwrap_or_default() {
+            0 | 1 => {
+                self.view.certified.remove(partition);
+                self.touch(Key::CertifiedPartitions);
+            }
+            count => {
+                self.view.certified.insert(partition.clone(), count - 1);
+            }
         }
     }
 }
@@ -567,6 +592,7 @@ fn load_row(draft: &mut Draft, key: &[u8], value: &[u8]) -> Result<(), serde_jso
         }
         Some(&tag::LEAF) => {
             let record: Record<Leaf> = serde_json::from_slice(value)?;
+            draft.count_leaf(record.value.identity.partition());
             draft.view.leaves.insert(record.value.identity.clone(), stored(record));
         }
         _ => return Err(unknown()),

@@ -55,4 +55,6 @@ pub enum Key {
     Roots,
     /// The leaf of one identity.
     Leaf(SpiffeId),
+    /// The names of the partitions that somebody has a certificate of.
+    CertifiedPartitions,
 }

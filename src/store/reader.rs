@@ -197,6 +197,12 @@ impl<'v> Reader<'v> {
         self.view.active_root()
     }
 
+    /// The partitions that somebody has a certificate of.
+    pub fn certified_partitions(&self) -> impl Iterator<Item = &'v Partition> {
+        self.note(Key::CertifiedPartitions);
+        self.view.certified_partitions()
+    }
+
     /// The leaf of an identity.
     pub fn leaf(&self, identity: &SpiffeId) -> Option<&'v Stored<Leaf>> {
         self.note(Key::Leaf(identity.clone()));

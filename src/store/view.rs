@@ -33,6 +33,8 @@ pub struct View {
     pub(super) queries: OrdMap<QueryKey, Stored<QueryResult>>,
     pub(super) roots: OrdMap<String, Stored<Root>>,
     pub(super) leaves: OrdMap<SpiffeId, Stored<Leaf>>,
+    /// How many leaves each partition has.
+    pub(super) certified: OrdMap<Partition, usize>,
     /// Instances under their own name.
     pub(super) by_name: OrdMap<ServiceKey, OrdSet<InstanceId>>,
     /// Instances that accept mesh traffic for a service.
@@ -327,6 +329,11 @@ impl View {
     /// Every leaf.
     pub fn leaves(&self) -> impl Iterator<Item = &Stored<Leaf>> {
         self.leaves.values()
+    }
+
+    /// The partitions that somebody has a certificate of, sorted.
+    pub fn certified_partitions(&self) -> impl Iterator<Item = &Partition> {
+        self.certified.keys()
     }
 }
 

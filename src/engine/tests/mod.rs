@@ -1,3 +1,4 @@
+mod partitions;
 mod peers;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::store::{Memory, NodeKey, Op};
 /// An engine over a store in memory.
 struct Bench {
     store: Store,
+    authority: ca::Authority,
     engine: Engine,
     shutdown: CancellationToken,
 }
@@ -40,8 +42,8 @@ async fn bench() -> Bench {
     let shutdown = CancellationToken::new();
     let engine = Engine::new(options);
     tokio::spawn(authority.clone().run(shutdown.clone()));
-    tokio::spawn(engine.clone().run(store.clone(), authority, shutdown.clone()));
-    Bench { store, engine, shutdown }
+    tokio::spawn(engine.clone().run(store.clone(), authority.clone(), shutdown.clone()));
+    Bench { store, authority, engine, shutdown }
 }
 
 fn place(datacenter: &str, partition: &str) -> Place {

@@ -72,14 +72,16 @@ impl<'a> Facts<'a> {
         let exports = state.exports(&service.partition);
         let peers = state.peer_exports(place).callers_of(service);
         let bundles = state.trust_bundles(place).into_iter().filter(|bundle| peers.contains(&bundle.peer));
-        let is_other = |datacenter| state.partitions(datacenter).iter().any(|partition| !partition.is_default());
+        // Who is registered no longer, or never was, may still have a certificate.
+        let registered = state.datacenters().into_iter().flat_map(|datacenter| state.partitions(&datacenter));
+        let mut partitions = registered.chain(state.certified_partitions());
         Self {
             trust_domain: context.trust_domain.as_str(),
             default: context.default_intention,
             service,
             bundles: bundles.map(|bundle| (bundle.peer.clone(), bundle)).collect(),
             consumers: exports.map(|exports| exports.importing_partitions(service)).unwrap_or_default(),
-            has_partitions: state.datacenters().iter().any(is_other),
+            has_partitions: partitions.any(|partition| !partition.is_default()),
         }
     }
 }
