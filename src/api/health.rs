@@ -47,7 +47,7 @@ async fn checks(call: Call, tail: Tail) -> Result<Response, ApiError> {
         let instances = call.instances_named(reader, &key).into_iter();
         let wanted = instances.filter(|instance| call.wants(instance));
         let own = wanted.flat_map(|instance| instance.checks).filter(|row| !row.value.service_id.is_default());
-        Ok(own.map(HealthCheck).collect::<Vec<_>>())
+        Ok(own.map(HealthCheck::from).collect::<Vec<_>>())
     };
     call.read(Filtered::Rows, checks).await
 }
@@ -71,7 +71,7 @@ async fn state(call: Call, tail: Tail) -> Result<Response, ApiError> {
 }
 
 fn rows<'r>(checks: impl Iterator<Item = &'r Stored<Check>>) -> Vec<HealthCheck> {
-    checks.cloned().map(HealthCheck).collect()
+    checks.cloned().map(HealthCheck::from).collect()
 }
 
 impl Call {

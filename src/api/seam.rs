@@ -1,11 +1,15 @@
 //! What the API needs from other parts of the process. `app` fulfils these traits with `ca`, `ads`, `health` and `engine`.
 
+use std::collections::BTreeMap;
+
 use futures::future::BoxFuture;
 use serde::Serialize;
 
 use super::chain::{ChainOverrides, CompiledChain};
-use crate::model::{Datacenter, Leaf, NodeName, Partition, Place, Proxy, Service, ServiceId, ServiceKey, SpiffeId};
-use crate::store::{CheckKey, Reader, Stored};
+use crate::model::{
+    CheckId, Datacenter, Leaf, NodeName, Partition, Place, Proxy, Service, ServiceId, ServiceKey, SpiffeId,
+};
+use crate::store::{CheckKey, NodeKey, Reader, Stored};
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +110,9 @@ pub trait CentralConfig: Send + Sync + 'static {
     /// The proxy block that the registration and the entries make together. What is read goes through `reader`, so that
     /// whoever waits for a change is woken by one of the entries.
     fn merged(&self, reader: &Reader<'_>, place: &Place, service: &Service) -> Proxy;
+
+    /// The ports at which sidecars expose the checks of a node, because the entries or their registrations say so.
+    fn exposed_ports(&self, reader: &Reader<'_>, node: &NodeKey) -> BTreeMap<CheckId, u16>;
 }
 
 /// Compiles discovery chains.
@@ -130,5 +137,9 @@ pub struct AsRegistered;
 impl CentralConfig for AsRegistered {
     fn merged(&self, _: &Reader<'_>, _: &Place, service: &Service) -> Proxy {
         service.proxy.clone()
+    }
+
+    fn exposed_ports(&self, _: &Reader<'_>, _: &NodeKey) -> BTreeMap<CheckId, u16> {
+        BTreeMap::new()
     }
 }

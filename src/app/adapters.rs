@@ -1,5 +1,7 @@
 //! What `api` asks of the other parts, answered by them.
 
+use std::collections::BTreeMap;
+
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use time::format_description::well_known::Rfc3339;
@@ -9,8 +11,9 @@ use crate::ca::{Authority, CaError};
 use crate::engine::{self, Engine, NackReport, ProxyReport, TypeReport};
 use crate::envoy::snapshot::ResourceType;
 use crate::health::Runner;
-use crate::model::{Leaf, Place, Proxy, Service, SpiffeId};
-use crate::store::{CheckKey, Reader, Stored};
+use crate::model::{CheckId, Leaf, Place, Proxy, Service, SocketEndpoint, SpiffeId};
+use crate::resolve::ExposedCheck;
+use crate::store::{CheckKey, NodeKey, Reader, Stored, View};
 
 /// The certificate authority.
 pub(super) struct Issuer(pub(super) Authority);
@@ -83,11 +86,23 @@ fn type_state((kind, report): (ResourceType, TypeReport)) -> TypeState {
     }
 }
 
+/// Where the checks of a node are asked that sidecars expose.
+pub(super) fn exposures(view: &View, node: &NodeKey) -> BTreeMap<CheckId, SocketEndpoint> {
+    let exposed = engine::exposed_checks(&Reader::new(view), node);
+    let address = |exposed: &ExposedCheck| SocketEndpoint::new(&exposed.host, exposed.path.listener_port);
+    exposed.iter().map(|exposed| (exposed.check.clone(), address(exposed))).collect()
+}
+
 /// Central configuration, merged by the code that configures Envoy.
 pub(super) struct Central;
 
 impl CentralConfig for Central {
     fn merged(&self, reader: &Reader<'_>, _: &Place, service: &Service) -> Proxy {
         engine::merged_proxy(reader, service)
+    }
+
+    fn exposed_ports(&self, reader: &Reader<'_>, node: &NodeKey) -> BTreeMap<CheckId, u16> {
+        let exposed = engine::exposed_checks(reader, node);
+        exposed.into_iter().map(|exposed| (exposed.check, exposed.path.listener_port)).collect()
     }
 }

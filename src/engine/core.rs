@@ -163,7 +163,7 @@ fn contained<T>(make: impl FnOnce() -> T) -> Result<T, String> {
 /// The parts of a proxy, if it is of a kind that is configured.
 fn parts(context: Context<'_>, instance: &InstanceId, service: &Service) -> Option<Parts> {
     match service.kind {
-        ServiceKind::ConnectProxy => Some(resolve::sidecar(context, &instance.place, service)),
+        ServiceKind::ConnectProxy => Some(resolve::sidecar(context, instance, service)),
         ServiceKind::MeshGateway => Some(resolve::mesh_gateway(context, &instance.place, service)),
         ServiceKind::Typical
         | ServiceKind::TerminatingGateway

@@ -47,8 +47,8 @@ use crate::envoy::snapshot::{Feedback, NodeIdentity, Snapshot, SnapshotSource};
 use crate::model::{
     Datacenter, DnsDomain, InstanceId, IntentionPolicy, NodeName, Partition, Place, Proxy, Service, ServiceId,
 };
-use crate::resolve::{self, Chain, ChainError, Scope, State as _};
-use crate::store::{Reader, Store};
+use crate::resolve::{self, Chain, ChainError, ExposedCheck, Scope, State as _};
+use crate::store::{NodeKey, Reader, Store};
 
 /// What the process says about itself to those who do not say more.
 #[derive(Debug, Clone)]
@@ -68,6 +68,11 @@ pub struct Options {
 /// A proxy's registration with what central configuration adds to it; what is read goes through `reader`.
 pub fn merged_proxy(reader: &Reader<'_>, service: &Service) -> Proxy {
     resolve::merged_proxy(&Recording::new(reader, &[]), service)
+}
+
+/// The checks that the sidecars of a node expose; what is read goes through `reader`.
+pub fn exposed_checks(reader: &Reader<'_>, node: &NodeKey) -> Vec<ExposedCheck> {
+    resolve::exposed_checks(&Recording::new(reader, &[]), &node.place, &node.node)
 }
 
 /// The discovery chain of a scope; what is read goes through `reader`.

@@ -10,11 +10,11 @@ use crate::model::entry::{
     ServiceSplitter,
 };
 use crate::model::{
-    ConfigEntry, Datacenter, EntryKey, EntryKind, HealthEntry, Namespace, Partition, PeerKey, PeerTrustBundle, Place,
-    QueryKey, ServiceKey, ServiceName,
+    Check, ConfigEntry, Datacenter, EntryKey, EntryKind, HealthEntry, Namespace, Node, NodeName, Partition, PeerKey,
+    PeerTrustBundle, Place, QueryKey, Service, ServiceKey, ServiceName,
 };
 use crate::resolve::{Chain, ChainError, FederationState, Instance, PeerExports, PeeringRow, Scope, State};
-use crate::store::{self, Reader};
+use crate::store::{self, NodeKey, Reader};
 
 /// A reader that resolving can ask.
 pub(super) struct Recording<'r, 'v> {
@@ -108,6 +108,18 @@ impl State for Recording<'_, '_> {
 
     fn instances(&self, service: &ServiceKey) -> Vec<Instance> {
         self.reader.instances_named(service).into_iter().map(instance).collect()
+    }
+
+    fn node(&self, place: &Place, node: &NodeName) -> Option<Arc<Node>> {
+        self.reader.node(&NodeKey::new(place, node)).map(|row| row.value.clone())
+    }
+
+    fn services_on(&self, place: &Place, node: &NodeName) -> Vec<Arc<Service>> {
+        self.reader.services_on(&NodeKey::new(place, node)).map(|row| row.value.clone()).collect()
+    }
+
+    fn checks_on(&self, place: &Place, node: &NodeName) -> Vec<Arc<Check>> {
+        self.reader.checks_on(&NodeKey::new(place, node)).map(|row| row.value.clone()).collect()
     }
 
     fn gateways(&self, place: &Place) -> Vec<Instance> {

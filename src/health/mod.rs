@@ -12,6 +12,7 @@
 //! ```
 
 mod alias;
+mod exposed;
 mod options;
 mod probe;
 mod reaper;
@@ -22,5 +23,6 @@ mod task;
 mod tests;
 mod threshold;
 
+pub use exposed::Exposures;
 pub use options::Options;
 pub use runner::Runner;

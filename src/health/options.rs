@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Datacenter, NodeName};
-use crate::store::{CheckKey, NodeKey};
+use crate::model::{Datacenter, NodeName, Place};
+use crate::store::{CheckKey, NodeKey, View};
 
 /// Settings of the runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,14 @@ impl Options {
     /// True if this process runs the checks of a node.
     pub(super) fn is_own(&self, node: &NodeKey) -> bool {
         node.node == self.node && self.datacenters.contains(&node.place.datacenter)
+    }
+
+    /// The nodes whose checks this process runs, one for each place that is known.
+    pub(super) fn nodes(&self, view: &View) -> Vec<NodeKey> {
+        let places = self.datacenters.iter().flat_map(|datacenter| {
+            view.partitions(datacenter).into_iter().map(|partition| Place::new(datacenter, &partition))
+        });
+        places.map(|place| NodeKey::new(&place, &self.node)).collect()
     }
 
     /// True if this process runs a check.

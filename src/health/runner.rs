@@ -9,6 +9,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::alias::{self, Aliases};
+use super::exposed::{self, Exposed, Exposures};
 use super::probe::{Probe, Probes};
 use super::reaper::{self, Reaper};
 use super::report::Subject;
@@ -21,6 +22,8 @@ use crate::store::{CheckKey, Key, Store, StoreError, View, Write};
 pub struct Runner {
     store: Store,
     options: Options,
+    exposures: Exposures,
+    exposed: Exposed,
     /// Counts the reports of each TTL check that runs.
     reports: Arc<DashMap<CheckKey, watch::Sender<u64>>>,
 }
@@ -35,9 +38,9 @@ struct Running {
 }
 
 impl Runner {
-    /// A runner that runs nothing yet.
-    pub fn new(store: Store, options: Options) -> Self {
-        Self { store, options, reports: Arc::default() }
+    /// A runner that runs nothing yet. What `exposures` finds is asked where it says.
+    pub fn new(store: Store, options: Options, exposures: Exposures) -> Self {
+        Self { store, options, exposures, exposed: Exposed::default(), reports: Arc::default() }
     }
 
     /// Says that somebody reports on a TTL check, so that its time starts anew. To be called *before* the status is
@@ -90,6 +93,9 @@ impl Runner {
 
     /// Brings what runs from one view to a newer one, and the aliases that depend on the difference up to date.
     async fn follow(&self, running: &mut Running, old: &View, new: &View) -> Result<(), StoreError> {
+        if exposed::may_move(old, new, |node| self.options.is_own(node)) {
+            self.exposed.follow(new, &self.options.nodes(new), self.exposures);
+        }
         let mut aliases = BTreeSet::new();
         let changed: Vec<_> = new.checks_changed_since(old).collect();
         for key in changed.iter().filter(|key| self.options.runs(key)) {
@@ -144,6 +150,7 @@ impl Runner {
         }
         let probe = Probe::of(kind)?;
         let probes = running.probes.clone();
-        Some(running.tasks.spawn(task::probe_at_interval(store, subject, probe, probes)))
+        let exposed = self.exposed.clone();
+        Some(running.tasks.spawn(task::probe_at_interval(store, subject, probe, (probes, exposed))))
     }
 }

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::exposed::Exposed;
 use super::probe::{Probe, Probes};
 use super::report::{Finding, Subject};
 use super::threshold::Streak;
@@ -17,7 +18,12 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs a probe at once, then at its interval. Until it passes for the first time it runs after 1, 2, 4... seconds, as
 /// long as that is sooner.
-pub(super) async fn probe_at_interval(store: Store, subject: Subject, probe: Probe, probes: Probes) {
+pub(super) async fn probe_at_interval(
+    store: Store,
+    subject: Subject,
+    probe: Probe,
+    (probes, exposed): (Probes, Exposed),
+) {
     let interval = subject.definition.interval.map_or(SHORTEST_INTERVAL, GoDuration::to_std).max(SHORTEST_INTERVAL);
     let start = Instant::now();
     // Checks that were registered together run apart from their second run on.
@@ -27,7 +33,7 @@ pub(super) async fn probe_at_interval(store: Store, subject: Subject, probe: Pro
     let mut next = start;
     loop {
         tokio::time::sleep_until(next).await;
-        let Finding { status, output } = probes.run(&probe, &subject.definition).await;
+        let Finding { status, output } = probes.run(&probe, &exposed.question(&subject.key, &subject.definition)).await;
         next = next_run(start + offset, interval);
         // What has not passed yet is mostly about to start: a sidecar is registered before its Envoy runs.
         if status == CheckStatus::Passing {

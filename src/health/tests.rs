@@ -19,8 +19,8 @@ use super::report::{Finding, Subject};
 use super::*;
 use crate::model::CheckStatus::{self, Critical, Passing, Warning};
 use crate::model::{
-    Check, CheckDefinition, CheckId, Datacenter, GoDuration, Node, NodeName, Partition, Place, Service, ServiceId,
-    ServiceKind,
+    Check, CheckDefinition, CheckId, Datacenter, Expose, GoDuration, Node, NodeName, Partition, Place, Proxy, Service,
+    ServiceId, ServiceKind, SocketEndpoint,
 };
 use crate::store::{CheckKey, Memory, NodeKey, Op, Store, View};
 
@@ -38,7 +38,7 @@ impl Bench {
     async fn start() -> Self {
         let (store, _) = Store::open(Box::new(Memory), Arc::new(|_, _, _| Ok(()))).unwrap();
         let options = Options::new(NodeName::from("agent"), [Datacenter::from("dc1"), Datacenter::from("dc2")]);
-        let runner = Runner::new(store.clone(), options);
+        let runner = Runner::new(store.clone(), options, exposures);
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(runner.clone().run(shutdown.clone()));
         let bench = Self { store, runner, shutdown, running };
@@ -85,6 +85,13 @@ impl Bench {
         self.shutdown.cancel();
         self.running.await.unwrap();
     }
+}
+
+/// Sidecars that say so expose the check of the name of their application.
+fn exposures(view: &View, node: &NodeKey) -> BTreeMap<CheckId, SocketEndpoint> {
+    let exposing = view.services_on(node).filter(|row| row.value.proxy.expose.checks);
+    let address = |proxy: &Service| SocketEndpoint::new(&proxy.address, proxy.port);
+    exposing.map(|row| (row.value.proxy.destination_service_id.as_str().into(), address(&row.value))).collect()
 }
 
 fn node(datacenter: &str, name: &str) -> Op {
@@ -192,6 +199,39 @@ async fn tcp_follows_the_listener() {
     bench.until_status(&check, Critical).await;
     let output = bench.row(&check).output;
     assert!(output.starts_with(&format!("TCP connect {address}: Connection refused")), "{output}");
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn an_exposed_check_is_asked_through_the_sidecar() {
+    let bench = Bench::start().await;
+    let (application, sidecar) = (Server::start().await, Server::start().await);
+    let check = application.check("app");
+    bench.put(&check).await;
+    bench.until_status(&check, Passing).await;
+
+    application.code.store(500, Ordering::SeqCst);
+    bench.until_status(&check, Critical).await;
+    let (host, port) = sidecar.address.rsplit_once(':').unwrap();
+    let proxy = |checks| Service {
+        id: ServiceId::from("app-proxy"),
+        name: "app-proxy".to_owned(),
+        kind: ServiceKind::ConnectProxy,
+        address: host.to_owned(),
+        port: port.parse().unwrap(),
+        proxy: Proxy {
+            destination_service_id: ServiceId::from("app"),
+            expose: Expose { checks, paths: vec![] },
+            ..Proxy::default()
+        },
+        ..Service::default()
+    };
+    bench.write(Op::PutService(agent(), proxy(true))).await;
+    bench.until_status(&check, Passing).await;
+    assert!(bench.row(&check).output.contains(&sidecar.address));
+
+    bench.write(Op::PutService(agent(), proxy(false))).await;
+    bench.until_status(&check, Critical).await;
     bench.stop().await;
 }
 

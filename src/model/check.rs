@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use http::Uri;
 use serde::{Deserialize, Serialize};
 
-use super::{CheckId, Datacenter, GoDuration, Ignored, NodeName, Partition, Place, Problems, ServiceId, is_default};
+use super::{
+    CheckId, Datacenter, GoDuration, Ignored, NodeName, Partition, Place, Problems, ServiceId, SocketEndpoint,
+    is_default,
+};
 
 /// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -240,6 +244,35 @@ impl CheckDefinition {
         !self.alias_service.as_str().is_empty() || !self.alias_node.as_str().is_empty()
     }
 
+    /// The port and the path that an HTTP check asks for without TLS; `None` if it asks for something else.
+    pub fn plain_http_target(&self) -> Option<(u16, String)> {
+        let url: Uri = self.http.parse().ok()?;
+        let is_plain = url.scheme_str() == Some("http") && url.host().is_some();
+        is_plain.then(|| (url.port_u16().unwrap_or(80), url.path().to_owned()))
+    }
+
+    /// The port that a gRPC check asks without TLS; `None` if it does something else.
+    pub fn plain_grpc_port(&self) -> Option<u16> {
+        let target = self.grpc.split('/').next().unwrap_or_default();
+        let is_plain = !self.grpc_use_tls && !self.grpc.is_empty();
+        is_plain.then(|| target.parse().ok()).flatten().map(|SocketEndpoint { port, .. }| port)
+    }
+
+    /// The same question asked at another address. Only what HTTP and gRPC checks ask for has one.
+    #[must_use]
+    pub fn asked_at(&self, address: &SocketEndpoint) -> Self {
+        let mut asked = self.clone();
+        if let Ok(url) = self.http.parse::<Uri>() {
+            let path = url.path_and_query().map_or("/", |path| path.as_str());
+            asked.http = format!("http://{address}{path}");
+        }
+        if !self.grpc.is_empty() {
+            let service = self.grpc.find('/').map_or("", |at| &self.grpc[at..]);
+            asked.grpc = format!("{address}{service}");
+        }
+        asked
+    }
+
     /// True for a check that is run at an interval.
     fn is_active(&self) -> bool {
         !matches!(self.kind(), None | Some(CheckKind::Ttl | CheckKind::Alias))
@@ -360,6 +393,31 @@ mod tests {
         assert_eq!(paths(tcp(None)), ["Interval"]);
         assert_eq!(paths(tcp(Some(GoDuration::default()))), ["Interval"]);
         assert_eq!(paths(tcp(Some(GoDuration::from_secs(1)))), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_asked_in_plain_text_can_be_asked_at_another_address() {
+        let http = |url: &str| CheckDefinition { http: url.to_owned(), ..CheckDefinition::default() };
+        let grpc = |target: &str, tls| CheckDefinition {
+            grpc: target.to_owned(),
+            grpc_use_tls: tls,
+            ..CheckDefinition::default()
+        };
+        let targets = ["http://web:8080/ready?deep=1", "http://[::1]", "https://web/ready", "web/ready", ""];
+        assert_eq!(
+            targets.map(|url| http(url).plain_http_target()),
+            [Some((8080, "/ready".to_owned())), Some((80, "/".to_owned())), None, None, None]
+        );
+        let targets = [("web:9090/api", false), ("[::1]:9090", false), ("web:9090", true), ("web", false), ("", false)];
+        assert_eq!(
+            targets.map(|(target, tls)| grpc(target, tls).plain_grpc_port()),
+            [Some(9090), Some(9090), None, None, None]
+        );
+
+        let address = SocketEndpoint::new("::1", 21_500);
+        assert_eq!(http("http://web:8080/ready?deep=1").asked_at(&address).http, "http://[::1]:21500/ready?deep=1");
+        assert_eq!(grpc("web:9090/api", false).asked_at(&address).grpc, "[::1]:21500/api");
+        assert_eq!(grpc("web:9090", false).asked_at(&address).grpc, "[::1]:21500");
     }
 
     #[test]

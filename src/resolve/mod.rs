@@ -17,6 +17,7 @@ mod chain;
 mod dns;
 mod endpoints;
 mod exports;
+mod exposed;
 mod gateway;
 mod hatch;
 mod health;
@@ -41,6 +42,7 @@ pub use chain::{
 };
 pub use endpoints::{EndpointSource, Omission, Servers, Subset, Via, assignment};
 pub use exports::PeerExports;
+pub use exposed::{ExposedCheck, exposed_checks};
 pub use gateway::mesh_gateway;
 pub use intentions::Refused;
 pub use merge::merged_proxy;

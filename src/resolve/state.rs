@@ -10,8 +10,8 @@ use crate::model::entry::{
     ServiceSplitter,
 };
 use crate::model::{
-    Check, Datacenter, DnsDomain, IntentionPolicy, Node, Partition, PeerKey, PeerTrustBundle, Peering, Place, QueryKey,
-    Service, ServiceKey, ServiceName, TrustDomain,
+    Check, Datacenter, DnsDomain, IntentionPolicy, Node, NodeName, Partition, PeerKey, PeerTrustBundle, Peering, Place,
+    QueryKey, Service, ServiceKey, ServiceName, TrustDomain,
 };
 
 /// An instance with the node it is on and the checks that judge it.
@@ -73,6 +73,12 @@ pub trait State {
     fn endpoints(&self, service: &ServiceKey) -> Vec<Instance>;
     /// The instances of a service under its own name, sorted.
     fn instances(&self, service: &ServiceKey) -> Vec<Instance>;
+    /// A node.
+    fn node(&self, place: &Place, node: &NodeName) -> Option<Arc<Node>>;
+    /// The instances on a node, sorted by ID.
+    fn services_on(&self, place: &Place, node: &NodeName) -> Vec<Arc<Service>>;
+    /// The checks on a node, sorted by ID.
+    fn checks_on(&self, place: &Place, node: &NodeName) -> Vec<Arc<Check>>;
     /// The mesh gateways of a place, sorted.
     fn gateways(&self, place: &Place) -> Vec<Instance>;
     /// The services of a place that mesh traffic can reach, sorted.

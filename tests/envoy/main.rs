@@ -12,6 +12,7 @@ mod shared;
 mod changes;
 mod doors;
 mod exports;
+mod exposed;
 mod failover;
 mod hatches;
 mod intentions;

@@ -1,12 +1,13 @@
 //! Blocking queries.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use meshgate::api::CentralConfig;
-use meshgate::model::{Place, Proxy, Service};
-use meshgate::store::Reader;
+use meshgate::model::{CheckId, Place, Proxy, Service};
+use meshgate::store::{NodeKey, Reader};
 
 use serde_json::json;
 
@@ -161,6 +162,10 @@ impl CentralConfig for Counts {
     fn merged(&self, _: &Reader<'_>, _: &Place, service: &Service) -> Proxy {
         self.0.fetch_add(1, Ordering::Relaxed);
         service.proxy.clone()
+    }
+
+    fn exposed_ports(&self, _: &Reader<'_>, _: &NodeKey) -> BTreeMap<CheckId, u16> {
+        BTreeMap::new()
     }
 }
 

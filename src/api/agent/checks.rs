@@ -13,7 +13,7 @@ use crate::api::route::{Routes, Tail, get, prefix, put};
 use crate::api::wire::HealthCheck;
 use crate::codec;
 use crate::model::{Check, CheckId, CheckStatus, CheckUpdate};
-use crate::store::{CheckKey, Op, Reader, Write};
+use crate::store::{CheckKey, Op, Reader, Stored, Write};
 
 /// Most bytes of output that are kept, unless the check says other.
 const OUTPUT_MAX_SIZE: usize = 4096;
@@ -29,9 +29,15 @@ pub(super) fn routes() -> Routes {
 
 async fn list(call: Call) -> Result<Response, ApiError> {
     let node = call.agent_node();
-    let checks = |reader: &Reader<'_>| {
-        let rows = reader.checks_on(&node);
-        Ok(rows.map(|row| (row.value.check_id.clone(), HealthCheck(row.clone()))).collect::<BTreeMap<_, _>>())
+    let central = call.api.central.clone();
+    let checks = move |reader: &Reader<'_>| {
+        let ports = central.exposed_ports(reader, &node);
+        let check = |row: &Stored<Check>| {
+            let id = row.value.check_id.clone();
+            let port = ports.get(&id).copied();
+            (id, HealthCheck::exposed_at(row.clone(), port))
+        };
+        Ok(reader.checks_on(&node).map(check).collect::<BTreeMap<_, _>>())
     };
     call.read(Filtered::Rows, checks).await
 }

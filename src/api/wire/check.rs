@@ -7,7 +7,23 @@ use crate::store::{Index, Stored};
 
 /// A check with its last result.
 #[derive(Debug, Clone)]
-pub(in crate::api) struct HealthCheck(pub(in crate::api) Stored<Check>);
+pub(in crate::api) struct HealthCheck {
+    row: Stored<Check>,
+    exposed_port: u16,
+}
+
+impl From<Stored<Check>> for HealthCheck {
+    fn from(row: Stored<Check>) -> Self {
+        Self { row, exposed_port: 0 }
+    }
+}
+
+impl HealthCheck {
+    /// The check, with the port at which a sidecar exposes it.
+    pub(in crate::api) fn exposed_at(row: Stored<Check>, port: Option<u16>) -> Self {
+        Self { row, exposed_port: port.unwrap_or_default() }
+    }
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -41,7 +57,7 @@ fn is_default_partition(partition: &&Partition) -> bool {
 
 impl Serialize for HealthCheck {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let check = &*self.0.value;
+        let check = &*self.row.value;
         let row = Row {
             node: &check.node,
             check_id: &check.check_id,
@@ -55,11 +71,11 @@ impl Serialize for HealthCheck {
             kind: &check.kind,
             interval: text(check.definition.interval),
             timeout: text(check.definition.timeout),
-            exposed_port: 0,
+            exposed_port: self.exposed_port,
             definition: &check.definition,
             partition: &check.partition,
-            create_index: self.0.create_index,
-            modify_index: self.0.modify_index,
+            create_index: self.row.create_index,
+            modify_index: self.row.modify_index,
         };
         row.serialize(serializer)
     }

@@ -182,7 +182,7 @@ impl HealthRow {
         Self {
             node: CatalogNode(instance.node),
             service: NodeService { row: instance.service, proxy },
-            checks: instance.checks.into_iter().map(HealthCheck).collect(),
+            checks: instance.checks.into_iter().map(HealthCheck::from).collect(),
         }
     }
 }

@@ -1,21 +1,41 @@
-//! Paths that an application serves in plain text, for callers outside of the mesh (contract 3.7).
+//! Paths that an application serves in plain text, for callers outside of the mesh, and its health checks, for whoever runs
+//! them (contract 3.7).
 
-use super::{Inbound, codec, max_request_headers_kb};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Inbound, bind_host, codec, max_request_headers_kb};
 use crate::ir::{
-    Bind, Cluster, ClusterName, Direction, Filter, FilterChain, HttpConnectionManager, HttpRole, Listener,
-    ListenerName, PathMatch, RouteAction, RouteSource, Stat, UpstreamProtocol,
+    AddressRange, Bind, Cluster, ClusterName, Direction, Filter, FilterChain, HttpConnectionManager, HttpRole,
+    Listener, ListenerName, PathMatch, RouteAction, RouteSource, Stat, UpstreamProtocol,
 };
 use crate::model::ExposePath;
 use crate::resolve::chain::Protocol;
+use crate::resolve::exposed::exposed_by;
 use crate::resolve::{Part, merge};
 
 impl Inbound<'_> {
-    /// Adds a listener for each exposed path, and a cluster for each port of the application that has none.
+    /// Adds a listener for each exposed path or check, and a cluster for each port of the application that has none.
     pub(super) fn expose(&self, part: &mut Part) {
-        for path in &merge::expose(self.context.state, self.proxy).paths {
-            let cluster = self.exposed_cluster(part, path);
-            part.resources.listeners.push(self.exposed_listener(path, cluster));
+        let state = self.context.state;
+        let expose = merge::expose(state, self.proxy);
+        let checks = if expose.checks { exposed_by(state, self.instance) } else { Vec::new() };
+        let checks = checks.into_iter().map(|exposed| exposed.path);
+        for path in expose.paths.into_iter().chain(checks) {
+            let cluster = self.exposed_cluster(part, &path);
+            part.resources.listeners.push(self.exposed_listener(&path, cluster));
         }
+    }
+
+    /// Who may reach a path: everybody, or for a check whoever runs it, who is on the node.
+    fn sources(&self, path: &ExposePath) -> Vec<AddressRange> {
+        if !path.parsed_from_check {
+            return Vec::new();
+        }
+        let node = self.context.state.node(&self.instance.place, &self.instance.node);
+        let node: Option<IpAddr> = node.and_then(|node| node.address.parse().ok());
+        let one = |address: IpAddr| AddressRange { address, bits: if address.is_ipv4() { 32 } else { 128 } };
+        let loopback = AddressRange { address: Ipv4Addr::LOCALHOST.into(), bits: 8 };
+        [Some(loopback), node.map(one), Some(one(Ipv6Addr::LOCALHOST.into()))].into_iter().flatten().collect()
     }
 
     fn exposed_cluster(&self, part: &mut Part, path: &ExposePath) -> ClusterName {
@@ -49,9 +69,13 @@ impl Inbound<'_> {
             role: HttpRole::Outside,
             max_request_headers_kb: max_request_headers_kb(self.options),
         };
-        let chains = vec![FilterChain { filters: vec![Filter::Http(Box::new(manager))], ..FilterChain::default() }];
+        let chain = FilterChain {
+            sources: self.sources(path),
+            filters: vec![Filter::Http(Box::new(manager))],
+            ..FilterChain::default()
+        };
         let name = ListenerName::ExposedPath(path.path.as_str().into());
-        let bind = Bind::Tcp(self.bind_host_and_port().0, path.listener_port);
-        Listener::new(name, bind, Direction::Inbound, chains)
+        let bind = Bind::Tcp(bind_host(self.options, self.proxy), path.listener_port);
+        Listener::new(name, bind, Direction::Inbound, vec![chain])
     }
 }

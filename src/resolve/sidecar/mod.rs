@@ -12,12 +12,13 @@ use super::chain::Protocol;
 use super::state::Context;
 use super::{Owner, Part, Parts, access_log, binds, hatch, merge, opaque, upstream};
 use crate::ir::{Callers, Codec, Listener, ListenerName};
-use crate::model::{MOST_REQUEST_HEADERS_KB, OpaqueConfig, Place, Service};
+use crate::model::{InstanceId, MOST_REQUEST_HEADERS_KB, OpaqueConfig, Place, Service};
 
-/// The parts of a sidecar that runs in `place`.
-pub fn sidecar(context: Context<'_>, place: &Place, proxy: &Service) -> Parts {
+/// The parts of the sidecar that is this instance.
+pub fn sidecar(context: Context<'_>, instance: &InstanceId, proxy: &Service) -> Parts {
+    let place = &instance.place;
     let options = merge::options(context.state, proxy);
-    let mut parts = Parts::from([(Owner::Inbound, Ok(Inbound::new(context, place, proxy, &options).build()))]);
+    let mut parts = Parts::from([(Owner::Inbound, Ok(Inbound::new(context, instance, proxy, &options).build()))]);
     for registered in &proxy.proxy.upstreams {
         let id = upstream::id(proxy, registered);
         parts.insert(Owner::Upstream(id), upstream::part(context, place, proxy, registered, &options));
@@ -50,6 +51,7 @@ fn trace(parts: &mut Parts, proxy: &Service, options: &OpaqueConfig) {
 /// The inbound side of a sidecar.
 struct Inbound<'a> {
     context: Context<'a>,
+    instance: &'a InstanceId,
     place: &'a Place,
     proxy: &'a Service,
     options: &'a OpaqueConfig,
@@ -58,9 +60,9 @@ struct Inbound<'a> {
 }
 
 impl<'a> Inbound<'a> {
-    fn new(context: Context<'a>, place: &'a Place, proxy: &'a Service, options: &'a OpaqueConfig) -> Self {
+    fn new(context: Context<'a>, instance: &'a InstanceId, proxy: &'a Service, options: &'a OpaqueConfig) -> Self {
         let protocol = Protocol::parse(&opaque::text(options, "protocol").unwrap_or_default());
-        Self { context, place, proxy, options, protocol }
+        Self { context, instance, place: &instance.place, proxy, options, protocol }
     }
 
     fn build(&self) -> Part {
@@ -73,6 +75,11 @@ impl<'a> Inbound<'a> {
         self.expose(&mut part);
         part
     }
+}
+
+/// The address of the inbound listeners.
+pub(super) fn bind_host(options: &OpaqueConfig, proxy: &Service) -> Arc<str> {
+    any_address_if_empty(&opaque::text(options, "bind_address").unwrap_or_else(|| proxy.address.clone()))
 }
 
 pub(super) fn any_address_if_empty(address: &str) -> Arc<str> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Inbound, alpn, any_address_if_empty, codec, max_request_headers_kb, millis};
+use super::{Inbound, alpn, bind_host, codec, max_request_headers_kb, millis};
 use crate::ir::{
     Bind, Callers, ClusterName, Direction, DownstreamTls, EscapedSlashes, Filter, FilterChain, ForwardClientCert,
     HeaderUnderscores, HttpConnectionManager, HttpRole, InboundHttp, Listener, ListenerName, PathMatch, Rbac,
@@ -17,9 +17,8 @@ impl Inbound<'_> {
     /// Where mesh traffic is accepted. A proxy that is registered with the path of a socket has no port, and Envoy takes a
     /// free one, as with Consul.
     pub(super) fn bind_host_and_port(&self) -> (Arc<str>, u16) {
-        let address = opaque::text(self.options, "bind_address").unwrap_or_else(|| self.proxy.address.clone());
         let port = opaque::integer(self.options, "bind_port").and_then(|port| u16::try_from(port).ok());
-        (any_address_if_empty(&address), port.filter(|port| *port != 0).unwrap_or(self.proxy.port))
+        (bind_host(self.options, self.proxy), port.filter(|port| *port != 0).unwrap_or(self.proxy.port))
     }
 
     pub(super) fn public_listener(&self, left_out: &mut Vec<LeftOut>) -> Listener {
