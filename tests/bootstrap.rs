@@ -33,6 +33,7 @@ fn sidecar() -> Bootstrap {
         merged_metrics: None,
         prometheus_path: "/metrics".to_owned(),
         config: BootstrapConfig::default(),
+        collector: None,
         deprecated_tags: DeprecatedTags::Keep,
     }
 }
@@ -65,7 +66,9 @@ fn everything() -> Bootstrap {
         extra_clusters: vec![cluster],
         extra_listeners: Vec::new(),
         tracing: None,
+        collector_folder: None,
     };
+    input.collector = Some("/run/mesh/collector.sock".to_owned());
     input
 }
 

@@ -26,6 +26,10 @@ const VERSION: u64 = 1;
 /// The commit of a row, which stands among its fields.
 const MODIFY_INDEX: &str = "ModifyIndex";
 
+/// The highest number of a commit that is taken over, so that there is no end to those that follow. Clients that keep
+/// numbers as floating-point ones know all of these.
+const MOST_COMMITS: u64 = 1 << 53;
+
 const AGENT: &str = "Agent";
 const NODES: &str = "Nodes";
 const SERVICES: &str = "Services";
@@ -217,8 +221,9 @@ impl Document {
     fn modify_index(&mut self, tree: &mut Tree, place: &str) -> u64 {
         let taken = tree.split_off(&[MODIFY_INDEX]);
         let Some(value) = taken.get(MODIFY_INDEX) else { return 0 };
-        decode(value, Typing::Strict).value.unwrap_or_else(|| {
-            let message = format!("expected a whole number that is not negative, found {}", value.describe());
+        let index: Option<u64> = decode(value, Typing::Strict).value;
+        index.filter(|index| *index <= MOST_COMMITS).unwrap_or_else(|| {
+            let message = format!("expected a whole number from 0 to {MOST_COMMITS}, found {}", value.describe());
             self.problems.0.push(located(value, &format!("{place}.{MODIFY_INDEX}"), message));
             0
         })
@@ -429,6 +434,7 @@ mod tests {
                 {"Node": "m", "Address": "c"}],
             "Services": {},
             "Checks": [{"Node": "m", "Name": "c", "ModifyIndex": -1}],
+            "Datacenters": [{"Name": "dc3", "ModifyIndex": 9007199254740993}],
             "Peerings": [{"Name": "A", "State": "AWAY"}],
             "PeerTrustBundles": [{"PeerName": "b"}]"#,
         );
@@ -441,12 +447,14 @@ mod tests {
                 "line 4: Nodes[0].Adress: json: unknown field \"Adress\", did you mean \"Address\"?",
                 "line 5: Nodes[2]: the same row is there already",
                 "line 6: Services: expected a list, found an object",
-                "line 7: Checks[0].ModifyIndex: expected a whole number that is not negative, found the number -1",
-                "line 8: Peerings[0].State: unknown value \"AWAY\": expected one of \"UNDEFINED\", \"PENDING\", \
+                "line 7: Checks[0].ModifyIndex: expected a whole number from 0 to 9007199254740992, found the number -1",
+                "line 8: Datacenters[0].ModifyIndex: expected a whole number from 0 to 9007199254740992, found the \
+                 number 9007199254740993",
+                "line 9: Peerings[0].State: unknown value \"AWAY\": expected one of \"UNDEFINED\", \"PENDING\", \
                  \"ESTABLISHING\", \"ACTIVE\", \"FAILING\", \"DELETING\", \"TERMINATED\"",
-                "line 8: Peerings[0].Name: \"A\" is no name of a peering: a peering's name has 1 to 63 lower-case \
+                "line 9: Peerings[0].Name: \"A\" is no name of a peering: a peering's name has 1 to 63 lower-case \
                  letters, digits and -, with a letter or digit at both ends",
-                "line 9: PeerTrustBundles[0].TrustDomain: must be the trust domain of the peer",
+                "line 10: PeerTrustBundles[0].TrustDomain: must be the trust domain of the peer",
             ]
         );
     }

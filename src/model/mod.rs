@@ -9,6 +9,7 @@ mod bundle;
 mod catalog;
 mod certificate;
 mod check;
+mod collector;
 mod dns_domain;
 mod duration;
 pub mod entry;
@@ -38,6 +39,7 @@ pub use bundle::{Bundle, BundleAgent, BundleRow, Indexed, KnownDatacenter, Servi
 pub use catalog::{CatalogDeregistration, CatalogRegistration};
 pub use certificate::{Leaf, PrivateKey, Root};
 pub use check::{Check, CheckDefinition, CheckKind, CheckStatus, CheckUpdate};
+pub use collector::{COLLECTOR, collector_socket};
 pub use dns_domain::DnsDomain;
 pub use duration::GoDuration;
 pub use entry::{ConfigEntry, EntryKey, EntryKind};

@@ -30,6 +30,7 @@ fn document(mesh: &TestMesh, id: &str) -> Value {
         merged_metrics: None,
         prometheus_path: text("/metrics"),
         config: BootstrapConfig::default(),
+        collector: None,
         deprecated_tags: DeprecatedTags::Omit,
     })
 }

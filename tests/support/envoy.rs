@@ -207,6 +207,7 @@ fn bootstrap(xds: SocketAddr) -> Value {
         merged_metrics: None,
         prometheus_path: String::new(),
         config: BootstrapConfig::default(),
+        collector: None,
         deprecated_tags: DeprecatedTags::Omit,
     });
     document["typed_dns_resolver_config"] = json!({

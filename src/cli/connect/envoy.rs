@@ -17,7 +17,7 @@ use crate::envoy::bootstrap::{
     AdminLog, Bootstrap, BootstrapConfig, DeprecatedTags, LogFormat, LogSink, MergedMetrics, MetricsCa, MetricsTls,
     Node, bootstrap,
 };
-use crate::model::{AccessLogs, ServiceKind};
+use crate::model::{AccessLogs, ServiceKind, collector_socket};
 
 /// Options whose values may name environment variables.
 const EXPANDED: [&str; 4] =
@@ -71,15 +71,20 @@ async fn prepare(options: &EnvoyOptions) -> Result<(Bootstrap, Vec<EnvoyVersion>
         identity::central_defaults(&client).await?
     };
     let agent = agent.unwrap_or_default();
+    let node = node(&proxy, options, &agent);
+    let admin_log = admin_log(options, central.access_logs.as_ref())?;
+    let config = config(&proxy, options, central)?;
+    let socket = |folder: &String| collector_socket(folder, &node.namespace.as_str().into(), &node.id.as_str().into());
     let input = Bootstrap {
-        node: node(&proxy, options, &agent),
+        collector: config.collector_folder.as_ref().filter(|_| gateway.is_none()).map(socket),
+        node,
         xds,
         admin: admin_address(options)?,
-        admin_log: admin_log(options, central.access_logs.as_ref())?,
+        admin_log,
         ready: ready_address(options)?,
         merged_metrics: merged_metrics(options)?,
         prometheus_path: options.prometheus_scrape_path.clone(),
-        config: config(&proxy, options, central)?,
+        config,
         deprecated_tags: if options.omit_deprecated_tags { DeprecatedTags::Omit } else { DeprecatedTags::Keep },
     };
     Ok((input, agent.supported_envoys()))

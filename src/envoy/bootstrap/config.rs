@@ -27,6 +27,8 @@ pub struct BootstrapConfig {
     pub extra_listeners: Vec<Value>,
     /// `envoy_tracing_json`.
     pub tracing: Option<Value>,
+    /// `envoy_telemetry_collector_bind_socket_dir`: where the socket of the metrics collector's upstream is.
+    pub collector_folder: Option<String>,
 }
 
 /// Where metrics are pushed.
@@ -59,9 +61,8 @@ pub struct BootstrapConfigError {
     pub message: String,
 }
 
-/// Options of the bootstrap that are not acted on: the first would need Go's template language, the second belongs to a
-/// hosted service.
-const IGNORED: [&str; 2] = ["envoy_bootstrap_json_tpl", "envoy_telemetry_collector_bind_socket_dir"];
+/// Options of the bootstrap that are not acted on: it would need Go's template language.
+const IGNORED: [&str; 1] = ["envoy_bootstrap_json_tpl"];
 
 impl BootstrapConfig {
     /// Reads the opaque options of a proxy. Keys that have no meaning for a bootstrap are passed over.
@@ -84,6 +85,7 @@ impl BootstrapConfig {
             extra_clusters: reader.value("envoy_extra_static_clusters_json", json_objects).unwrap_or_default(),
             extra_listeners: reader.value("envoy_extra_static_listeners_json", json_objects).unwrap_or_default(),
             tracing: reader.value("envoy_tracing_json", json_object),
+            collector_folder: reader.value("envoy_telemetry_collector_bind_socket_dir", text),
         };
         if !reader.errors.is_empty() {
             return Err(reader.errors);

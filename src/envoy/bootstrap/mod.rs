@@ -21,6 +21,12 @@ pub use stats_tags::DeprecatedTags;
 /// The static cluster that the xDS server is reached through.
 const XDS_CLUSTER: &str = "local_agent";
 
+/// The static cluster that the metrics collector is reached through.
+const COLLECTOR_CLUSTER: &str = "telemetry_collector";
+
+/// How often metrics are told to a collector, if nobody says otherwise and nobody else is told.
+const COLLECTOR_FLUSH: &str = "60s";
+
 /// Everything a bootstrap document says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bootstrap {
@@ -40,6 +46,8 @@ pub struct Bootstrap {
     pub prometheus_path: String,
     /// What the proxy's opaque options ask for.
     pub config: BootstrapConfig,
+    /// The Unix socket at which this Envoy's upstream listener for a metrics collector is, if metrics are told to one.
+    pub collector: Option<String>,
     /// Whether metrics carry the older tag names too.
     pub deprecated_tags: DeprecatedTags,
 }
@@ -110,12 +118,16 @@ pub fn bootstrap(input: &Bootstrap) -> Value {
         "stats_config": input.config.stats_config.clone().unwrap_or_else(|| stats_tags::stats_config(input)),
         "dynamic_resources": dynamic_resources(&input.xds),
     });
-    if !input.config.sinks.is_empty() || !input.config.extra_sinks.is_empty() {
-        let sinks = input.config.sinks.iter().map(StatsSink::to_json);
-        document["stats_sinks"] = sinks.chain(input.config.extra_sinks.iter().cloned()).collect();
-    }
-    if let Some(interval) = &input.config.stats_flush_interval {
+    let own = input.config.sinks.iter().map(StatsSink::to_json).chain(input.config.extra_sinks.iter().cloned());
+    let own: Vec<Value> = own.collect();
+    // Nobody but the collector waits for these metrics, which are many.
+    let unhurried = (input.collector.is_some() && own.is_empty()).then_some(COLLECTOR_FLUSH);
+    if let Some(interval) = input.config.stats_flush_interval.as_deref().or(unhurried) {
         document["stats_flush_interval"] = json!(interval);
+    }
+    let sinks: Vec<Value> = own.into_iter().chain(input.collector.as_ref().map(|_| collector_sink())).collect();
+    if !sinks.is_empty() {
+        document["stats_sinks"] = Value::Array(sinks);
     }
     if let Some(tracing) = &input.config.tracing {
         document["tracing"] = tracing.clone();
@@ -124,7 +136,8 @@ pub fn bootstrap(input: &Bootstrap) -> Value {
 }
 
 fn clusters(input: &Bootstrap) -> Value {
-    let own = std::iter::once(xds_cluster(&input.xds)).chain(statics::clusters(input));
+    let collector = input.collector.iter().map(|socket| collector_cluster(socket));
+    let own = std::iter::once(xds_cluster(&input.xds)).chain(statics::clusters(input)).chain(collector);
     own.chain(input.config.extra_clusters.iter().cloned()).collect()
 }
 
@@ -157,6 +170,31 @@ fn xds_cluster(xds: &XdsServer) -> Value {
         });
     }
     cluster
+}
+
+/// The way to the metrics collector: a listener of this very Envoy, behind which the mesh begins.
+fn collector_cluster(socket: &str) -> Value {
+    json!({
+        "name": COLLECTOR_CLUSTER,
+        "type": "STATIC",
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }},
+        "load_assignment": statics::load_assignment(COLLECTOR_CLUSTER, &json!({"pipe": {"path": socket}})),
+    })
+}
+
+fn collector_sink() -> Value {
+    json!({
+        "name": "envoy.stat_sinks.metrics_service",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.config.metrics.v3.MetricsServiceConfig",
+            "transport_api_version": "V3",
+            "grpc_service": {"envoy_grpc": {"cluster_name": COLLECTOR_CLUSTER}},
+            "emit_tags_as_labels": true,
+        },
+    })
 }
 
 fn dynamic_resources(xds: &XdsServer) -> Value {

@@ -23,6 +23,7 @@ fn sidecar() -> Bootstrap {
         merged_metrics: None,
         prometheus_path: "/metrics".to_owned(),
         config: BootstrapConfig::default(),
+        collector: None,
         deprecated_tags: DeprecatedTags::Keep,
     }
 }
@@ -233,6 +234,29 @@ fn what_listens_beside_the_mesh_is_routed_to_the_admin_interface() {
     );
     assert_eq!(statics["clusters"][1]["name"], "self_admin");
     assert_eq!(statics["clusters"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_collector_is_told_the_metrics_through_the_mesh() {
+    let mut input = sidecar();
+    input.collector = Some("/run/mesh/a.sock".to_owned());
+
+    let document = bootstrap(&input);
+
+    let cluster = &document["static_resources"]["clusters"][1];
+    assert_eq!(
+        cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"],
+        json!({"pipe": {"path": "/run/mesh/a.sock"}})
+    );
+    let sink = &document["stats_sinks"][0]["typed_config"];
+    assert_eq!(sink["grpc_service"]["envoy_grpc"]["cluster_name"], cluster["name"]);
+    assert_eq!(document["stats_flush_interval"], "60s");
+
+    // Whoever else is told the metrics waits for them as usual.
+    input.config.sinks = vec![StatsSink::Statsd("127.0.0.1:8125".parse().unwrap())];
+    let document = bootstrap(&input);
+    assert_eq!(document["stats_sinks"].as_array().unwrap().len(), 2);
+    assert_eq!(document.get("stats_flush_interval"), None);
 }
 
 #[test]

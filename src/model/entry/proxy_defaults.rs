@@ -50,6 +50,10 @@ pub struct ProxyDefaults {
     pub meta: BTreeMap<String, String>,
 }
 
+/// An older key for a folder of sockets, and how long it may be (contract 6.2).
+const LEGACY_COLLECTOR_FOLDER: &str = "envoy_hcp_metrics_bind_socket_dir";
+const MOST_FOLDER_BYTES: usize = 70;
+
 impl ProxyDefaults {
     /// The only name an entry of this kind can have.
     pub const NAME: &'static str = "global";
@@ -65,6 +69,12 @@ impl ProxyDefaults {
             problems.rule("Name", format!("invalid name {:?}: a proxy-defaults entry is named \"global\"", self.name));
         }
         problems.extend_under("Expose", self.expose.validate());
+        let folder = self.config.get(LEGACY_COLLECTOR_FOLDER).and_then(|folder| folder.as_str()).unwrap_or_default();
+        if folder.len() > MOST_FOLDER_BYTES {
+            let message =
+                format!("a folder for sockets has at most {MOST_FOLDER_BYTES} bytes, so that their paths fit");
+            problems.rule(format!("Config.{LEGACY_COLLECTOR_FOLDER}"), message);
+        }
         validate_mutual_tls_mode(&self.mutual_tls_mode, problems);
         if let Some(logs) = &self.access_logs {
             problems.extend_under("AccessLogs", logs.validate());
