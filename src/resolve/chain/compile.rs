@@ -322,26 +322,24 @@ fn rest(service: &str) -> Route {
 /// A split of a splitter that an outer split leads to, as a part of the outer splitter.
 fn within(outer: &Split, inner: &SplitNode) -> SplitNode {
     let product = u64::from(outer.hundredths()) * u64::from(inner.hundredths);
-    let headers = |outer: &Option<HeaderModifiers>, inner: &HeaderModifiers| {
-        outer.as_ref().map_or_else(|| inner.clone(), |outer| merged(outer, inner))
-    };
+    let (request, response) = (outer.request_headers.clone(), outer.response_headers.clone());
     SplitNode {
         definition: inner.definition.clone(),
         hundredths: u32::try_from((product + ALL / 2) / ALL).unwrap_or(u32::MAX),
-        request_headers: headers(&outer.request_headers, &inner.request_headers),
-        response_headers: headers(&outer.response_headers, &inner.response_headers),
+        request_headers: in_turn(&request.unwrap_or_default(), &inner.request_headers),
+        // A response comes from the target, so that it meets the inner split first.
+        response_headers: in_turn(&inner.response_headers, &response.unwrap_or_default()),
         next: inner.next.clone(),
     }
 }
 
-/// Both changes; where they set the same header, the inner one is closer to the target and wins.
-pub(super) fn merged(outer: &HeaderModifiers, inner: &HeaderModifiers) -> HeaderModifiers {
-    let mut merged = outer.clone();
-    merged.add.extend(inner.add.clone());
-    merged.set.extend(inner.set.clone());
-    let new = inner.remove.iter().filter(|name| !outer.remove.contains(name));
-    merged.remove.extend(new.cloned());
-    merged
+/// One change after the other; where they set the same header, the later one wins.
+pub(super) fn in_turn(first: &HeaderModifiers, later: &HeaderModifiers) -> HeaderModifiers {
+    let mut both = first.clone();
+    both.add.extend(later.add.clone());
+    both.set.extend(later.set.clone());
+    both.remove.extend(later.remove.iter().filter(|name| !first.remove.contains(name)).cloned());
+    both
 }
 
 fn changes_nothing(resolver: &ServiceResolver) -> bool {

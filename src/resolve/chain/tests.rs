@@ -1,21 +1,21 @@
 //! What no answer of the API shows.
 
-use super::compile::merged;
+use super::compile::in_turn;
 use crate::model::entry::HeaderModifiers;
 
 #[test]
-fn the_header_changes_of_an_inner_splitter_win() {
+fn later_header_changes_win() {
     let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let changes = |add, set, remove: &[&str]| HeaderModifiers {
         add: map(add),
         set: map(set),
         remove: remove.iter().map(ToString::to_string).collect(),
     };
-    let outer = changes(&[("a", "outer")], &[("leg", "outer"), ("outer", "1")], &["gone"]);
-    let inner = changes(&[("b", "inner")], &[("leg", "inner")], &["gone", "inner-gone"]);
+    let first = changes(&[("a", "first")], &[("leg", "first"), ("first", "1")], &["gone"]);
+    let later = changes(&[("b", "later")], &[("leg", "later")], &["gone", "later-gone"]);
 
     assert_eq!(
-        merged(&outer, &inner),
-        changes(&[("a", "outer"), ("b", "inner")], &[("leg", "inner"), ("outer", "1")], &["gone", "inner-gone"])
+        in_turn(&first, &later),
+        changes(&[("a", "first"), ("b", "later")], &[("leg", "later"), ("first", "1")], &["gone", "later-gone"])
     );
 }
