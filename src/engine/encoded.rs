@@ -37,10 +37,12 @@ impl EncodedPart {
         self.routes.update(routes, interner);
         let named = endpoints.into_iter().filter_map(|(name, source)| {
             let generated = names::cluster(&name);
-            match self.clusters.called(&generated) {
+            match self.clusters.resource(&generated) {
                 // A cluster that could not be made has no endpoints either.
                 None if self.clusters.is_missing(&generated) => None,
-                Some(called) if **called != *generated => Some((ClusterName::Given(called.clone()), source)),
+                Some(given) if *given.name != *generated && lends_its_name(given, &source) => {
+                    Some((ClusterName::Given(given.name.clone()), source))
+                }
                 Some(_) | None => Some((name, source)),
             }
         });
@@ -86,4 +88,10 @@ impl EncodedPart {
             ))
         }))
     }
+}
+
+/// True if the endpoints of a given cluster are called after it. A cluster that takes them from the stream asks for them by
+/// its own name. Nobody asks for those of any other one: they are called after it where a chain leads to it, as in Consul.
+fn lends_its_name(given: &Resource, source: &EndpointSource) -> bool {
+    given.references.contains(&given.name) || matches!(source, EndpointSource::Service { .. })
 }

@@ -54,6 +54,11 @@ pub enum LeftOut {
         /// Why not.
         source: PeerError,
     },
+    /// What a prepared query answers; its upstream has a cluster of the operator's.
+    Answer {
+        /// The upstream as its registration names it.
+        upstream: String,
+    },
     /// What a gateway cannot tell from something else by its SNI, or by none at all.
     Sni {
         /// What is not reached.
@@ -104,6 +109,11 @@ impl fmt::Display for LeftOut {
             LeftOut::PeerTarget { upstream, source } => {
                 write!(f, "upstream {upstream} goes without a target: {source}")
             }
+            LeftOut::Answer { upstream } => write!(
+                f,
+                "upstream {upstream} is a prepared query, and nothing is known of what it answers: whoever has a \
+                 certificate of this trust domain may answer at the cluster that is given for it"
+            ),
             LeftOut::Sni { what, sni, by: Some(by) } => write!(
                 f,
                 "the way to {what} is left out: in lower case its SNI is {sni:?}, which leads to {by}; one of them needs \

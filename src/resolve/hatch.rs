@@ -39,6 +39,11 @@ impl UpstreamHatches {
         }
     }
 
+    /// True if the upstream has a cluster of the operator's.
+    pub(super) fn gives_cluster(&self) -> bool {
+        self.cluster.is_some()
+    }
+
     /// Puts the hatches into the finished part of an upstream that has one listener, if it is bound, and one cluster: a
     /// default chain, an upstream in a peer, a prepared query.
     pub(super) fn replace(&self, part: &mut Part) {

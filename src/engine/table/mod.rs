@@ -101,13 +101,13 @@ impl<T: Encodable> Table<T> {
 
     /// What an operator gave, with another name, for the resource that is generated as `name`.
     pub(super) fn renamed(&self, name: &str) -> Option<(&Arc<str>, &Given)> {
-        let called = self.called(name).filter(|called| ***called != *name)?;
+        let called = &self.resource(name).filter(|resource| *resource.name != *name)?.name;
         Some((called, self.entries.get(name)?.encoded()?.given()?))
     }
 
-    /// What the resource is called in the end that is generated as `name`; `None` if there is none.
-    pub(super) fn called(&self, name: &str) -> Option<&Arc<str>> {
-        self.entries.get(name)?.resource.as_ref().map(|resource| &resource.name)
+    /// What there is in the end, perhaps under another name, of the resource that is generated as `name`.
+    pub(super) fn resource(&self, name: &str) -> Option<&Arc<Resource>> {
+        self.entries.get(name)?.resource.as_ref()
     }
 }
 

@@ -118,7 +118,7 @@ fn a_cluster_that_is_given_another_name_is_found_under_it() {
 
     table.update(vec![cluster(Some(ours))], &mut Interner::default());
 
-    assert_eq!(table.called("local_app").map(|name| &**name), Some("ours"));
+    assert_eq!(table.resource("local_app").map(|resource| &*resource.name), Some("ours"));
     assert_eq!(table.renamed("local_app").map(|(name, given)| (&**name, &*given.origin)), Some(("ours", "hatch")));
     table.update(vec![cluster(None)], &mut Interner::default());
     assert_eq!(table.renamed("local_app"), None);

@@ -13,7 +13,7 @@ use crate::resolve::chain::Protocol;
 use crate::resolve::endpoints::EndpointSource;
 use crate::resolve::merge::{self, target_of};
 use crate::resolve::state::Instance;
-use crate::resolve::{Part, PartError, tls};
+use crate::resolve::{LeftOut, Part, PartError, tls};
 
 /// What an upstream that names a prepared query leads to. It has no discovery chain and no central settings.
 pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
@@ -21,9 +21,10 @@ pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
     let settings = merge::upstream(context.state, proxy, upstream, &target_of(proxy, upstream));
     let datacenter = if upstream.datacenter.is_default() { &place.datacenter } else { &upstream.datacenter };
     let query = QueryKey { place: Place::new(datacenter, &place.partition), name: upstream.destination_name.clone() };
-    let Some(found) = context.state.query(&query) else {
+    let found = context.state.query(&query);
+    if found.is_none() && !settings.hatches.gives_cluster() {
         return Err(PartError::UnknownQuery { upstream: upstream.to_string() });
-    };
+    }
     let sni: Arc<str> = query_sni(&query, context.trust_domain).into();
     if !is_sni(&sni) {
         return Err(PartError::Sni { upstream: upstream.to_string(), sni: sni.to_string() });
@@ -32,11 +33,13 @@ pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
     let protocol = Protocol::parse(&settings.protocol.clone().unwrap_or_default());
     let eds = Discovery::Eds { fetch_timeout: fetch_timeout(options) };
     let timeout = connect_timeout(&settings);
+    let uri = |identity: SpiffeId| identity.uri(context.trust_domain).into();
     let mut part = Part::default();
     part.resources.clusters.push(Cluster {
         tls: Some(UpstreamTls {
             sni,
-            identities: identities(&found, &query).map(|identity| identity.uri(context.trust_domain).into()).collect(),
+            // A cluster of the operator's has endpoints of its own, and nothing says who they are while there is no answer.
+            identities: found.iter().flat_map(|found| identities(found, &query)).map(uri).collect(),
             roots: Roots::Own,
             parameters: tls::outgoing(context.state, &proxy.partition),
         }),
@@ -45,7 +48,12 @@ pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
         protocol: spoken(protocol),
         ..Cluster::plain(name.clone(), eds, timeout)
     });
-    part.endpoints.insert(name.clone(), EndpointSource::Query { query, caller: place.clone() });
+    match found {
+        Some(_) => {
+            part.endpoints.insert(name.clone(), EndpointSource::Query { query, caller: place.clone() });
+        }
+        None => part.left_out.push(LeftOut::Answer { upstream: upstream.to_string() }),
+    }
     let stat = Stat::Query(id(proxy, upstream));
     let filter = asked.to_cluster(stat, protocol, name);
     part.resources.listeners.extend(asked.listener(filter, settings.exact_balance));
