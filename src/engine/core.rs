@@ -1,20 +1,19 @@
-//! The engine's own state: proxies, shared assignments, secrets, and who read what.
+//! The engine's own state: proxies, what they share, and who read what.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::Options;
 use super::chains::Chains;
 use super::intern::Interner;
+use super::parts::{Kitchen, Owner, PartId, ProxyId, Recipe, contained};
 use super::proxy::{Common, Pending, Proxy};
 use super::readers::Readers;
-use super::recording::Recording;
 use super::shared::World;
 use super::slot::Slot;
 use crate::ca::Authority;
 use crate::model::{InstanceId, Service, ServiceKey, ServiceKind, SpiffeId};
-use crate::resolve::{self, Context, Parts};
+use crate::resolve::{Caller, dialled};
 use crate::store::{Key, Reader, View};
 
 /// The state. One thread owns it.
@@ -22,8 +21,11 @@ pub(super) struct Core {
     options: Options,
     authority: Authority,
     view: Arc<View>,
-    proxies: BTreeMap<InstanceId, Proxy>,
-    readers: Readers<InstanceId>,
+    ids: BTreeMap<InstanceId, ProxyId>,
+    proxies: BTreeMap<ProxyId, Proxy>,
+    last_id: u64,
+    /// What decides of which parts a proxy is made.
+    readers: Readers<ProxyId>,
     chains: Chains,
     common: Common,
     interner: Interner,
@@ -35,7 +37,9 @@ impl Core {
             options,
             authority,
             view,
+            ids: BTreeMap::new(),
             proxies: BTreeMap::new(),
+            last_id: 0,
             readers: Readers::default(),
             chains: Chains::default(),
             common: Common::default(),
@@ -46,37 +50,50 @@ impl Core {
     /// Streams ask for these proxies from now on.
     pub(super) fn start(&mut self, slots: Vec<Arc<Slot>>) {
         let mut pending = BTreeMap::new();
-        let mut fresh = BTreeSet::new();
         for slot in slots {
-            let instance = slot.instance.clone();
-            let proxy = self.proxies.entry(instance.clone()).or_default();
-            match proxy.snapshot() {
-                Some(snapshot) => slot.publish(snapshot.clone()),
-                None => drop(fresh.insert(instance.clone())),
+            let id = self.id_of(&slot.instance);
+            let proxy = self.proxies.entry(id).or_insert_with(|| Proxy::new(slot.instance.clone()));
+            if let Some(snapshot) = proxy.snapshot() {
+                slot.publish(snapshot.clone());
             }
+            let is_fresh = proxy.slots.is_empty();
             proxy.slots.push(slot);
             // The new slot does not know what is wrong.
-            pending.insert(instance, Pending { has_other_problems: true, ..Pending::default() });
+            pending.insert(id, Pending { has_other_problems: true, ..Pending::default() });
+            if is_fresh {
+                self.list_parts(id);
+            }
         }
-        self.recompute(&fresh);
-        self.publish(&pending);
+        self.publish(pending);
+    }
+
+    fn id_of(&mut self, instance: &InstanceId) -> ProxyId {
+        if let Some(id) = self.ids.get(instance) {
+            return *id;
+        }
+        self.last_id += 1;
+        let id = ProxyId(self.last_id);
+        self.ids.insert(instance.clone(), id);
+        id
     }
 
     /// No stream asks for this slot's proxy under this name any more.
     pub(super) fn stop(&mut self, slot: &Arc<Slot>) {
-        let instance = &slot.instance;
-        let Some(proxy) = self.proxies.get_mut(instance) else { return };
+        let Some(id) = self.ids.get(&slot.instance).copied() else { return };
+        let Some(proxy) = self.proxies.get_mut(&id) else { return };
         proxy.slots.retain(|known| !Arc::ptr_eq(known, slot));
         if !proxy.slots.is_empty() {
             return;
         }
-        self.readers.remove(instance);
-        let Some(proxy) = self.proxies.remove(instance) else { return };
-        for key in &proxy.assignments {
-            self.common.assignments.leave(key, instance);
+        self.ids.remove(&slot.instance);
+        self.readers.remove(&id);
+        let Some(proxy) = self.proxies.remove(&id) else { return };
+        let Common { parts, assignments, secrets } = &mut self.common;
+        for part in proxy.parts {
+            parts.leave(part, id, assignments);
         }
         for key in &proxy.secrets {
-            self.common.secrets.leave(key, instance);
+            secrets.leave(key, id);
         }
     }
 
@@ -85,86 +102,140 @@ impl Core {
         let older = std::mem::replace(&mut self.view, view);
         let view = self.view.clone();
         let changed: Vec<&Key> = view.changed_since(&older).collect();
-        self.chains.advance(changed.iter().copied());
-        let remade = self.readers.of(changed.iter().copied());
-        self.recompute(&remade);
-        let mut pending: BTreeMap<_, _> = remade.into_iter().map(|instance| (instance, Pending::default())).collect();
-        let world = World { view: &view, hosted: &self.options.hosted, trust_domain: self.authority.trust_domain() };
         let keys = || changed.iter().copied();
-        self.common.assignments.advance(keys(), world, &mut self.interner, &mut pending);
-        self.common.secrets.advance(keys(), world, &mut self.interner, &mut pending);
-        self.publish(&pending);
-    }
-
-    /// Makes the parts of these proxies again, from the current view.
-    fn recompute(&mut self, instances: &BTreeSet<InstanceId>) {
-        let view = self.view.clone();
-        for instance in instances {
-            let reader = Reader::new(&view);
-            let state = Recording::new(&reader, &self.options.hosted).sharing(&self.chains);
-            let context = Context {
-                state: &state,
-                trust_domain: self.authority.trust_domain(),
-                default_intention: self.options.default_intention,
-                dns_domain: &self.options.dns_domain,
-            };
-            let service = reader.service(instance).map(|row| row.value.clone());
-            let made = service.as_ref().map(|service| contained(|| parts(context, instance, service)));
-            self.readers.set(instance, reader.into_read_set());
-            let Some(proxy) = self.proxies.get_mut(instance) else { continue };
-            // Nothing is sent to a proxy of which nothing was ever made: an Envoy that has more keeps it.
-            proxy.is_registered = matches!(made, Some(Ok(Some(_))));
-            match (service, made) {
-                (Some(service), Some(Ok(Some(parts)))) => self.take(instance, &service, parts),
-                // What cannot be made stays as it last was.
-                (None, _) | (_, None) => proxy.failures = vec![not_registered(instance)],
-                (Some(service), Some(Ok(None))) => proxy.failures = vec![unsupported(instance, &service)],
-                (Some(_), Some(Err(defect))) => proxy.failures = vec![defect],
+        self.chains.advance(keys());
+        let mut pending: BTreeMap<ProxyId, Pending> = BTreeMap::new();
+        // Parts first: what a proxy has in common with others is then up to date when its list is made.
+        let remade = self.remake_parts(&changed);
+        for proxy in remade.into_iter().flat_map(|part| self.common.parts.users(part)) {
+            pending.entry(proxy).or_default().has_newer_parts = true;
+        }
+        for id in self.readers.of(keys()) {
+            self.list_parts(id);
+            pending.entry(id).or_default().has_newer_parts = true;
+        }
+        for id in pending.keys().copied().collect::<Vec<_>>() {
+            self.list_secrets(id);
+        }
+        let Self { common, options, authority, chains, interner, .. } = self;
+        let world = World { view: &view, options, trust_domain: authority.trust_domain(), chains };
+        for change in common.assignments.advance(keys(), world, interner) {
+            let parts = common.assignments.users(&change.key);
+            // A proxy can have several parts with one assignment.
+            let proxies: BTreeSet<_> = parts.flat_map(|part| common.parts.users(part)).collect();
+            for proxy in proxies {
+                let pending = pending.entry(proxy).or_default();
+                pending.assignments.push(change.key.clone());
+                pending.has_other_problems |= change.has_other_problems;
             }
         }
+        for change in common.secrets.advance(keys(), world, interner) {
+            for proxy in common.secrets.users(&change.key) {
+                let pending = pending.entry(proxy).or_default();
+                pending.secrets.push(change.key.clone());
+                pending.has_other_problems |= change.has_other_problems;
+            }
+        }
+        self.publish(pending);
     }
 
-    fn take(&mut self, instance: &InstanceId, service: &Service, parts: Parts) {
-        let Some(proxy) = self.proxies.get_mut(instance) else { return };
-        let world =
-            World { view: &self.view, hosted: &self.options.hosted, trust_domain: self.authority.trust_domain() };
-        let (assignments, secrets) = (proxy.assignments.clone(), proxy.secrets.clone());
-        proxy.take(&instance.place, &identity(instance, service), parts, &mut self.interner);
-        self.common.assignments.replace(instance, (&assignments, &proxy.assignments), world, &mut self.interner);
-        self.common.secrets.replace(instance, (&secrets, &proxy.secrets), world, &mut self.interner);
-        self.authority.request(proxy.identity().cloned());
+    /// Makes the parts again that read one of these keys; returns those that are other ones then.
+    fn remake_parts(&mut self, changed: &[&Key]) -> Vec<PartId> {
+        let Self { view, common, options, authority, chains, interner, .. } = self;
+        let world = World { view, options, trust_domain: authority.trust_domain(), chains };
+        let mut kitchen = Kitchen { world, interner, assignments: &mut common.assignments };
+        common.parts.advance(changed.iter().copied(), &mut kitchen)
+    }
+
+    /// Finds out of which parts a proxy is made.
+    fn list_parts(&mut self, id: ProxyId) {
+        let Self { view, proxies, readers, common, options, authority, chains, interner, .. } = self;
+        let Some(proxy) = proxies.get_mut(&id) else { return };
+        let world = World { view, options, trust_domain: authority.trust_domain(), chains };
+        let reader = Reader::new(world.view);
+        let service = reader.service(&proxy.instance).map(|row| row.value.clone());
+        let recipes =
+            contained(|| service.as_ref().and_then(|service| recipes(&proxy.instance, service, world, &reader)));
+        readers.set(&id, reader.into_read_set());
+        // Nothing is sent to a proxy of which nothing was ever made: an Envoy that has more keeps it.
+        proxy.is_registered = matches!(recipes, Ok(Some(_)));
+        proxy.failures = match (&service, &recipes) {
+            (None, _) => vec![not_registered(&proxy.instance)],
+            (Some(_), Err(defect)) => vec![defect.clone()],
+            (Some(service), Ok(None)) => vec![unsupported(&proxy.instance, service)],
+            (Some(_), Ok(Some(_))) => Vec::new(),
+        };
+        // What is gone leaves the proxy as it last was.
+        let Ok(Some(recipes)) = recipes else { return };
+        let mut kitchen = Kitchen { world, interner, assignments: &mut common.assignments };
+        let old = std::mem::take(&mut proxy.parts);
+        for (owner, recipe) in recipes {
+            let older = old.iter().filter_map(|id| common.parts.get(*id)).find(|entry| entry.owner == owner);
+            let older = older.and_then(|entry| entry.part.clone());
+            let user = (id, &proxy.instance);
+            proxy.parts.push(common.parts.join(user, (owner, recipe), older.as_ref(), &mut kitchen));
+        }
+        let new: BTreeSet<_> = proxy.parts.iter().copied().collect();
+        for part in old.into_iter().filter(|part| !new.contains(part)) {
+            common.parts.leave(part, id, &mut common.assignments);
+        }
+        self.list_secrets(id);
+    }
+
+    /// Finds out which secrets a proxy needs.
+    fn list_secrets(&mut self, id: ProxyId) {
+        let Self { view, proxies, common, options, authority, chains, interner, .. } = self;
+        let Some(proxy) = proxies.get_mut(&id) else { return };
+        let Some(service) = view.service(&proxy.instance) else { return };
+        let world = World { view, options, trust_domain: authority.trust_domain(), chains };
+        let wanted = proxy.wanted_secrets(&identity(&proxy.instance, &service.value), &common.parts);
+        let old = std::mem::take(&mut proxy.secrets);
+        proxy.secrets = wanted.into_iter().map(|key| common.secrets.join(key, id, world, interner)).collect();
+        for key in old.iter().filter(|key| !proxy.secrets.contains(key)) {
+            common.secrets.leave(key, id);
+        }
+        authority.request(proxy.identity().cloned());
     }
 
     /// Sends what changed to the streams of these proxies.
-    fn publish(&mut self, pending: &BTreeMap<InstanceId, Pending>) {
-        for (instance, pending) in pending {
-            let Some(proxy) = self.proxies.get_mut(instance) else { continue };
-            if proxy.has_newer_parts || pending.has_other_problems || !proxy.is_registered {
-                proxy.tell_problems(instance, &self.common);
+    fn publish(&mut self, pending: BTreeMap<ProxyId, Pending>) {
+        let mut published = 0;
+        for (id, pending) in pending {
+            let Some(proxy) = self.proxies.get_mut(&id) else { continue };
+            let is_changed = proxy.update(&pending, &self.common);
+            if pending.has_newer_parts || pending.has_other_problems || !proxy.is_registered {
+                proxy.tell_problems(&self.common);
             }
-            if proxy.update(pending, &self.common) {
-                tracing::info!(proxy = %instance, index = self.view.index(), "configuration published");
+            if is_changed {
+                proxy.publish();
+                published += 1;
+                tracing::debug!(proxy = %proxy.instance, "configuration published");
             }
+        }
+        if published > 0 {
+            tracing::info!(proxies = published, index = self.view.index(), "configuration published");
         }
     }
 }
 
-/// What `make` returns, or what to say if it panics: a defect that one proxy's configuration meets must not keep the others
-/// from theirs.
-fn contained<T>(make: impl FnOnce() -> T) -> Result<T, String> {
-    // What `make` leaves half done is its own, and is dropped with it.
-    catch_unwind(AssertUnwindSafe(make)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        format!("a defect of meshgate, please report it: resolving panicked: {text}")
-    })
-}
-
 /// The parts of a proxy, if it is of a kind that is configured.
-fn parts(context: Context<'_>, instance: &InstanceId, service: &Service) -> Option<Parts> {
+fn recipes(
+    instance: &InstanceId,
+    service: &Service,
+    world: World<'_>,
+    reader: &Reader<'_>,
+) -> Option<Vec<(Owner, Recipe)>> {
+    let own = || (Owner::Own, Recipe::Own(instance.clone()));
     match service.kind {
-        ServiceKind::ConnectProxy => Some(resolve::sidecar(context, instance, service)),
-        ServiceKind::MeshGateway => Some(resolve::mesh_gateway(context, &instance.place, service)),
+        ServiceKind::ConnectProxy => {
+            let caller = Arc::new(Caller::of(service));
+            let upstreams = dialled(&world.state(reader), service).into_iter().map(|(id, dialled)| {
+                let recipe = Recipe::Upstream(instance.place.clone(), caller.clone(), Box::new(dialled));
+                (Owner::Upstream(id), recipe)
+            });
+            Some(std::iter::once(own()).chain(upstreams).collect())
+        }
+        ServiceKind::MeshGateway => Some(vec![own()]),
         ServiceKind::Typical
         | ServiceKind::TerminatingGateway
         | ServiceKind::IngressGateway
@@ -201,16 +272,4 @@ fn unsupported(instance: &InstanceId, service: &Service) -> String {
     };
     let id = instance.id.as_str();
     format!("{id:?} is registered as {kind}, and only a connect-proxy or a mesh-gateway is configured{hint}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_defect_is_contained_and_told() {
-        assert_eq!(contained(|| 7), Ok(7));
-        let defect = Err("a defect of meshgate, please report it: resolving panicked: no 7".to_owned());
-        assert_eq!(contained(|| -> u8 { panic!("no {}", 7) }), defect);
-    }
 }

@@ -21,44 +21,60 @@ pub(super) struct EncodedPart {
     pub(super) endpoints: BTreeMap<ClusterName, EndpointSource>,
     /// Whom to trust, by the secrets that say it.
     pub(super) trusts: BTreeMap<ir::SecretName, TrustSource>,
+    /// What it goes without.
+    left_out: Vec<String>,
 }
 
 /// A resource with what an operator gave for it.
 type Encoded<'p> = (&'p Arc<Resource>, Option<&'p Given>);
 
 impl EncodedPart {
-    /// Takes over a newer state of the same part.
-    pub(super) fn update(&mut self, place: &Place, part: Part, interner: &mut Interner) {
-        self.trusts = part.trust_sources(place).collect();
-        let Part { resources: ir::Resources { listeners, clusters, routes }, endpoints, importers: _, left_out: _ } =
-            part;
-        self.listeners.update(listeners, interner);
-        self.clusters.update(clusters, interner);
-        self.routes.update(routes, interner);
+    /// A newer state of the same part.
+    pub(super) fn next(&self, place: &Place, part: Part, interner: &mut Interner) -> Self {
+        let trusts = part.trust_sources(place).collect();
+        let Part { resources: ir::Resources { listeners, clusters, routes }, endpoints, importers: _, left_out } = part;
+        let clusters = self.clusters.next(clusters, interner);
         let named = endpoints.into_iter().filter_map(|(name, source)| {
             let generated = names::cluster(&name);
-            match self.clusters.resource(&generated) {
+            match clusters.resource(&generated) {
                 // A cluster that could not be made has no endpoints either.
-                None if self.clusters.is_missing(&generated) => None,
+                None if clusters.is_missing(&generated) => None,
                 Some(given) if *given.name != *generated && lends_its_name(given, &source) => {
                     Some((ClusterName::Given(given.name.clone()), source))
                 }
                 Some(_) | None => Some((name, source)),
             }
         });
-        self.endpoints = named.collect();
+        Self {
+            endpoints: named.collect(),
+            trusts,
+            left_out: left_out.iter().map(ToString::to_string).collect(),
+            listeners: self.listeners.next(listeners, interner),
+            routes: self.routes.next(routes, interner),
+            clusters,
+        }
+    }
+
+    /// True if both are the same to whoever holds them.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let Self { listeners, clusters, routes, endpoints, trusts, left_out } = self;
+        let shared = (endpoints, trusts, left_out) == (&other.endpoints, &other.trusts, &other.left_out);
+        let own = listeners.is_same(&other.listeners) && clusters.is_same(&other.clusters);
+        shared && own && routes.is_same(&other.routes)
+    }
+
+    /// The listeners that lead to something, each as it is wanted and as it could be made.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = (&ir::Listener, Option<&Arc<Resource>>)> {
+        // Envoy refuses a listener whose own routes name a cluster that is not there, and would not be sent it again
+        // when the cluster comes.
+        let leads = |listener: &Arc<Resource>| !listener.references.iter().any(|it| self.clusters.is_missing(it));
+        self.listeners.wanted().map(move |(wanted, made)| (wanted, made.filter(|made| leads(made))))
     }
 
     /// The resources of one type.
     pub(super) fn resources(&self, kind: ResourceType) -> Box<dyn Iterator<Item = Encoded<'_>> + '_> {
         match kind {
-            // Envoy refuses a listener whose own routes name a cluster that is not there, and would not be sent it again
-            // when the cluster comes.
-            ResourceType::Listener => {
-                Box::new(self.listeners.resources().filter(|(listener, _)| {
-                    listener.references.iter().all(|cluster| !self.clusters.is_missing(cluster))
-                }))
-            }
+            ResourceType::Listener => Box::new(self.listeners.resources()),
             ResourceType::Cluster => Box::new(self.clusters.resources()),
             ResourceType::Route => Box::new(self.routes.resources()),
             // Shared with other proxies, so that they are no part of any.
@@ -76,8 +92,18 @@ impl EncodedPart {
         }
     }
 
-    /// What an operator gave and cannot be used, or leads to nothing.
+    /// What it goes without, and what an operator gave that cannot be used, or leads to nothing.
     pub(super) fn problems(&self) -> impl Iterator<Item = String> {
+        self.left_out.iter().cloned().chain(self.given_problems())
+    }
+
+    /// True if an operator gave something for it.
+    pub(super) fn is_given(&self) -> bool {
+        let listeners = self.listeners.wanted().any(|(wanted, _)| wanted.given.is_some() || wanted.tracing.is_some());
+        listeners || self.clusters.wanted().any(|(wanted, _)| wanted.given.is_some())
+    }
+
+    fn given_problems(&self) -> impl Iterator<Item = String> {
         let unusable = self.listeners.problems().chain(self.clusters.problems()).cloned();
         let referenced = self.listeners.resources().flat_map(|(listener, _)| &listener.references);
         unusable.chain(referenced.filter_map(|name| {

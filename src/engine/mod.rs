@@ -17,6 +17,7 @@ mod core;
 mod encoded;
 mod guard;
 mod intern;
+mod parts;
 mod proxy;
 mod readers;
 mod recording;

@@ -1,7 +1,5 @@
 //! Secrets: a certificate for each identity, and whom to trust; one message for each, however many streams hold it.
 
-use super::proxy::Pending;
-use super::recording::Recording;
 use super::shared::{Made, SharedKey, World};
 use crate::envoy::snapshot::ResourceType;
 use crate::envoy::{self, names};
@@ -38,16 +36,12 @@ impl SharedKey for SecretKey {
                 Made { resource, omissions: Vec::new() }
             }
             SecretKey::Trust(name, source) => {
-                let (trust, distrust) = trust(&Recording::new(reader, world.hosted), world.trust_domain, source);
+                let (trust, distrust) = trust(&world.state(reader), world.trust_domain, source);
                 Made {
                     resource: trust.map(|trust| envoy::trust_secret(name, &trust)),
                     omissions: distrust.iter().map(ToString::to_string).collect(),
                 }
             }
         }
-    }
-
-    fn pending(pending: &mut Pending) -> &mut Vec<Self> {
-        &mut pending.secrets
     }
 }

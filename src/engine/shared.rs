@@ -4,24 +4,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::Options;
+use super::chains::Chains;
 use super::intern::Interner;
-use super::proxy::Pending;
 use super::readers::Readers;
 use super::recording::Recording;
 use crate::envoy::snapshot::{self, Resource, ResourceType};
 use crate::envoy::{self, names};
 use crate::ir::ClusterName;
-use crate::model::{Datacenter, InstanceId, TrustDomain};
+use crate::model::TrustDomain;
 use crate::resolve::{EndpointSource, assignment};
 use crate::store::{Key, Reader, View};
 
-/// What shared resources are made from, apart from their source.
-#[derive(Debug, Clone, Copy)]
+/// What everything is made from.
+#[derive(Clone, Copy)]
 pub(super) struct World<'w> {
-    pub(super) view: &'w View,
-    /// Datacenters that exist without a row.
-    pub(super) hosted: &'w [Datacenter],
+    pub(super) view: &'w Arc<View>,
+    pub(super) options: &'w Options,
     pub(super) trust_domain: &'w TrustDomain,
+    pub(super) chains: &'w Chains,
+}
+
+impl World<'_> {
+    /// The state for `reader`, which notes what is asked.
+    pub(super) fn state<'r, 'v>(&'r self, reader: &'r Reader<'v>) -> Recording<'r, 'v> {
+        Recording::new(reader, &self.options.hosted).sharing(self.chains)
+    }
 }
 
 /// What identifies a shared resource: its name, and what it is made from. Proxies may know one name with different
@@ -35,9 +43,6 @@ pub(super) trait SharedKey: Ord + Clone {
 
     /// The resource as it is now, and what it goes without. What is read goes through `reader`.
     fn make(&self, reader: &Reader<'_>, world: World<'_>) -> Made;
-
-    /// The list of what changed of this type.
-    fn pending(pending: &mut Pending) -> &mut Vec<Self>;
 }
 
 /// A resource that was made.
@@ -60,88 +65,87 @@ impl SharedKey for AssignmentKey {
     }
 
     fn make(&self, reader: &Reader<'_>, world: World<'_>) -> Made {
-        let (assignment, omissions) = assignment(&Recording::new(reader, world.hosted), &self.0, &self.1);
+        let (assignment, omissions) = assignment(&world.state(reader), &self.0, &self.1);
         Made {
             resource: Some(envoy::assignment(&assignment)),
             omissions: omissions.iter().map(ToString::to_string).collect(),
         }
     }
-
-    fn pending(pending: &mut Pending) -> &mut Vec<Self> {
-        &mut pending.assignments
-    }
 }
 
 /// One shared resource.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct Shared<U> {
     pub(super) resource: Option<Arc<Resource>>,
     pub(super) omissions: Vec<String>,
-    users: BTreeSet<InstanceId>,
+    users: BTreeSet<U>,
 }
 
-/// Every shared resource of a type that some proxy uses.
+/// Every shared resource of a type that somebody uses.
 #[derive(Debug)]
-pub(super) struct SharedTable<K> {
-    table: BTreeMap<K, Shared>,
-    readers: Readers<K>,
+pub(super) struct SharedTable<K, U> {
+    table: BTreeMap<Arc<K>, Shared<U>>,
+    readers: Readers<Arc<K>>,
 }
 
-impl<K> Default for SharedTable<K> {
+/// A shared resource that is another one than before, or goes without other things.
+#[derive(Debug)]
+pub(super) struct Change<K> {
+    pub(super) key: Arc<K>,
+    /// What it goes without is something else.
+    pub(super) has_other_problems: bool,
+}
+
+impl<K, U> Default for SharedTable<K, U> {
     fn default() -> Self {
         Self { table: BTreeMap::new(), readers: Readers::default() }
     }
 }
 
-impl<K: SharedKey> SharedTable<K> {
-    /// `user` uses these from now on, and used those until now. The last user of one takes it away.
-    pub(super) fn replace(
-        &mut self,
-        user: &InstanceId,
-        (old, new): (&BTreeSet<K>, &BTreeSet<K>),
-        world: World<'_>,
-        interner: &mut Interner,
-    ) {
-        for key in new.difference(old) {
-            self.join(key, user, world, interner);
-        }
-        for key in old.difference(new) {
-            self.leave(key, user);
-        }
-    }
-
-    fn join(&mut self, key: &K, user: &InstanceId, world: World<'_>, interner: &mut Interner) {
-        if !self.table.contains_key(key) {
-            let (resource, omissions) = self.compute(key, world, interner);
+impl<K: SharedKey, U: Ord + Copy> SharedTable<K, U> {
+    /// `user` uses it from now on. Whoever uses the same shares its key.
+    pub(super) fn join(&mut self, key: K, user: U, world: World<'_>, interner: &mut Interner) -> Arc<K> {
+        let known = self.table.get_key_value(&key).map(|(known, _)| known.clone());
+        let key = known.unwrap_or_else(|| {
+            let key = Arc::new(key);
+            let (resource, omissions) = self.compute(&key, world, interner);
             self.table.insert(key.clone(), Shared { resource, omissions, users: BTreeSet::new() });
+            key
+        });
+        if let Some(shared) = self.table.get_mut(&key) {
+            shared.users.insert(user);
         }
-        if let Some(shared) = self.table.get_mut(key) {
-            shared.users.insert(user.clone());
-        }
+        key
     }
 
     /// `user` uses it no longer; the last one takes it away.
-    pub(super) fn leave(&mut self, key: &K, user: &InstanceId) {
+    pub(super) fn leave(&mut self, key: &K, user: U) {
         let Some(shared) = self.table.get_mut(key) else { return };
-        shared.users.remove(user);
-        if shared.users.is_empty() {
-            self.table.remove(key);
-            self.readers.remove(key);
+        shared.users.remove(&user);
+        if shared.users.is_empty()
+            && let Some((key, _)) = self.table.remove_entry(key)
+        {
+            self.readers.remove(&key);
         }
     }
 
-    pub(super) fn get(&self, key: &K) -> Option<&Shared> {
+    pub(super) fn get(&self, key: &K) -> Option<&Shared<U>> {
         self.table.get(key)
     }
 
-    /// Computes again what read one of these keys; adds what changed to what its users have to take over.
+    /// Who uses it.
+    pub(super) fn users(&self, key: &K) -> impl Iterator<Item = U> {
+        self.table.get(key).into_iter().flat_map(|shared| shared.users.iter().copied())
+    }
+
+    /// Computes again what read one of these keys; returns what changed.
     pub(super) fn advance<'k>(
         &mut self,
         changed: impl Iterator<Item = &'k Key>,
         world: World<'_>,
         interner: &mut Interner,
-        pending: &mut BTreeMap<InstanceId, Pending>,
-    ) {
+    ) -> Vec<Change<K>> {
+        let mut changes = Vec::new();
         for key in self.readers.of(changed) {
             let (resource, omissions) = self.compute(&key, world, interner);
             let Some(shared) = self.table.get_mut(&key) else { continue };
@@ -149,17 +153,21 @@ impl<K: SharedKey> SharedTable<K> {
                 (Some(old), Some(new)) => Arc::ptr_eq(old, new),
                 (old, new) => old.is_none() && new.is_none(),
             };
-            let same_problems = shared.omissions == omissions;
+            let has_other_problems = shared.omissions != omissions;
             (shared.resource, shared.omissions) = (resource, omissions);
-            for user in shared.users.iter().filter(|_| !is_same || !same_problems) {
-                let pending = pending.entry(user.clone()).or_default();
-                K::pending(pending).push(key.clone());
-                pending.has_other_problems |= !same_problems;
+            if !is_same || has_other_problems {
+                changes.push(Change { key, has_other_problems });
             }
         }
+        changes
     }
 
-    fn compute(&mut self, key: &K, world: World<'_>, interner: &mut Interner) -> (Option<Arc<Resource>>, Vec<String>) {
+    fn compute(
+        &mut self,
+        key: &Arc<K>,
+        world: World<'_>,
+        interner: &mut Interner,
+    ) -> (Option<Arc<Resource>>, Vec<String>) {
         let reader = Reader::new(world.view);
         let made = key.make(&reader, world);
         self.readers.set(key, reader.into_read_set());

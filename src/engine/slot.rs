@@ -88,8 +88,8 @@ impl Slot {
         self.current.receiver_count() > 0
     }
 
-    pub(super) fn publish(&self, snapshot: Snapshot) {
-        self.current.send_replace(Some(Arc::new(snapshot)));
+    pub(super) fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.current.send_replace(Some(snapshot));
     }
 
     /// Replaces what is wrong; returns what was not known before.

@@ -1,7 +1,7 @@
 //! Access logs of sidecars and gateways (contract 3.8).
 
 use super::state::State;
-use super::{Parts, merge};
+use super::{Part, merge};
 use crate::ir::{AccessLog, LogFormat, LogSink};
 use crate::model::Service;
 
@@ -24,8 +24,8 @@ pub(super) fn of(state: &dyn State, proxy: &Service) -> Option<AccessLog> {
 }
 
 /// Has every listener write it.
-pub(super) fn add(parts: &mut Parts, log: Option<AccessLog>) {
-    for listener in parts.values_mut().flatten().flat_map(|part| &mut part.resources.listeners) {
+pub(super) fn add(part: &mut Part, log: Option<AccessLog>) {
+    for listener in &mut part.resources.listeners {
         listener.access_log.clone_from(&log);
     }
 }

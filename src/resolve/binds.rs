@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Part, Parts, PeerError, Refused};
+use super::{Part, PeerError, Refused};
 use crate::ir::{Bind, Listener, ListenerName};
 use crate::model::{self, LONGEST_SOCKET_PATH, is_socket_path};
 
@@ -139,7 +139,7 @@ impl fmt::Display for LeftOut {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Ip(IpAddr, u16),
-    Path(String),
+    Path(Arc<str>),
 }
 
 impl fmt::Display for Place {
@@ -151,42 +151,50 @@ impl fmt::Display for Place {
     }
 }
 
-/// Takes the listeners out of `parts` that cannot be opened. The inbound side comes first, then the others in order.
-pub(super) fn leave_out_binds(parts: &mut Parts) {
-    let mut taken = BTreeMap::new();
-    for part in parts.values_mut().flatten() {
-        let Part { resources, left_out, .. } = part;
-        resources.listeners.retain(|listener| match claim(listener, &mut taken) {
-            Ok(()) => true,
-            Err(why) => {
-                left_out.push(why);
-                false
-            }
-        });
-    }
+/// Takes the listeners out of a part that cannot be opened.
+pub(super) fn leave_out_binds(part: &mut Part) {
+    let mut claims = Claims::default();
+    let Part { resources, left_out, .. } = part;
+    resources.listeners.retain(|listener| match claims.claim(listener) {
+        Ok(()) => true,
+        Err(why) => {
+            left_out.push(why);
+            false
+        }
+    });
 }
 
-fn claim(listener: &Listener, taken: &mut BTreeMap<Place, String>) -> Result<(), LeftOut> {
-    if listener.given.is_some() {
-        // It listens where its operator says.
-        return Ok(());
-    }
-    let name = describe(&listener.name);
-    let place = match &listener.bind {
-        Bind::Tcp(host, port) => match host.parse() {
-            Ok(ip) => Place::Ip(ip, *port),
-            Err(_) => return Err(LeftOut::NoIp { listener: name, host: host.to_string() }),
-        },
-        Bind::Pipe(path, _) if !is_socket_path(path) => {
-            return Err(LeftOut::Path { listener: name, path: path.to_string() });
+/// Where the listeners of one proxy listen.
+#[derive(Debug, Default)]
+pub struct Claims(BTreeMap<Place, ListenerName>);
+
+impl Claims {
+    /// Notes where a listener listens.
+    ///
+    /// # Errors
+    /// It cannot listen there: that is no place, or an earlier one has it.
+    pub fn claim(&mut self, listener: &Listener) -> Result<(), LeftOut> {
+        if listener.given.is_some() {
+            // It listens where its operator says.
+            return Ok(());
         }
-        Bind::Pipe(path, _) => Place::Path(path.to_string()),
-    };
-    if let Some(by) = taken.get(&place) {
-        return Err(LeftOut::Taken { listener: name, at: place.to_string(), by: by.clone() });
+        let name = || describe(&listener.name);
+        let place = match &listener.bind {
+            Bind::Tcp(host, port) => match host.parse() {
+                Ok(ip) => Place::Ip(ip, *port),
+                Err(_) => return Err(LeftOut::NoIp { listener: name(), host: host.to_string() }),
+            },
+            Bind::Pipe(path, _) if !is_socket_path(path) => {
+                return Err(LeftOut::Path { listener: name(), path: path.to_string() });
+            }
+            Bind::Pipe(path, _) => Place::Path(path.clone()),
+        };
+        if let Some(by) = self.0.get(&place) {
+            return Err(LeftOut::Taken { listener: name(), at: place.to_string(), by: describe(by) });
+        }
+        self.0.insert(place, listener.name.clone());
+        Ok(())
     }
-    taken.insert(place, name);
-    Ok(())
 }
 
 fn describe(name: &ListenerName) -> String {
@@ -202,7 +210,6 @@ fn describe(name: &ListenerName) -> String {
 mod tests {
     use super::*;
     use crate::ir::{Direction, Resources};
-    use crate::resolve::Owner;
 
     fn part(listeners: &[(&str, Bind)]) -> Part {
         let listener = |(name, bind): &(&str, Bind)| {
@@ -225,11 +232,10 @@ mod tests {
             ("f", Bind::Pipe("/x".repeat(54).into(), 0)),
             ("g", Bind::Pipe("/run/web.sock".into(), 0)),
         ];
-        let mut parts = Parts::from([(Owner::Gateway, Ok(part(&listeners)))]);
+        let mut part = part(&listeners);
 
-        leave_out_binds(&mut parts);
+        leave_out_binds(&mut part);
 
-        let Ok(part) = &parts[&Owner::Gateway] else { panic!("a part that was made stays made") };
         let kept: Vec<String> = part.resources.listeners.iter().map(|listener| describe(&listener.name)).collect();
         assert_eq!(kept, ["a", "b", "d", "g"].map(|name| format!("the gateway's listener {name:?}")));
         let reasons: Vec<String> = part.left_out.iter().map(ToString::to_string).collect();

@@ -35,7 +35,7 @@ mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use binds::LeftOut;
+pub use binds::{Claims, LeftOut};
 pub use chain::{
     Chain, ChainError, Custom, Node, NodeKey, Overrides, Protocol, ResolverNode, RouteNode, Scope, SplitNode,
     SplitterNode, Target, TargetKey, compile, protocol_of,
@@ -43,29 +43,18 @@ pub use chain::{
 pub use endpoints::{EndpointSource, Omission, Servers, Subset, Via, assignment};
 pub use exports::PeerExports;
 pub use exposed::{ExposedCheck, exposed_checks};
-pub use gateway::mesh_gateway;
+pub use gateway::mesh_gateway_part;
 pub use intentions::Refused;
 pub use merge::merged_proxy;
 pub use precedence::{Decision, LADDER, Ladder, Origin, Rung, Sources, TargetSources};
 pub use reach::{Reach, Route};
-pub use sidecar::sidecar;
+pub use sidecar::{Caller, Dialled, dialled, inbound_part, upstream_part};
 pub use state::{Context, FederationState, Instance, PeeringRow, State};
 pub use trust::{Distrust, TrustSource, trust};
 pub use upstream::PeerError;
 
 use crate::ir;
 use crate::model::PeerName;
-
-/// The part of a proxy that something was made for. A part that cannot be made leaves the others alone.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Owner {
-    /// The inbound side of a sidecar.
-    Inbound,
-    /// One upstream of a sidecar.
-    Upstream(ir::UpstreamId),
-    /// A mesh gateway as a whole.
-    Gateway,
-}
 
 /// One part of a proxy, and where the endpoints of its clusters come from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -116,6 +105,3 @@ pub enum PartError {
         upstream: String,
     },
 }
-
-/// The parts of a proxy, those that could not be made with the reason.
-pub type Parts = BTreeMap<Owner, Result<Part, PartError>>;

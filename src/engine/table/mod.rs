@@ -35,7 +35,7 @@ pub(super) trait Encodable: Clone + PartialEq {
 /// Resources by [`Encodable::name`].
 #[derive(Debug)]
 pub(super) struct Table<T> {
-    entries: BTreeMap<String, Entry<T>>,
+    entries: BTreeMap<String, Arc<Entry<T>>>,
 }
 
 /// One resource.
@@ -61,21 +61,38 @@ impl<T> Entry<T> {
 }
 
 impl<T: Encodable> Table<T> {
-    /// Makes the table hold these.
-    pub(super) fn update(&mut self, items: Vec<T>, interner: &mut Interner) {
-        let mut old = std::mem::take(&mut self.entries);
-        for item in items {
+    /// The table that holds these, after this one.
+    pub(super) fn next(&self, items: Vec<T>, interner: &mut Interner) -> Self {
+        let entry = |item: T| {
             let name = item.name();
-            let entry = match old.remove(&name) {
-                Some(same) if same.wanted == item => same,
-                Some(older) => Entry::new(item, older.encoded(), interner),
+            let entry = match self.entries.get(&name) {
+                Some(same) if same.wanted == item => same.clone(),
+                Some(older) => Arc::new(Entry::new(item, older.encoded(), interner)),
                 None => {
-                    let moved = old.values().filter_map(Entry::encoded).find(|older| item.replaces(older));
-                    Entry::new(item, moved, interner)
+                    let older = self.entries.values().filter_map(|entry| entry.encoded());
+                    let moved = older.into_iter().find(|older| item.replaces(older));
+                    Arc::new(Entry::new(item, moved, interner))
                 }
             };
-            self.entries.insert(name, entry);
-        }
+            (name, entry)
+        };
+        Self { entries: items.into_iter().map(entry).collect() }
+    }
+
+    /// True if both have the same resources, and the same things to say about them.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Entry<T>, &Entry<T>)| {
+            let resources = a.resource.as_ref().map(Arc::as_ptr) == b.resource.as_ref().map(Arc::as_ptr);
+            resources && a.problems == b.problems && a.wanted == b.wanted
+        };
+        let both = self.entries.values().zip(other.entries.values());
+        let mut differing = both.filter(|(a, b)| !Arc::ptr_eq(a, b));
+        self.entries.len() == other.entries.len() && differing.all(|(a, b)| same((a, b)))
+    }
+
+    /// What is wanted, each with what was encoded for it.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = (&T, Option<&Arc<Resource>>)> {
+        self.entries.values().map(|entry| (&entry.wanted, entry.resource.as_ref()))
     }
 
     /// What was encoded, each with what an operator gave for it.

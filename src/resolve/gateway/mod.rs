@@ -25,18 +25,18 @@ use std::sync::Arc;
 
 use self::draft::Draft;
 use super::state::Context;
-use super::{Owner, Part, Parts, access_log, binds, merge};
+use super::{Part, access_log, binds, merge};
 use crate::ir::{CircuitBreaker, ClusterName, Direction, Filter, FilterChain, Listener, ListenerName, Stat};
 use crate::model::{OpaqueConfig, Place, Service};
 
-/// The one part of a mesh gateway that runs in `place`.
-pub fn mesh_gateway(context: Context<'_>, place: &Place, proxy: &Service) -> Parts {
+/// A mesh gateway that runs in `place`.
+pub fn mesh_gateway_part(context: Context<'_>, place: &Place, proxy: &Service) -> Part {
     let options = merge::options(context.state, proxy);
     let gateway = Gateway { context, place, proxy, options: &options, limits: clusters::limits(context, proxy) };
-    let mut parts = Parts::from([(Owner::Gateway, Ok(gateway.build()))]);
-    binds::leave_out_binds(&mut parts);
-    access_log::add(&mut parts, access_log::of(context.state, proxy));
-    parts
+    let mut part = gateway.build();
+    binds::leave_out_binds(&mut part);
+    access_log::add(&mut part, access_log::of(context.state, proxy));
+    part
 }
 
 struct Gateway<'a> {

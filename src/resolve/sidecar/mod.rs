@@ -5,47 +5,97 @@ mod local;
 mod public;
 mod telemetry;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::chain::Protocol;
-use super::state::Context;
-use super::{Owner, Part, Parts, access_log, binds, hatch, merge, opaque, upstream};
-use crate::ir::{Callers, Codec, Listener, ListenerName};
-use crate::model::{InstanceId, MOST_REQUEST_HEADERS_KB, OpaqueConfig, Place, Service};
+use serde::Serialize;
 
-/// The parts of the sidecar that is this instance.
-pub fn sidecar(context: Context<'_>, instance: &InstanceId, proxy: &Service) -> Parts {
-    let place = &instance.place;
-    let options = merge::options(context.state, proxy);
-    let mut parts = Parts::from([(Owner::Inbound, Ok(Inbound::new(context, instance, proxy, &options).build()))]);
-    for registered in &proxy.proxy.upstreams {
-        let id = upstream::id(proxy, registered);
-        parts.insert(Owner::Upstream(id), upstream::part(context, place, proxy, registered, &options));
+use super::chain::Protocol;
+use super::state::{Context, State};
+use super::{Part, PartError, access_log, binds, hatch, merge, opaque, upstream};
+use crate::ir::{Callers, Codec, Listener, ListenerName, UpstreamId};
+use crate::model::{InstanceId, MOST_REQUEST_HEADERS_KB, OpaqueConfig, Place, Proxy, Service, Upstream};
+
+/// What of a sidecar's registration counts for its upstreams. Sidecars that agree in it and dial the same get the same for
+/// it, so that it is made once for all of them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Caller(Service);
+
+impl Caller {
+    /// What counts of a registration. Upstreams are made from this alone, so nothing that is left out here can matter.
+    pub fn of(proxy: &Service) -> Self {
+        let Service { kind, namespace, partition, proxy, .. } = proxy;
+        let proxy = Proxy {
+            destination_service_name: proxy.destination_service_name.clone(),
+            mode: proxy.mode,
+            config: proxy.config.clone(),
+            mesh_gateway: proxy.mesh_gateway.clone(),
+            access_logs: proxy.access_logs.clone(),
+            ..Proxy::default()
+        };
+        let (namespace, partition) = (namespace.clone(), partition.clone());
+        Self(Service { kind: *kind, namespace, partition, proxy, ..Service::default() })
     }
-    if let Some(collector) = telemetry::collector(proxy, &options) {
-        let owner = Owner::Upstream(upstream::id(proxy, &collector));
-        // Whoever registers it as an upstream decides about it.
-        let added = || upstream::added_part(context, place, proxy, &collector, &options);
-        parts.entry(owner).or_insert_with(added);
-    }
-    binds::leave_out_binds(&mut parts);
-    access_log::add(&mut parts, access_log::of(context.state, proxy));
-    trace(&mut parts, proxy, &options);
-    parts
 }
 
-/// Hands what the operator wants to be traced to every listener. Peers' services are not traced.
-fn trace(parts: &mut Parts, proxy: &Service, options: &OpaqueConfig) {
+/// An upstream of a sidecar.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Dialled {
+    upstream: Upstream,
+    /// Nobody registered it: it is there to tell metrics.
+    is_added: bool,
+}
+
+/// What a sidecar dials: the upstreams of its registration, and a metrics collector if its options ask for one.
+pub fn dialled(state: &dyn State, proxy: &Service) -> BTreeMap<UpstreamId, Dialled> {
+    let mut all = BTreeMap::new();
+    for registered in &proxy.proxy.upstreams {
+        all.insert(upstream::id(proxy, registered), Dialled { upstream: registered.clone(), is_added: false });
+    }
+    if let Some(collector) = telemetry::collector(proxy, &merge::options(state, proxy)) {
+        // Whoever registers it as an upstream decides about it.
+        all.entry(upstream::id(proxy, &collector)).or_insert(Dialled { upstream: collector, is_added: true });
+    }
+    all
+}
+
+/// What an upstream of sidecars in `place` leads to.
+///
+/// # Errors
+/// It cannot be told.
+pub fn upstream_part(
+    context: Context<'_>,
+    place: &Place,
+    Caller(proxy): &Caller,
+    dialled: &Dialled,
+) -> Result<Part, PartError> {
+    let options = merge::options(context.state, proxy);
+    let make = if dialled.is_added { upstream::added_part } else { upstream::part };
+    let part = make(context, place, proxy, &dialled.upstream, &options)?;
+    Ok(finished(part, context.state, proxy, &options))
+}
+
+/// The inbound side of the sidecar that is this instance.
+pub fn inbound_part(context: Context<'_>, instance: &InstanceId, proxy: &Service) -> Part {
+    let options = merge::options(context.state, proxy);
+    let part = Inbound::new(context, instance, proxy, &options).build();
+    finished(part, context.state, proxy, &options)
+}
+
+/// The part with what all listeners of a sidecar have in common. Peers' services are not traced.
+fn finished(mut part: Part, state: &dyn State, proxy: &Service, options: &OpaqueConfig) -> Part {
+    binds::leave_out_binds(&mut part);
+    access_log::add(&mut part, access_log::of(state, proxy));
     let given = hatch::of_proxy(proxy, options, "envoy_listener_tracing_json");
     let is_in_peer = |listener: &Listener| match &listener.name {
         ListenerName::Upstream(id) => !id.peer.is_empty(),
         ListenerName::Public | ListenerName::ExposedPath(_) | ListenerName::Gateway(_) => false,
     };
-    let listeners = parts.values_mut().flatten().flat_map(|part| &mut part.resources.listeners);
-    for listener in listeners.filter(|listener| !is_in_peer(listener)) {
+    for listener in part.resources.listeners.iter_mut().filter(|listener| !is_in_peer(listener)) {
         listener.tracing.clone_from(&given);
     }
+    part
 }
 
 /// The inbound side of a sidecar.

@@ -1,0 +1,297 @@
+//! The parts that proxies are made of. Sidecars that agree in what matters to an upstream share the part for it: it is
+//! resolved and encoded once, and held once.
+//!
+//! **Invariant.** A part that cannot be made, or into which an operator put something that cannot be used, stays as it last
+//! was. What it was is remembered with the part, so whoever comes from another one with a past of its own does not share it
+//! then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::encoded::EncodedPart;
+use super::intern::Interner;
+use super::readers::Readers;
+use super::shared::{AssignmentKey, SharedTable, World};
+use crate::ir::UpstreamId;
+use crate::model::{InstanceId, Place, ServiceKind};
+use crate::resolve::{Caller, Context, Dialled, Part, PartError, inbound_part, mesh_gateway_part, upstream_part};
+use crate::store::{Key, Reader};
+
+/// A proxy with streams, by a number that no other one has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ProxyId(pub(super) u64);
+
+/// A part, by a number that no other one has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct PartId(u64);
+
+/// Assignments by their parts.
+pub(super) type Assignments = SharedTable<AssignmentKey, PartId>;
+
+/// What of a proxy a part is. A part that cannot be made leaves the others alone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Owner {
+    /// The inbound side of a sidecar, or a gateway as a whole.
+    Own,
+    /// One upstream of a sidecar.
+    Upstream(UpstreamId),
+}
+
+/// What a part is made from.
+#[derive(Debug, Clone)]
+pub(super) enum Recipe {
+    /// The registration of one proxy.
+    Own(InstanceId),
+    /// What sidecars of a place have in common, and an upstream of theirs.
+    Upstream(Place, Arc<Caller>, Box<Dialled>),
+}
+
+/// What identifies a part.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct PartKey {
+    ingredients: Ingredients,
+    /// The only proxy that has it, if it has a past of its own.
+    alone: Option<InstanceId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Ingredients {
+    Own(InstanceId),
+    /// Caller and upstream, written out.
+    Upstream(Place, Arc<str>),
+}
+
+/// A part.
+#[derive(Debug)]
+pub(super) struct Entry {
+    key: PartKey,
+    pub(super) owner: Owner,
+    recipe: Recipe,
+    /// As it was last made, if it ever was.
+    pub(super) part: Option<Arc<EncodedPart>>,
+    /// Why it could not be made, and what is wrong with what was made.
+    pub(super) problems: Vec<String>,
+    users: BTreeSet<ProxyId>,
+}
+
+/// Every part that some proxy has.
+#[derive(Debug, Default)]
+pub(super) struct PartTable {
+    ids: BTreeMap<PartKey, PartId>,
+    entries: BTreeMap<PartId, Entry>,
+    readers: Readers<PartId>,
+    last: u64,
+}
+
+/// What parts are made with.
+pub(super) struct Kitchen<'k> {
+    pub(super) world: World<'k>,
+    pub(super) interner: &'k mut Interner,
+    pub(super) assignments: &'k mut Assignments,
+}
+
+impl PartTable {
+    pub(super) fn get(&self, id: PartId) -> Option<&Entry> {
+        self.entries.get(&id)
+    }
+
+    /// Who has the part.
+    pub(super) fn users(&self, id: PartId) -> impl Iterator<Item = ProxyId> {
+        self.entries.get(&id).into_iter().flat_map(|entry| entry.users.iter().copied())
+    }
+
+    /// The part of this proxy that is made so; it was `older` until now.
+    pub(super) fn join(
+        &mut self,
+        (user, instance): (ProxyId, &InstanceId),
+        (owner, recipe): (Owner, Recipe),
+        older: Option<&Arc<EncodedPart>>,
+        kitchen: &mut Kitchen<'_>,
+    ) -> PartId {
+        let ingredients = recipe.ingredients();
+        let alone = PartKey { ingredients: ingredients.clone(), alone: Some(instance.clone()) };
+        let shared = PartKey { ingredients, alone: None };
+        let is_open = |id: &&PartId| {
+            let is_for_all = |entry: &Entry| entry.is_sound() || entry.users.contains(&user);
+            older.is_none() || self.entries.get(id).is_some_and(is_for_all)
+        };
+        let known = self.ids.get(&alone).or_else(|| self.ids.get(&shared).filter(is_open)).copied();
+        let id = known.unwrap_or_else(|| {
+            let mut entry = Entry {
+                key: shared,
+                owner,
+                recipe,
+                part: older.cloned(),
+                problems: Vec::new(),
+                users: BTreeSet::new(),
+            };
+            self.last += 1;
+            let id = PartId(self.last);
+            entry.make(id, &mut self.readers, kitchen);
+            if older.is_some() && !entry.is_sound() || self.ids.contains_key(&entry.key) {
+                entry.key = alone;
+            }
+            entry.join_assignments(id, kitchen);
+            self.ids.insert(entry.key.clone(), id);
+            self.entries.insert(id, entry);
+            id
+        });
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.users.insert(user);
+        }
+        id
+    }
+
+    /// The proxy has the part no longer; the last one takes it away.
+    pub(super) fn leave(&mut self, id: PartId, user: ProxyId, assignments: &mut Assignments) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.users.remove(&user);
+        if !entry.users.is_empty() {
+            return;
+        }
+        self.readers.remove(&id);
+        if let Some(entry) = self.entries.remove(&id) {
+            self.ids.remove(&entry.key);
+            for key in entry.assignments() {
+                assignments.leave(&key, id);
+            }
+        }
+    }
+
+    /// Makes the parts again that read one of these keys; returns those that are other ones then.
+    pub(super) fn advance<'c>(
+        &mut self,
+        changed: impl Iterator<Item = &'c Key>,
+        kitchen: &mut Kitchen<'_>,
+    ) -> Vec<PartId> {
+        let mut changes = Vec::new();
+        for id in self.readers.of(changed) {
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            let (older, problems) = (entry.part.clone(), std::mem::take(&mut entry.problems));
+            let left: Vec<_> = entry.assignments().collect();
+            entry.make(id, &mut self.readers, kitchen);
+            let is_same = match (&older, &entry.part) {
+                (Some(older), Some(newer)) => Arc::ptr_eq(older, newer) || older.is_same(newer),
+                (older, newer) => older.is_none() && newer.is_none(),
+            };
+            if is_same && problems == entry.problems {
+                continue;
+            }
+            entry.join_assignments(id, kitchen);
+            let stay: BTreeSet<_> = entry.assignments().collect();
+            for key in left.iter().filter(|key| !stay.contains(key)) {
+                kitchen.assignments.leave(key, id);
+            }
+            changes.push(id);
+        }
+        changes
+    }
+}
+
+impl Entry {
+    /// True if it is as it should be.
+    fn is_sound(&self) -> bool {
+        self.part.is_some() && self.problems.is_empty()
+    }
+
+    /// Makes it from the current view, or leaves it as it was.
+    fn make(&mut self, id: PartId, readers: &mut Readers<PartId>, kitchen: &mut Kitchen<'_>) {
+        let reader = Reader::new(kitchen.world.view);
+        let made = contained(|| self.recipe.make(&reader, kitchen.world));
+        readers.set(&id, reader.into_read_set());
+        match made {
+            Ok(None) => {}
+            Ok(Some(Ok(part))) => {
+                let none = EncodedPart::default();
+                let part = self.part.as_deref().unwrap_or(&none).next(self.recipe.place(), part, kitchen.interner);
+                self.problems = part.problems().collect();
+                self.part = Some(Arc::new(part));
+            }
+            Ok(Some(Err(error))) => self.keep(error.to_string()),
+            Err(defect) => self.keep(defect),
+        }
+    }
+
+    fn keep(&mut self, why: String) {
+        let of_part = self.part.iter().flat_map(|part| part.problems());
+        self.problems = std::iter::once(why).chain(of_part).collect();
+    }
+
+    fn assignments(&self) -> impl Iterator<Item = AssignmentKey> {
+        let endpoints = self.part.iter().flat_map(|part| &part.endpoints);
+        endpoints.map(|(name, source)| (name.clone(), source.clone()))
+    }
+
+    fn join_assignments(&self, id: PartId, kitchen: &mut Kitchen<'_>) {
+        for key in self.assignments() {
+            kitchen.assignments.join(key, id, kitchen.world, kitchen.interner);
+        }
+    }
+}
+
+impl Recipe {
+    fn ingredients(&self) -> Ingredients {
+        match self {
+            Recipe::Own(instance) => Ingredients::Own(instance.clone()),
+            Recipe::Upstream(place, caller, dialled) => {
+                let text =
+                    serde_json::to_string(&(caller, dialled)).unwrap_or_else(|_| format!("{caller:?} {dialled:?}"));
+                Ingredients::Upstream(place.clone(), text.into())
+            }
+        }
+    }
+
+    fn place(&self) -> &Place {
+        match self {
+            Recipe::Own(instance) => &instance.place,
+            Recipe::Upstream(place, ..) => place,
+        }
+    }
+
+    /// The part; `None` if there is nothing to make it from any more.
+    fn make(&self, reader: &Reader<'_>, world: World<'_>) -> Option<Result<Part, PartError>> {
+        let context = Context {
+            state: &world.state(reader),
+            trust_domain: world.trust_domain,
+            default_intention: world.options.default_intention,
+            dns_domain: &world.options.dns_domain,
+        };
+        let instance = match self {
+            Recipe::Own(instance) => instance,
+            Recipe::Upstream(place, caller, dialled) => return Some(upstream_part(context, place, caller, dialled)),
+        };
+        let service = &reader.service(instance)?.value;
+        match service.kind {
+            ServiceKind::ConnectProxy => Some(Ok(inbound_part(context, instance, service))),
+            ServiceKind::MeshGateway => Some(Ok(mesh_gateway_part(context, &instance.place, service))),
+            ServiceKind::Typical
+            | ServiceKind::TerminatingGateway
+            | ServiceKind::IngressGateway
+            | ServiceKind::ApiGateway => None,
+        }
+    }
+}
+
+/// What `make` returns, or what to say if it panics: a defect that one part's configuration meets must not keep the others
+/// from theirs.
+pub(super) fn contained<T>(make: impl FnOnce() -> T) -> Result<T, String> {
+    // What `make` leaves half done is its own, and is dropped with it.
+    catch_unwind(AssertUnwindSafe(make)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        format!("a defect of meshgate, please report it: resolving panicked: {text}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_defect_is_contained_and_told() {
+        assert_eq!(contained(|| 7), Ok(7));
+        let defect = Err("a defect of meshgate, please report it: resolving panicked: no 7".to_owned());
+        assert_eq!(contained(|| -> u8 { panic!("no {}", 7) }), defect);
+    }
+}
