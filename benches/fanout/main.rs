@@ -1,0 +1,60 @@
+//! What it costs to tell many proxies of a change, next to the floor: the least that this machine needs for the same.
+//!
+//! ```text
+//! cargo bench --bench fanout -- --scenario S1 --proxies 1000 --json s1.json
+//! ```
+//!
+//! Three processes: this one is the load client, with one connection and one stream for each proxy; the control plane and
+//! the floor server are its children, on another core. They are measured in turns, in blocks of rounds. At the end every
+//! stream must hold what a fresh client gets.
+
+#![allow(clippy::print_stdout, reason = "a bench tells what it measured")]
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+mod ads;
+mod catalog;
+mod clock;
+mod fleet;
+mod floor;
+mod http;
+mod marker;
+mod measure;
+mod options;
+mod process;
+mod report;
+mod scenario;
+mod subject;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use options::{Command, Options};
+
+/// Why a bench cannot go on.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: Options) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match options.command {
+        Some(Command::ServeFloor { style }) => return runtime.block_on(floor::serve(style)),
+        Some(Command::ServeClock) => return tokio::runtime::Runtime::new()?.block_on(clock::serve()),
+        None => {}
+    }
+    let report = runtime.block_on(scenario::run(&options))?;
+    println!("{}", report.table());
+    options.json.as_deref().map_or(Ok(()), |path| report.write(path))
+}
