@@ -30,7 +30,7 @@ impl Caller {
             destination_service_name: proxy.destination_service_name.clone(),
             mode: proxy.mode,
             config: proxy.config.clone(),
-            mesh_gateway: proxy.mesh_gateway.clone(),
+            mesh_gateway: proxy.mesh_gateway,
             access_logs: proxy.access_logs.clone(),
             ..Proxy::default()
         };
