@@ -68,6 +68,13 @@ pub enum LeftOut {
         /// What the SNI leads to; `None` if no SNI can be like that.
         by: Option<String>,
     },
+    /// An extension of the generated configuration.
+    Extension {
+        /// Whose it is.
+        origin: String,
+        /// The name of the extension.
+        name: String,
+    },
     /// A part of what is exported to peers.
     Export {
         /// The service.
@@ -124,6 +131,9 @@ impl fmt::Display for LeftOut {
                 "the way to {what} is left out: {sni:?} is no SNI, which is made of labels with dots between them, has no \
                  wildcard, and at most 255 bytes"
             ),
+            LeftOut::Extension { origin, name } => {
+                write!(f, "EnvoyExtensions of {origin}: {name:?} has no effect, nothing of it is configured here")
+            }
             LeftOut::Export { service, why } => {
                 write!(f, "service {service} is exported to peers, and they cannot reach all of it: {why}")
             }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::chain::Protocol;
 use super::state::{Context, State};
-use super::{Part, PartError, access_log, binds, hatch, merge, opaque, upstream};
+use super::{LeftOut, Part, PartError, access_log, binds, hatch, merge, opaque, upstream};
 use crate::ir::{Callers, Codec, Listener, ListenerName, UpstreamId};
 use crate::model::{InstanceId, MOST_REQUEST_HEADERS_KB, OpaqueConfig, Place, Proxy, Service, Upstream};
 
@@ -119,11 +119,31 @@ impl<'a> Inbound<'a> {
         let mut part = Part::default();
         let listener = self.public_listener(&mut part.left_out);
         part.resources.listeners.push(listener);
+        part.left_out.extend(self.extensions());
         let peers = self.context.state.peer_exports(self.place).callers_of(&merge::central_name(self.proxy));
         part.importers.insert(Callers::Inbound, peers);
         part.resources.clusters.push(self.local_app());
         self.expose(&mut part);
         part
+    }
+
+    /// The extensions that somebody may count on.
+    fn extensions(&self) -> Vec<LeftOut> {
+        let (state, service) = (self.context.state, merge::central_name(self.proxy));
+        let global = state.proxy_defaults(&self.proxy.partition).map(|entry| &entry.envoy_extensions);
+        let central = state.service_defaults(&service).map(|entry| &entry.envoy_extensions);
+        let mut left_out = Vec::new();
+        for (origin, extensions) in [
+            ("proxy-defaults".to_owned(), global),
+            (format!("the service-defaults of {service}"), central),
+            (self.proxy.id.to_string(), Some(&self.proxy.proxy.envoy_extensions)),
+        ] {
+            left_out.extend(extensions.into_iter().flatten().map(|extension| LeftOut::Extension {
+                origin: origin.clone(),
+                name: extension["Name"].as_str().unwrap_or_default().to_owned(),
+            }));
+        }
+        left_out
     }
 }
 
