@@ -96,6 +96,10 @@ fn discover(message: &mut Cluster, discovery: &ir::Discovery) {
             let locality = endpoint::locality(&[ir::Endpoint::bare(address.clone())]);
             message.load_assignment = Some(inline_assignment(&message.name, locality));
         }
+        ir::Discovery::OriginalDestination => {
+            message.cluster_discovery_type = kind(DiscoveryType::OriginalDst);
+            message.lb_policy = LbPolicy::ClusterProvided.into();
+        }
         ir::Discovery::Dns(dns, endpoints) => {
             message.cluster_discovery_type = kind(match dns {
                 ir::DnsKind::Logical => DiscoveryType::LogicalDns,

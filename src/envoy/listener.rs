@@ -65,6 +65,7 @@ fn generated(listener: &ir::Listener) -> Result<Resource, GivenError> {
             .exact_balance
             .then_some(ConnectionBalanceConfig { balance_type: Some(BalanceType::ExactBalance(ExactBalance {})) }),
         filter_chains: listener.chains.iter().map(|chain| filter_chain(chain, around)).collect(),
+        default_filter_chain: listener.default_chain.as_ref().map(|chain| filter_chain(chain, around)),
         ..Listener::default()
     };
     Ok(Resource::new(&name, canonical::encode(&message), clusters(listener)))
@@ -79,7 +80,7 @@ struct Around<'l> {
 
 /// The clusters that the listener sends traffic to by name.
 fn clusters(listener: &ir::Listener) -> BTreeSet<Arc<str>> {
-    let filters = listener.chains.iter().flat_map(|chain| &chain.filters);
+    let filters = listener.chains.iter().chain(&listener.default_chain).flat_map(|chain| &chain.filters);
     let named = filters.flat_map(|filter| match filter {
         ir::Filter::TcpProxy { cluster, .. } => Box::new(cluster.iter()),
         ir::Filter::Http(manager) => match &manager.routes {

@@ -11,6 +11,9 @@ use crate::ir::{Bind, Callers, ClusterName, ListenerName, PolicyName, Roots, Sec
 /// Route configuration and virtual host of the inbound side.
 pub const PUBLIC: &str = "public_listener";
 
+/// Where a transparent proxy sends what is no upstream.
+const ORIGINAL_DESTINATION: &str = "original-destination";
+
 /// The header that tells of the certificates that a request came with, from hop to hop.
 pub const CLIENT_CERT_HEADER: &str = "x-forwarded-client-cert";
 
@@ -27,6 +30,7 @@ pub fn policy(name: PolicyName) -> String {
 pub fn cluster(name: &ClusterName) -> String {
     match name {
         ClusterName::LocalApp => "local_app".to_owned(),
+        ClusterName::OriginalDestination => ORIGINAL_DESTINATION.to_owned(),
         ClusterName::Exposed(port) => format!("exposed_cluster_{port}"),
         ClusterName::Sni(name) | ClusterName::Given(name) => name.to_string(),
         ClusterName::Customised { hash, sni } => format!("{hash}~{sni}"),
@@ -56,6 +60,7 @@ pub fn listener(name: &ListenerName, bind: &Bind) -> String {
     let role = match name {
         ListenerName::Public => PUBLIC.to_owned(),
         ListenerName::Upstream(id) => upstream(id),
+        ListenerName::Outbound => "outbound_listener".to_owned(),
         ListenerName::ExposedPath(path) => format!("exposed_path_{}", stripped(path)),
         ListenerName::Gateway(address) => address.to_string(),
     };
@@ -87,6 +92,7 @@ pub fn filter(stat: &Stat) -> String {
         }
         Stat::Peered { service, namespace, peer } => format!("{service}.{namespace}.{peer}"),
         Stat::Query(id) => upstream(id),
+        Stat::OriginalDestination => ORIGINAL_DESTINATION.to_owned(),
         Stat::ExposedPath(path, port) => format!("exposed_path_filter_{}_{port}", stripped(path)),
         Stat::GatewayLocal { listener } => listener.to_string(),
         Stat::GatewayRemote { listener, place } => format!("{listener}.{place}"),
@@ -102,7 +108,7 @@ pub fn stat_prefix(stat: &Stat) -> String {
     let prefix = match stat {
         Stat::Public | Stat::ExposedPath(..) => "",
         Stat::PublicPermissive => "permissive_",
-        Stat::Upstream { .. } | Stat::Query(_) => "upstream.",
+        Stat::Upstream { .. } | Stat::Query(_) | Stat::OriginalDestination => "upstream.",
         Stat::Peered { .. } => "upstream_peered.",
         Stat::GatewayLocal { .. } => "mesh_gateway_local.",
         Stat::GatewayRemote { .. } => "mesh_gateway_remote.",

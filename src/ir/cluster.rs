@@ -73,6 +73,8 @@ pub enum Discovery {
     },
     /// One fixed address.
     Static(SocketAddress),
+    /// From each connection: where it was going before it was redirected.
+    OriginalDestination,
     /// From DNS.
     Dns(DnsKind, Vec<Endpoint>),
     /// From other clusters, the first healthy one.

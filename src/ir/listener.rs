@@ -26,6 +26,8 @@ pub struct Listener {
     pub tracing: Option<Given>,
     /// What to do, by SNI, in order.
     pub chains: Vec<FilterChain>,
+    /// What to do with connections that no chain takes; they are closed when absent.
+    pub default_chain: Option<FilterChain>,
     /// Stands in place of all the above. What protects the application is put into it: the TLS of the first chain, its rules
     /// about callers, and the normalisation of paths.
     pub given: Option<Given>,
@@ -44,6 +46,7 @@ impl Listener {
             access_log: None,
             tracing: None,
             chains,
+            default_chain: None,
             given: None,
         }
     }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 pub enum ClusterName {
     /// The application behind a sidecar.
     LocalApp,
+    /// Wherever a redirected connection was going.
+    OriginalDestination,
     /// An application port that is exposed in plain text.
     Exposed(u16),
     /// Whatever connections with this SNI reach: a service, a subset, or the gateways of a place.
@@ -55,6 +57,8 @@ pub enum ListenerName {
     Public,
     /// Takes the application's connections to an upstream.
     Upstream(UpstreamId),
+    /// Takes the connections of a transparent proxy's application.
+    Outbound,
     /// Serves one path in plain text.
     ExposedPath(Arc<str>),
     /// One address of a mesh gateway: `default`, or the key of a tagged or bind address.
@@ -90,6 +94,8 @@ pub enum Stat {
     },
     /// Traffic to what a prepared query finds.
     Query(UpstreamId),
+    /// Traffic to what is no upstream.
+    OriginalDestination,
     /// An exposed path and its listener's port.
     ExposedPath(Arc<str>, u16),
     /// Local traffic of a gateway listener.

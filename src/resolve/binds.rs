@@ -210,6 +210,7 @@ impl Claims {
 fn describe(name: &ListenerName) -> String {
     match name {
         ListenerName::Public => "the public listener".to_owned(),
+        ListenerName::Outbound => "the listener of redirected connections".to_owned(),
         ListenerName::ExposedPath(path) => format!("the listener of the exposed path {path:?}"),
         ListenerName::Upstream(upstream) => format!("the listener of upstream {:?}", &*upstream.name),
         ListenerName::Gateway(name) => format!("the gateway's listener {name:?}"),

@@ -16,6 +16,9 @@ use crate::model::{
     ProxyMode, Service, ServiceName, Upstream,
 };
 
+/// Where the outbound connections of a transparent proxy are redirected to if nobody says another port.
+const OUTBOUND_LISTENER_PORT: u16 = 15_001;
+
 /// The service whose service-defaults apply to a proxy: a sidecar's destination, a gateway's own name.
 pub(super) fn central_name(proxy: &Service) -> ServiceName {
     proxy.mesh_destination().unwrap_or_else(|| proxy.full_name())
@@ -256,6 +259,15 @@ pub(super) fn mode(state: &dyn State, proxy: &Service) -> ProxyMode {
     let all = state.proxy_defaults(&proxy.partition).map(|entry| entry.mode);
     let said = [Some(proxy.proxy.mode), service, all].into_iter().flatten();
     said.into_iter().find(|mode| *mode != ProxyMode::Unset).unwrap_or_default()
+}
+
+/// The port that the outbound connections of a transparent proxy are redirected to: what its registration says, else its
+/// service's defaults, else proxy-defaults.
+pub(super) fn outbound_listener_port(state: &dyn State, proxy: &Service) -> u16 {
+    let service = state.service_defaults(&central_name(proxy)).and_then(|entry| entry.transparent_proxy.as_ref());
+    let all = state.proxy_defaults(&proxy.partition).and_then(|entry| entry.transparent_proxy.as_ref());
+    let said = [proxy.proxy.transparent_proxy.as_ref(), service, all].into_iter().flatten();
+    said.map(|options| options.outbound_listener_port).find(|port| *port != 0).unwrap_or(OUTBOUND_LISTENER_PORT)
 }
 
 /// True if a transparent proxy takes connections without TLS too: what its service's defaults say, else proxy-defaults.

@@ -2,6 +2,7 @@
 
 mod expose;
 mod local;
+mod outbound;
 mod public;
 mod telemetry;
 
@@ -76,7 +77,7 @@ pub fn upstream_part(
     Ok(finished(part, context.state, proxy, &options))
 }
 
-/// The inbound side of the sidecar that is this instance.
+/// The inbound side of the sidecar that is this instance, and where its outbound connections are redirected to.
 pub fn inbound_part(context: Context<'_>, instance: &InstanceId, proxy: &Service) -> Part {
     let options = merge::options(context.state, proxy);
     let part = Inbound::new(context, instance, proxy, &options).build();
@@ -90,7 +91,9 @@ fn finished(mut part: Part, state: &dyn State, proxy: &Service, options: &Opaque
     let given = hatch::of_proxy(proxy, options, "envoy_listener_tracing_json");
     let is_in_peer = |listener: &Listener| match &listener.name {
         ListenerName::Upstream(id) => !id.peer.is_empty(),
-        ListenerName::Public | ListenerName::ExposedPath(_) | ListenerName::Gateway(_) => false,
+        ListenerName::Public | ListenerName::Outbound | ListenerName::ExposedPath(_) | ListenerName::Gateway(_) => {
+            false
+        }
     };
     for listener in part.resources.listeners.iter_mut().filter(|listener| !is_in_peer(listener)) {
         listener.tracing.clone_from(&given);
@@ -98,7 +101,7 @@ fn finished(mut part: Part, state: &dyn State, proxy: &Service, options: &Opaque
     part
 }
 
-/// The inbound side of a sidecar.
+/// The inbound side of a sidecar, and what is left over of the outbound side.
 struct Inbound<'a> {
     context: Context<'a>,
     instance: &'a InstanceId,
@@ -123,6 +126,7 @@ impl<'a> Inbound<'a> {
         let peers = self.context.state.peer_exports(self.place).callers_of(&merge::central_name(self.proxy));
         part.importers.insert(Callers::Inbound, peers);
         part.resources.clusters.push(self.local_app());
+        self.outbound(&mut part);
         self.expose(&mut part);
         part
     }
