@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! cargo bench --bench fanout -- --scenario S1 --proxies 1000 --json s1.json
+//! cargo bench --bench fanout -- --smoke
+//! cargo bench --bench fanout -- --large --json large.json
 //! ```
 //!
 //! Three processes: this one is the load client, with one connection and one stream for each proxy; the control plane and
@@ -26,6 +28,7 @@ mod process;
 mod report;
 mod scenario;
 mod subject;
+mod suite;
 
 use std::process::ExitCode;
 
@@ -54,7 +57,15 @@ fn run(options: Options) -> Result<(), Failure> {
         Some(Command::ServeClock) => return tokio::runtime::Runtime::new()?.block_on(clock::serve()),
         None => {}
     }
-    let report = runtime.block_on(scenario::run(&options))?;
-    println!("{}", report.table());
-    options.json.as_deref().map_or(Ok(()), |path| report.write(path))
+    runtime.block_on(async {
+        if options.smoke {
+            return suite::smoke(&options).await;
+        }
+        if options.large {
+            return suite::large(&options).await;
+        }
+        let report = scenario::run(&options).await?;
+        println!("{}", report.table());
+        options.json.as_deref().map_or(Ok(()), |path| report::write(path, &report.json()))
+    })
 }

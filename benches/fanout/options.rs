@@ -11,7 +11,7 @@ use crate::floor::Style;
 use crate::report::{Case, Report};
 
 /// Measures how changes reach proxies, next to the least that this machine needs for it.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "fanout")]
 pub(crate) struct Options {
     #[command(subcommand)]
@@ -21,7 +21,7 @@ pub(crate) struct Options {
     pub(crate) scenario: Scenario,
     /// How many proxies are connected [default: 1000, and 20 gateways for S3]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=60_000))]
-    proxies: Option<u32>,
+    pub(crate) proxies: Option<u32>,
     /// Rounds that are measured [default: by scenario and number of proxies]
     #[arg(long)]
     pub(crate) rounds: Option<usize>,
@@ -37,6 +37,15 @@ pub(crate) struct Options {
     /// How long each rate lasts, for S6
     #[arg(long, default_value_t = 30)]
     pub(crate) seconds: u32,
+    /// Keep the state of meshgate on disk, so that every change waits for it
+    #[arg(long)]
+    pub(crate) durable: bool,
+    /// Check the targets that a change is likely to break, with 1,000 proxies; fail if one is missed by far
+    #[arg(long, conflicts_with = "large")]
+    pub(crate) smoke: bool,
+    /// Check all targets, with 10,000 proxies and 5,000 services
+    #[arg(long)]
+    pub(crate) large: bool,
     /// Write the results as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -47,7 +56,7 @@ pub(crate) struct Options {
     pub(crate) peer: Peer,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
-    bench: bool,
+    pub(crate) bench: bool,
 }
 
 /// Another control plane, which is running already and is measured in place of meshgate.

@@ -58,15 +58,14 @@ impl Report {
             "machine": machine(),
         })
     }
+}
 
-    /// Writes the JSON report.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub(crate) fn write(&self, path: &Path) -> Result<(), Failure> {
-        std::fs::write(path, format!("{:#}\n", self.json()))
-            .map_err(|error| format!("{}: {error}", path.display()).into())
-    }
+/// Writes a JSON document.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn write(path: &Path, document: &Value) -> Result<(), Failure> {
+    std::fs::write(path, format!("{document:#}\n")).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
 impl Case {

@@ -1,5 +1,6 @@
 //! The servers that are measured: the floor, meshgate, and whatever else speaks the same protocols.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use tempfile::NamedTempFile;
+use tempfile::TempDir;
 use tokio::time::sleep;
 
 use crate::Failure;
@@ -45,18 +46,18 @@ pub(crate) struct Subject {
     /// `None` if the bench cannot look at the process.
     pub(crate) usage: Option<Usage>,
     /// `None` if the bench did not start it.
-    _started: Option<(Process, NamedTempFile)>,
+    _started: Option<(Process, TempDir)>,
 }
 
 impl Subject {
-    /// Starts meshgate as an operator does, with its state in memory, unless the options say what else to measure.
+    /// Starts meshgate as an operator does, unless the options say what else to measure.
     ///
     /// # Errors
     /// It does not start, or cannot be reached.
     pub(crate) async fn start(options: &Options, cores: Option<Cores>) -> Result<Self, Failure> {
         let peer = &options.peer;
         let (Some(server), Some(http)) = (peer.server, peer.http) else {
-            return Self::start_meshgate(&options.agent, cores).await;
+            return Self::start_meshgate(options, cores).await;
         };
         let tls = peer.tls_ca.as_deref().map(|ca| Tls::new(ca, &peer.tls_name)).transpose()?;
         Ok(Self {
@@ -67,19 +68,25 @@ impl Subject {
         })
     }
 
-    async fn start_meshgate(arguments: &[String], cores: Option<Cores>) -> Result<Self, Failure> {
-        let log = NamedTempFile::new()?;
+    async fn start_meshgate(options: &Options, cores: Option<Cores>) -> Result<Self, Failure> {
+        let folder = TempDir::new()?;
+        let log = folder.path().join("log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_meshgate"));
-        command.args("agent -dev -http-port 0 -grpc-port 0 -log-json -node bench".split(' ')).args(arguments);
-        command.stdin(Stdio::null()).stdout(log.reopen()?);
+        command.args("agent -http-port 0 -grpc-port 0 -log-json -node bench".split(' ')).args(&options.agent);
+        if options.durable {
+            command.arg("-data-dir").arg(folder.path().join("data"));
+        } else {
+            command.arg("-dev");
+        }
+        command.stdin(Stdio::null()).stdout(File::create(&log)?);
         let mut process = Process::start(command, cores)?;
-        let ready = ready(&mut process, log.path()).await?;
+        let ready = ready(&mut process, &log).await?;
         let address = |key: &str| Ok::<SocketAddr, Failure>(ready[key].as_str().unwrap_or_default().parse()?);
         Ok(Self {
             server: Server::plain(address("grpc")?),
             http: Http::connect(address("http")?, Vec::new()).await?,
             usage: Some(process.usage()),
-            _started: Some((process, log)),
+            _started: Some((process, folder)),
         })
     }
 }

@@ -81,6 +81,12 @@ pub fn discovery_chain(reader: &Reader<'_>, scope: &Scope) -> Arc<Result<Chain, 
     Recording::new(reader, &[]).chain(scope)
 }
 
+/// The state as resolving asks for it; what is read goes through `reader`. `hosted` are datacenters that exist without a
+/// row.
+pub fn state<'r, 'v>(reader: &'r Reader<'v>, hosted: &'r [Datacenter]) -> impl resolve::State + use<'r, 'v> {
+    Recording::new(reader, hosted)
+}
+
 /// The engine. Clones share everything.
 #[derive(Clone)]
 pub struct Engine {
