@@ -28,13 +28,11 @@ mod table;
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{self, Poll, ready};
+use std::task::{self, Poll};
 
 use dashmap::DashMap;
-use futures::stream::BoxStream;
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use tokio::sync::Notify;
-use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 
 pub use guard::guard;
@@ -44,7 +42,7 @@ use self::core::Core;
 use self::recording::Recording;
 use self::slot::Slot;
 use crate::ca::Authority;
-use crate::envoy::snapshot::{Feedback, NodeIdentity, Snapshot, SnapshotSource};
+use crate::envoy::snapshot::{self, Feedback, NodeIdentity, Snapshot, SnapshotSource};
 use crate::model::{
     Datacenter, DnsDomain, InstanceId, IntentionPolicy, NodeName, Partition, Place, Proxy, Service, ServiceId,
 };
@@ -183,58 +181,48 @@ impl Engine {
 }
 
 impl SnapshotSource for Engine {
-    fn watch(&self, node: &NodeIdentity) -> BoxStream<'static, Arc<Snapshot>> {
-        // The entry stays locked until the slot has a receiver, so that the core cannot take it for abandoned.
+    fn watch(&self, node: &NodeIdentity, stream: u64) -> Box<dyn snapshot::Watch> {
+        // The entry stays locked until the slot has a reader, so that the core cannot take it for abandoned.
         let mut fresh = None;
         let entry = self.shared.slots.entry(node.clone());
         let slot = entry.or_insert_with(|| fresh.insert(Arc::new(Slot::new(self.instance(node)))).clone());
-        let snapshots = slot.subscribe();
-        drop(slot);
+        let (slot, reader) = (slot.clone(), slot.subscribe());
         if let Some(slot) = fresh {
             self.shared.tell(|news| news.fresh.push(slot));
         }
-        let departure = Departure { shared: self.shared.clone(), node: node.clone() };
-        Watch { snapshots, _departure: departure }.boxed()
-    }
-
-    fn report(&self, node: &NodeIdentity, stream: u64, feedback: Feedback) {
-        if let Some(slot) = self.shared.slots.get(node) {
-            slot.note(stream, feedback);
-        }
+        Box::new(Watch { shared: self.shared.clone(), node: node.clone(), slot, reader, stream })
     }
 }
 
 /// The snapshots of one stream.
 struct Watch {
-    snapshots: WatchStream<Option<Arc<Snapshot>>>,
-    /// Below the receiver, so that it is dropped after it.
-    _departure: Departure,
+    shared: Arc<Shared>,
+    node: NodeIdentity,
+    slot: Arc<Slot>,
+    reader: Arc<slot::Reader>,
+    stream: u64,
 }
 
 impl Stream for Watch {
     type Item = Arc<Snapshot>;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            // Nothing has been published yet where the value is `None`.
-            match ready!(self.snapshots.poll_next_unpin(context)) {
-                Some(None) => {}
-                Some(Some(snapshot)) => return Poll::Ready(Some(snapshot)),
-                None => return Poll::Ready(None),
-            }
-        }
+    fn poll_next(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
+        self.slot.poll_newer(&self.reader, context).map(Some)
     }
 }
 
-/// Tells the core that a stream has gone.
-struct Departure {
-    shared: Arc<Shared>,
-    node: NodeIdentity,
+impl snapshot::Watch for Watch {
+    fn report(&mut self, feedback: Feedback) {
+        self.slot.note(self.stream, feedback);
+    }
 }
 
-impl Drop for Departure {
+impl Drop for Watch {
+    /// Tells the core that a stream has gone.
     fn drop(&mut self) {
-        let node = self.node.clone();
+        self.slot.forget(self.stream);
+        self.slot.unsubscribe(&self.reader);
+        let node = std::mem::take(&mut self.node);
         self.shared.tell(|news| news.left.push(node));
     }
 }

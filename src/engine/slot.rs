@@ -1,11 +1,12 @@
 //! The meeting point of one proxy's streams and the engine: the current snapshot, and what the streams told.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
+use futures::task::AtomicWaker;
 use time::OffsetDateTime;
-use tokio::sync::watch;
-use tokio_stream::wrappers::WatchStream;
 
 use crate::envoy::snapshot::{Feedback, ResourceType, Snapshot};
 use crate::model::InstanceId;
@@ -14,8 +15,22 @@ use crate::model::InstanceId;
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) instance: InstanceId,
-    current: watch::Sender<Option<Arc<Snapshot>>>,
+    current: Mutex<Current>,
     told: Mutex<Told>,
+}
+
+#[derive(Debug, Default)]
+struct Current {
+    snapshot: Option<Arc<Snapshot>>,
+    readers: Vec<Arc<Reader>>,
+}
+
+/// A stream that waits for snapshots.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    /// There is a snapshot that it has not seen.
+    is_behind: AtomicBool,
+    waker: AtomicWaker,
 }
 
 #[derive(Debug, Default)]
@@ -72,7 +87,7 @@ pub struct NackReport {
 
 impl Slot {
     pub(super) fn new(instance: InstanceId) -> Self {
-        Self { instance, current: watch::channel(None).0, told: Mutex::default() }
+        Self { instance, current: Mutex::default(), told: Mutex::default() }
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -80,16 +95,46 @@ impl Slot {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn subscribe(&self) -> WatchStream<Option<Arc<Snapshot>>> {
-        WatchStream::new(self.current.subscribe())
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more stream, which has seen nothing yet.
+    pub(super) fn subscribe(&self) -> Arc<Reader> {
+        let mut current = self.current();
+        let reader = Arc::new(Reader { is_behind: current.snapshot.is_some().into(), ..Reader::default() });
+        current.readers.push(reader.clone());
+        reader
+    }
+
+    pub(super) fn unsubscribe(&self, reader: &Arc<Reader>) {
+        self.current().readers.retain(|known| !Arc::ptr_eq(known, reader));
     }
 
     pub(super) fn is_watched(&self) -> bool {
-        self.current.receiver_count() > 0
+        !self.current().readers.is_empty()
     }
 
     pub(super) fn publish(&self, snapshot: Arc<Snapshot>) {
-        self.current.send_replace(Some(snapshot));
+        let mut current = self.current();
+        // What was there is dropped after the lock.
+        let _older = current.snapshot.replace(snapshot);
+        for reader in &current.readers {
+            reader.is_behind.store(true, Ordering::Release);
+            reader.waker.wake();
+        }
+    }
+
+    /// The snapshot, once there is one that the reader has not seen.
+    pub(super) fn poll_newer(&self, reader: &Reader, context: &mut Context<'_>) -> Poll<Arc<Snapshot>> {
+        if !reader.is_behind.swap(false, Ordering::Acquire) {
+            reader.waker.register(context.waker());
+            // One may have come in between.
+            if !reader.is_behind.swap(false, Ordering::Acquire) {
+                return Poll::Pending;
+            }
+        }
+        self.current().snapshot.clone().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Replaces what is wrong; returns what was not known before.
@@ -119,14 +164,16 @@ impl Slot {
                 report.nacks += 1;
                 report.last_nack = Some(NackReport { message, resources, at: OffsetDateTime::now_utc() });
             }
-            Feedback::Disconnected => {
-                told.streams.remove(&stream);
-            }
         }
     }
 
+    /// The stream ended.
+    pub(super) fn forget(&self, stream: u64) {
+        self.told().streams.remove(&stream);
+    }
+
     pub(super) fn report(&self) -> ProxyReport {
-        let snapshot = self.current.borrow().clone();
+        let snapshot = self.current().snapshot.clone();
         let told = self.told();
         let of_type = |kind: ResourceType| {
             let mut report = told.types.get(&kind).cloned().unwrap_or_default();

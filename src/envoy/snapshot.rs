@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::Stream;
 use sha2::{Digest, Sha256};
 
 /// The Envoy resource types that are served.
@@ -197,8 +197,6 @@ pub enum Feedback {
         /// Envoy's reason, cut to a bounded length.
         message: String,
     },
-    /// The stream ended.
-    Disconnected,
 }
 
 /// What a client says about itself in the first request of a stream. Empty means "not said".
@@ -218,14 +216,17 @@ pub struct NodeIdentity {
 
 /// Where streams get snapshots from. The engine fulfils it.
 pub trait SnapshotSource: Send + Sync + 'static {
-    /// The snapshots of a proxy, the current one first and then each newer one; a slow reader misses older ones.
-    ///
-    /// Nothing comes while the proxy is not registered; the stream goes on and yields once it is. It never ends by
-    /// itself except when the process stops.
-    fn watch(&self, node: &NodeIdentity) -> BoxStream<'static, Arc<Snapshot>>;
+    /// What the stream with this number gets of a proxy, and where it tells what happens.
+    fn watch(&self, node: &NodeIdentity, stream: u64) -> Box<dyn Watch>;
+}
 
-    /// Takes note of what the stream with this number told about its proxy.
-    fn report(&self, node: &NodeIdentity, stream: u64, feedback: Feedback);
+/// The snapshots of a proxy for one stream: the current one first and then each newer one; a slow reader misses older ones.
+///
+/// Nothing comes while the proxy is not registered; the stream goes on and yields once it is. It never ends by itself.
+/// Dropping it says that the stream has ended.
+pub trait Watch: Stream<Item = Arc<Snapshot>> + Send + Unpin {
+    /// Takes note of what the stream told about its proxy.
+    fn report(&mut self, feedback: Feedback);
 }
 
 #[cfg(test)]

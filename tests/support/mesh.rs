@@ -5,7 +5,6 @@ use std::thread::JoinHandle;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use http::{Method, Request};
 use meshgate::ads;
@@ -14,7 +13,7 @@ use meshgate::app::Chains;
 use meshgate::ca::{self, Authority};
 use meshgate::codec;
 use meshgate::engine::{self, Engine};
-use meshgate::envoy::snapshot::{NodeIdentity, Snapshot, SnapshotSource};
+use meshgate::envoy::snapshot::{NodeIdentity, Snapshot, SnapshotSource, Watch};
 use meshgate::model::{Datacenter, DnsDomain, IntentionPolicy};
 use meshgate::store::{Backend, Memory, Store};
 use meshgate::telemetry::Readiness;
@@ -164,12 +163,12 @@ fn follow(options: &engine::Options, store: &Store, authority: &Authority, shutd
 }
 
 /// The snapshots of one proxy, one after the other.
-pub(crate) struct Watched(BoxStream<'static, Arc<Snapshot>>);
+pub(crate) struct Watched(Box<dyn Watch>);
 
 impl Watched {
     /// Starts to watch.
     pub(crate) fn new(engine: &Engine, node: &NodeIdentity) -> Self {
-        Self(engine.watch(node))
+        Self(engine.watch(node, 0))
     }
 
     /// The next snapshot.

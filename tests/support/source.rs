@@ -1,19 +1,22 @@
 //! Snapshots that a test publishes, and the reports that come back.
 
 use std::collections::{BTreeSet, HashMap};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::BoxStream;
-use meshgate::envoy::snapshot::{Feedback, NodeIdentity, Resource, ResourceType, Snapshot, SnapshotSource};
+use futures::{Stream, StreamExt};
+use meshgate::envoy::snapshot::{Feedback, NodeIdentity, Resource, ResourceType, Snapshot, SnapshotSource, Watch};
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 
 use super::ads::within;
 
 type Published = HashMap<String, watch::Sender<Option<Arc<Snapshot>>>>;
-type Reports = Vec<(Arc<str>, u64, Feedback)>;
+/// Proxy, stream, and what the stream told; nothing when it ended.
+type Reports = Vec<(Arc<str>, u64, Option<Feedback>)>;
 
 /// One snapshot per node id.
 #[derive(Default)]
@@ -34,8 +37,9 @@ impl Source {
     /// Waits until exactly this was reported about a proxy.
     pub(crate) async fn expect(&self, id: &str, expected: &[Feedback]) {
         let matches = |reports: &Reports| {
-            let mut reported = reports.iter().filter(|(node, ..)| **node == *id).map(|(_, _, feedback)| feedback);
-            expected.iter().all(|feedback| reported.next() == Some(feedback)) && reported.next().is_none()
+            let mut reported =
+                reports.iter().filter(|(node, ..)| **node == *id).map(|(_, _, feedback)| feedback.as_ref());
+            expected.iter().all(|feedback| reported.next() == Some(Some(feedback))) && reported.next().is_none()
         };
         let mut reports = self.reports.subscribe();
         let waited = tokio::time::timeout(std::time::Duration::from_secs(20), reports.wait_for(matches)).await;
@@ -44,9 +48,7 @@ impl Source {
 
     /// Waits until a stream of the proxy has ended.
     pub(crate) async fn expect_end(&self, id: &str) {
-        let is_end = |reports: &Reports| {
-            reports.iter().any(|(node, _, feedback)| **node == *id && *feedback == Feedback::Disconnected)
-        };
+        let is_end = |reports: &Reports| reports.iter().any(|(node, _, feedback)| **node == *id && feedback.is_none());
         within(self.reports.subscribe().wait_for(is_end)).await.expect("the source lives");
     }
 
@@ -55,7 +57,7 @@ impl Source {
         let mut refusals = Vec::new();
         self.reports.send_modify(|reports| {
             for (_, _, feedback) in reports.drain(..) {
-                if let Feedback::Nacked { kind, message, .. } = feedback {
+                if let Some(Feedback::Nacked { kind, message, .. }) = feedback {
                     refusals.push(format!("{kind}: {message}"));
                 }
             }
@@ -71,20 +73,47 @@ impl Source {
 }
 
 impl SnapshotSource for Source {
-    fn watch(&self, node: &NodeIdentity) -> BoxStream<'static, Arc<Snapshot>> {
+    fn watch(&self, node: &NodeIdentity, stream: u64) -> Box<dyn Watch> {
         let sender = self.of(&node.id);
-        // The sender lives as long as the stream, which therefore never ends by itself.
-        let snapshots = WatchStream::new(sender.subscribe()).filter_map(std::future::ready);
-        snapshots
-            .map(move |snapshot| {
-                let _keep = &sender;
-                snapshot
-            })
-            .boxed()
+        let snapshots = WatchStream::new(sender.subscribe()).filter_map(std::future::ready).boxed();
+        let reports = self.reports.clone();
+        Box::new(Watched { snapshots, _sender: sender, reports, node: node.id.clone(), stream })
     }
+}
 
-    fn report(&self, node: &NodeIdentity, stream: u64, feedback: Feedback) {
-        self.reports.send_modify(|reports| reports.push((node.id.clone(), stream, feedback)));
+/// What one stream gets and tells.
+struct Watched {
+    snapshots: BoxStream<'static, Arc<Snapshot>>,
+    /// It lives as long as the stream, which therefore never ends by itself.
+    _sender: watch::Sender<Option<Arc<Snapshot>>>,
+    reports: watch::Sender<Reports>,
+    node: Arc<str>,
+    stream: u64,
+}
+
+impl Watched {
+    fn tell(&self, feedback: Option<Feedback>) {
+        self.reports.send_modify(|reports| reports.push((self.node.clone(), self.stream, feedback)));
+    }
+}
+
+impl Stream for Watched {
+    type Item = Arc<Snapshot>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.snapshots.poll_next_unpin(context)
+    }
+}
+
+impl Watch for Watched {
+    fn report(&mut self, feedback: Feedback) {
+        self.tell(Some(feedback));
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.tell(None);
     }
 }
 

@@ -7,14 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 
-use futures::StreamExt;
-use futures::stream::{BoxStream, unfold};
 use hyper::body::Body;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::server::{Grpc, NamedService, StreamingService};
-use tonic::{Code, Status, Streaming};
-use tracing::{Instrument, info, warn};
+use tonic::{Status, Streaming};
 
 use super::flow::Flow;
 use super::stream::AdsStream;
@@ -115,7 +112,7 @@ struct Open {
 
 impl<R: DiscoveryRequest> StreamingService<R> for Open {
     type Response = Response;
-    type ResponseStream = BoxStream<'static, Result<Response, Status>>;
+    type ResponseStream = AdsStream<R>;
     type Future = Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Streaming<R>>) -> Self::Future {
@@ -130,29 +127,6 @@ impl<R: DiscoveryRequest> StreamingService<R> for Open {
             flow: Arc::new(Flow::default()),
         });
         let stream = AdsStream::new(self.shared.clone(), connection, request.into_inner());
-        let responses = unfold(Some(Box::new(stream)), |stream| async {
-            let mut stream = stream?;
-            let span = stream.span.clone();
-            match stream.next_response().instrument(span).await {
-                Ok(Some(response)) => Some((Ok(response), Some(stream))),
-                Ok(None) => None,
-                Err(status) => {
-                    stream.span.in_scope(|| log_end(&status));
-                    Some((Err(status), None))
-                }
-            }
-        });
-        ready(Ok(tonic::Response::new(responses.boxed())))
-    }
-}
-
-fn log_end(status: &Status) {
-    let (code, error) = (status.code(), status.message());
-    let is_refused = matches!(code, Code::InvalidArgument | Code::ResourceExhausted | Code::DeadlineExceeded);
-    if is_refused {
-        warn!(?code, error, "refusing the stream");
-    } else {
-        // The client went away, or the process does.
-        info!(?code, error, "ending the stream");
+        ready(Ok(tonic::Response::new(stream)))
     }
 }

@@ -29,7 +29,7 @@ use imbl::ordmap::DiffItem;
 use self::type_state::TypeState;
 use super::message::{Event, Interest, Request, RequestError, Response, Variant};
 use super::order::STEPS;
-use crate::envoy::snapshot::{ResourceType, Snapshot};
+use crate::envoy::snapshot::{ResourceSet, ResourceType, Snapshot};
 
 /// How long a response may stay unanswered before nothing waits for it any more: Envoy's fetch timeout of 15 s, after
 /// which it goes on without what it waits for, and a margin (xds-protocol, R19).
@@ -87,13 +87,17 @@ impl Session {
     /// Takes what the client should have from now on.
     pub fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
         let before = self.snapshot.take().unwrap_or_default();
-        if before.get(ResourceType::Secret) != snapshot.get(ResourceType::Secret) {
+        if !is_same_set(before.get(ResourceType::Secret), snapshot.get(ResourceType::Secret)) {
             for kind in [ResourceType::Cluster, ResourceType::Listener] {
                 self.state_mut(kind).try_refused_again();
             }
         }
         for state in &mut self.types {
-            for change in before.get(state.kind).diff(snapshot.get(state.kind)) {
+            let (old, new) = (before.get(state.kind), snapshot.get(state.kind));
+            if old.ptr_eq(new) {
+                continue;
+            }
+            for change in old.diff(new) {
                 match change {
                     DiffItem::Add(name, _) => state.note_change(name, None),
                     DiffItem::Update { old: (name, held), .. } | DiffItem::Remove(name, held) => {
@@ -159,6 +163,11 @@ impl Session {
     fn state_mut(&mut self, kind: ResourceType) -> &mut TypeState {
         &mut self.types[kind as usize]
     }
+}
+
+/// Sets that nobody touched are one; to see that costs nothing.
+fn is_same_set(a: &ResourceSet, b: &ResourceSet) -> bool {
+    a.ptr_eq(b) || a == b
 }
 
 fn check_lengths<'a>(kind: ResourceType, names: impl Iterator<Item = &'a String>) -> Result<(), RequestError> {

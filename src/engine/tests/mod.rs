@@ -3,7 +3,7 @@ mod peers;
 
 use std::time::Duration;
 
-use futures::stream::BoxStream;
+use futures::StreamExt;
 
 use super::*;
 use crate::ca;
@@ -96,12 +96,12 @@ fn resolver(name: &str, redirect: &str) -> Op {
     }))
 }
 
-struct Watched(BoxStream<'static, Arc<Snapshot>>);
+struct Watched(Box<dyn snapshot::Watch>);
 
 impl Bench {
     fn watch(&self, id: &str, partition: &str) -> Watched {
         let node = NodeIdentity { id: id.into(), partition: partition.into(), ..NodeIdentity::default() };
-        Watched(self.engine.watch(&node))
+        Watched(self.engine.watch(&node, 0))
     }
 
     async fn write(&self, ops: Vec<Op>) {
