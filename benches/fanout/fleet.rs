@@ -11,13 +11,16 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::Failure;
-use crate::ads::{Contents, Identity, Kind, Proxy, Response, Server, connect, frame};
+use crate::ads::{Contents, Identity, Kind, Proxy, Refusal, Response, Server, connect, frame};
 
 /// Longest time that anything may take.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// After this time without a message nothing is under way any more.
 const QUIET: Duration = Duration::from_millis(100);
+
+/// Longest pause before a proxy comes again that the server was too busy for; Envoy's first one.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// Proxies that are compared at a time.
 const VERIFIED_AT_ONCE: usize = 256;
@@ -67,12 +70,18 @@ struct State {
 pub(crate) struct Traffic {
     pub(crate) responses: u64,
     pub(crate) bytes: u64,
+    /// Streams that the server was too busy for.
+    pub(crate) refusals: u64,
 }
 
 impl Traffic {
     /// What came since `before`.
     pub(crate) fn since(self, before: Self) -> Self {
-        Self { responses: self.responses - before.responses, bytes: self.bytes - before.bytes }
+        Self {
+            responses: self.responses - before.responses,
+            bytes: self.bytes - before.bytes,
+            refusals: self.refusals - before.refusals,
+        }
     }
 }
 
@@ -255,12 +264,18 @@ impl Fleet {
 
 impl Shared {
     async fn run(self: Arc<Self>, number: usize) {
-        let first = lock(&self.state).proxies[number].open(&lock(&self.contents));
-        let first = first.iter().map(frame).collect();
-        let ended = connect(&self.server, number, first, |message| self.on_message(number, message)).await;
-        if let Err(error) = ended {
-            lock(&self.state).failure.get_or_insert(format!("proxy {number}: {error}"));
-            self.done.notify_one();
+        loop {
+            let first = lock(&self.state).proxies[number].open(&lock(&self.contents));
+            let first = first.iter().map(frame).collect();
+            let ended = connect(&self.server, number, first, |message| self.on_message(number, message)).await;
+            let Err(error) = ended else { return };
+            if !error.downcast_ref().is_some_and(Refusal::is_temporary) {
+                lock(&self.state).failure.get_or_insert(format!("proxy {number}: {error}"));
+                return self.done.notify_one();
+            }
+            lock(&self.state).traffic.refusals += 1;
+            // Proxies that were refused together come back apart.
+            sleep(RETRY * (1 + number % 8) as u32 / 8).await;
         }
     }
 

@@ -24,6 +24,8 @@ pub(crate) enum Measure {
     Memory,
     /// How much more memory the server has after the load than before it.
     MemoryGrowth,
+    /// Streams that the server was too busy for, so that the proxy came again.
+    Refusals,
     /// Bytes of a reconnect that changes nothing, of all bytes of a first connect.
     ShareOfFullConfig,
     /// From when a change was due until half of its proxies had it, or a later one.
@@ -52,6 +54,7 @@ impl Measure {
             Measure::MemoryPerProxy => "memory_per_proxy",
             Measure::Memory => "memory",
             Measure::MemoryGrowth => "memory_growth",
+            Measure::Refusals => "refusals",
             Measure::ShareOfFullConfig => "share_of_full_config",
             Measure::StalenessP50 => "staleness_p50",
             Measure::StalenessP99 => "staleness_p99",
@@ -70,6 +73,7 @@ impl Measure {
             Measure::ShareOfFullConfig => "percent",
             Measure::Changes | Measure::Deliveries => "per_second",
             Measure::PerCpuSecond => "per_cpu_second",
+            Measure::Refusals => "streams",
             Measure::ServerCpuPerDelivery => "us",
             Measure::BytesPerDelivery => "bytes",
             Measure::MemoryPerProxy => "kib",

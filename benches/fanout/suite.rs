@@ -29,6 +29,7 @@ struct Verdict {
 struct Suite {
     reports: Vec<Report>,
     verdicts: Vec<Verdict>,
+    failures: Vec<String>,
 }
 
 /// T1, T6 and T7 with 1,000 proxies and 500 services: what a change may break, in a minute or two.
@@ -57,16 +58,25 @@ pub(crate) async fn smoke(options: &Options) -> Result<(), Failure> {
 pub(crate) async fn large(options: &Options) -> Result<(), Failure> {
     let mut suite = Suite::default();
     let with = |scenario, proxies| Options { scenario, proxies: Some(proxies), ..options.clone() };
-    suite.alone(&with(Scenario::S1, 1)).await?;
+    // One that fails must not keep the others from being measured.
+    let outcome = suite.alone(&with(Scenario::S1, 1)).await;
+    suite.note("one proxy", outcome);
     for proxies in [100, 1_000] {
-        suite.fan_out_of_one(&with(Scenario::S1, proxies)).await?;
+        let outcome = suite.fan_out_of_one(&with(Scenario::S1, proxies)).await;
+        suite.note("S1", outcome.map(drop));
     }
-    suite.fan_out(&with(Scenario::S1, 10_000)).await?;
-    suite.gateways(options).await?;
-    suite.starts(&with(Scenario::S4, 10_000)).await?;
-    suite.churn(&Options { rates: vec![1_000, 0], ..with(Scenario::S6, 10_000) }).await?;
-    suite.rotation(&with(Scenario::S7, 10_000)).await?;
-    suite.finish(options.json.as_deref())
+    let outcome = suite.fan_out(&with(Scenario::S1, 10_000)).await;
+    suite.note("S1 and S2", outcome);
+    let outcome = suite.gateways(options).await;
+    suite.note("S3", outcome);
+    let outcome = suite.starts(&with(Scenario::S4, 10_000)).await;
+    suite.note("S4 and S5", outcome);
+    let outcome = suite.churn(&Options { rates: vec![1_000, 0], ..with(Scenario::S6, 10_000) }).await;
+    suite.note("S6", outcome);
+    let outcome = suite.rotation(&with(Scenario::S7, 10_000)).await;
+    suite.note("S7", outcome);
+    suite.finish(options.json.as_deref())?;
+    if suite.failures.is_empty() { Ok(()) } else { Err(suite.failures.join("; ").into()) }
 }
 
 impl Suite {
@@ -75,6 +85,13 @@ impl Suite {
         println!("{}", report.table());
         self.reports.push(report.clone());
         Ok(report)
+    }
+
+    fn note(&mut self, what: &str, outcome: Result<(), Failure>) {
+        if let Err(error) = outcome {
+            println!("{what}: {error}\n");
+            self.failures.push(format!("{what}: {error}"));
+        }
     }
 
     fn judge(&mut self, target: &'static str, what: &str, value: Option<f64>, limit: f64) {

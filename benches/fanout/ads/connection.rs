@@ -1,6 +1,7 @@
 //! One connection with one stream, in one task: HTTP/2 and the stream are polled together, so that a message costs one
 //! wake-up.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
@@ -158,8 +159,29 @@ where
 }
 
 /// Why the server ended the stream.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    code: String,
+    message: String,
+}
+
+impl Refusal {
+    /// True if the server is only busy (`RESOURCE_EXHAUSTED`, `UNAVAILABLE`): an Envoy tries again.
+    pub(crate) fn is_temporary(&self) -> bool {
+        matches!(&*self.code, "8" | "14")
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the server ended the stream: {} {}", self.code, self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
 fn refusal(headers: &HeaderMap, otherwise: &str) -> Failure {
     let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let code = text("grpc-status").unwrap_or_else(|| otherwise.to_owned());
-    format!("the server ended the stream: {code} {}", text("grpc-message").unwrap_or_default()).into()
+    Refusal { code, message: text("grpc-message").unwrap_or_default() }.into()
 }

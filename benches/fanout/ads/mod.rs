@@ -7,7 +7,7 @@ mod references;
 mod tls;
 mod wire;
 
-pub(crate) use self::connection::{NUMBER_HEADER, Server, connect};
+pub(crate) use self::connection::{NUMBER_HEADER, Refusal, Server, connect};
 pub(crate) use self::contents::Contents;
 pub(crate) use self::proxy::{Identity, Proxy};
 pub(crate) use self::tls::Tls;

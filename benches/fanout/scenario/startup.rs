@@ -73,6 +73,7 @@ async fn storm<'a>(side: &'a mut Side, start: Start, figures: &mut Figures) -> R
     side.fleet.settle().await?;
     let cpu_us = side.idle().await - cpu;
     let traffic = side.fleet.traffic().since(traffic);
+    figures.add(Measure::Refusals, traffic.refusals as f64);
     Round { times: arrivals.since(begin), cpu_us, traffic, messages: Vec::new() }.add_to(figures);
     Ok(&mut side.fleet)
 }
