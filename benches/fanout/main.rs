@@ -35,6 +35,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use options::{Command, Options};
+use process::Cores;
 
 /// Why a bench cannot go on.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -57,14 +58,19 @@ fn run(options: Options) -> Result<(), Failure> {
         Some(Command::ServeClock) => return tokio::runtime::Runtime::new()?.block_on(clock::serve()),
         None => {}
     }
+    let cores = Cores::choose();
+    match cores {
+        Some(cores) => cores.pin_client()?,
+        None => println!("only one core: servers and load client share it, and times say little"),
+    }
     runtime.block_on(async {
         if options.smoke {
-            return suite::smoke(&options).await;
+            return suite::smoke(&options, cores).await;
         }
         if options.large {
-            return suite::large(&options).await;
+            return suite::large(&options, cores).await;
         }
-        let report = scenario::run(&options).await?;
+        let report = scenario::run(&options, cores).await?;
         println!("{}", report.table());
         options.json.as_deref().map_or(Ok(()), |path| report::write(path, &report.json()))
     })

@@ -29,16 +29,11 @@ const OTHER_FILES: u64 = 400;
 ///
 /// # Errors
 /// Something fails, or a proxy does not hold what it should.
-pub(crate) async fn run(options: &Options) -> Result<Report, Failure> {
+pub(crate) async fn run(options: &Options, cores: Option<Cores>) -> Result<Report, Failure> {
     let (files, needed) = (raise_file_limit(), options.proxies() as u64 + OTHER_FILES);
     if files < needed {
         let fix = "raise it with `ulimit -Hn`, or measure fewer --proxies";
         return Err(format!("{needed} open files are needed and {files} allowed; {fix}").into());
-    }
-    let cores = Cores::choose();
-    match cores {
-        Some(cores) => cores.pin_client()?,
-        None => println!("only one core: servers and load client share it, and times say little"),
     }
     match options.scenario {
         Scenario::S1 => fanout::run(options, cores, 1).await,
