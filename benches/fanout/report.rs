@@ -108,7 +108,8 @@ fn machine() -> Value {
     let memory = read("/proc/meminfo").lines().find_map(|line| Some(line.strip_prefix("MemTotal:")?.trim().to_owned()));
     json!({
         "cpu": cpu,
-        "cores": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+        // This process is pinned to one of them.
+        "cores": read("/proc/cpuinfo").lines().filter(|line| line.starts_with("processor")).count(),
         "memory": memory,
         "kernel": read("/proc/sys/kernel/osrelease").trim(),
     })

@@ -33,7 +33,11 @@ pub(super) async fn run(options: &Options, cores: Option<Cores>) -> Result<Repor
     let mesh = Mesh::in_groups(count, GROUP);
     mesh.register(&subject).await?;
     let mut churn = Churn { groups: count / GROUP, sequence: 0 };
-    let mut cases: Vec<Case> = options.rates.iter().map(|rate| Case::new("rate", *rate as usize)).collect();
+    let case = |rate: &u32| match rate {
+        0 => Case { name: "rate=any".to_owned(), ..Case::default() },
+        rate => Case::new("rate", *rate as usize),
+    };
+    let mut cases: Vec<Case> = options.rates.iter().map(case).collect();
     let lasts = Duration::from_secs(u64::from(options.seconds));
 
     let mut side = Side::new(&subject.server, subject.usage, mesh.identities(&options.naming()));
