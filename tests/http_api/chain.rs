@@ -106,15 +106,23 @@ async fn a_service_without_entries_has_a_default_chain() {
 
 #[tokio::test]
 async fn overrides_count_where_they_change_something() {
-    let api = with(&[speaks("web", "http")]).await;
+    let web = json!({
+        "Kind": "service-defaults", "Name": "web", "Protocol": "http", "MeshGateway": { "Mode": "remote" },
+    });
+    let api = with(&[web]).await;
     let asked = async |body: Value| {
         let path = "/v1/discovery-chain/web";
         api.call(Method::POST, path, &[], body.to_string()).await.json()["Chain"].take()
     };
     let target = "web.default.default.dc1";
 
-    let same = asked(json!({ "OverrideProtocol": "http", "OverrideConnectTimeout": "5s" })).await;
-    assert_eq!(same["CustomizationHash"], Value::Null);
+    for same in [
+        json!({ "OverrideProtocol": "http" }),
+        json!({ "OverrideConnectTimeout": "5s" }),
+        json!({ "OverrideMeshGateway": { "Mode": "remote" } }),
+    ] {
+        assert_eq!(asked(same.clone()).await["CustomizationHash"], Value::Null, "{same}");
+    }
 
     let other = asked(json!({
         "override_protocol": "grpc", "OverrideConnectTimeout": "22s", "OverrideMeshGateway": { "Mode": "local" },

@@ -71,6 +71,8 @@ mod tests {
             (protocol("http2"), "49c19fe6"),
             (protocol("tcp"), "96f2c150"),
             (Customization { connect_timeout: seconds(66), ..Customization::default() }, "55dbbc81"),
+            // The hash starts with a zero, which is not written: 0d5396dc0c05d918.
+            (Customization { connect_timeout: seconds(13), ..Customization::default() }, "d5396dc0"),
             (
                 Customization { connect_timeout: seconds(66), protocol: Some("grpc"), ..mode(GatewayMode::Local) },
                 "78ebd528",

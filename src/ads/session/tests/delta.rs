@@ -268,6 +268,10 @@ fn endpoints_follow_their_clusters() {
     );
     in_sync("endpoints do not wait for the cluster's ACK", &[("set CDS a@2; set EDS a@2", "CDS +a@2 | EDS +a@2")]); // T064
     in_sync(
+        "secrets do not wait for it either",
+        &[("set SDS s@1; set CDS a@2", "CDS +a@2 | EDS +a@1"), ("SDS +s", "SDS +s@1")],
+    );
+    in_sync(
         "a new cluster's endpoints are sent when they are asked for", // T076
         &[("set CDS b@1; set EDS b@1", "CDS +b@1"), ("EDS +b", "EDS +b@1")],
     );
@@ -323,6 +327,10 @@ fn make_before_break() {
     in_sync(
         "a listener that takes over an address and waits takes the removal with it",
         &[("set CDS b@1; del LDS l; set LDS m@1>b", "CDS +b@1"), ("ack CDS", "(acked CDS) | LDS +m@1 -l")],
+    );
+    in_sync(
+        "and so does one that need not wait: it may be the one that takes over",
+        &[("set CDS b@1; del LDS l; set LDS m@1>b n@1", "CDS +b@1"), ("ack CDS", "(acked CDS) | LDS +m@1 +n@1 -l")],
     );
     in_sync("a listener alone", &[("set LDS l@2", "LDS +l@2")]); // T069
     in_sync(
