@@ -68,6 +68,9 @@ async fn an_unknown_proxy_is_told_nothing_until_it_is_registered_and_then_everyt
 
     let text = mesh.request(&format!("http://{host}:9191/")).await.unwrap();
     assert_eq!(text, "hello from api in dc2/default\n");
+    let log = std::fs::read_to_string(mesh.directory().join("control-plane.log")).unwrap();
+    let opened = log.lines().filter(|line| line.contains("late-30-sidecar-proxy") && line.contains("stream opened"));
+    assert_eq!(opened.count(), 1, "it is still the stream that was opened first");
     let known = proxy(&mesh, "late-30-sidecar-proxy").await.unwrap();
     assert_eq!((&known["Registered"], &known["Streams"]), (&json!(true), &json!(1)));
     let envoy_counts = envoy.admin.stats("update_rejected|deprecated_feature_use|control_plane.connected_state").await;
