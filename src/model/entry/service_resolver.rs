@@ -321,7 +321,10 @@ impl ServiceResolver {
             problems.rule(format!("{path}.SamenessGroup"), "sameness groups are not supported");
         }
         if failover.policy.as_ref().is_some_and(|policy| policy.get("Mode").is_some_and(|mode| *mode != "")) {
-            problems.rule(format!("{path}.Policy"), "ordering by locality is not supported");
+            problems.rule(
+                format!("{path}.Policy"),
+                "is not supported; without it targets are tried in the order in which they are listed",
+            );
         }
         if (Failover { policy: None, ..failover.clone() }) == Failover::default() {
             problems.rule(path, "set one of Service, ServiceSubset, Namespace, Datacenters or Targets");
