@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use crate::envoy::snapshot::{Resource, ResourceType};
+use crate::envoy::snapshot::{Resource, ResourceType, Version};
 
-/// Resources that somebody holds, by type and name. Different ones can share a name: two proxies may see one cluster
-/// with different settings.
+/// Resources that somebody holds, by type and content. Different ones can share a name: every proxy has a certificate of its
+/// own under the same one.
 #[derive(Debug, Default)]
 pub(super) struct Interner {
-    held: HashMap<(ResourceType, Arc<str>), Vec<Weak<Resource>>>,
+    held: HashMap<(ResourceType, Version), Vec<Weak<Resource>>>,
     /// Insertions since dead entries were last dropped.
     since_sweep: usize,
 }
@@ -17,7 +17,8 @@ pub(super) struct Interner {
 impl Interner {
     /// The held resource that equals this one, byte for byte, or this one from now on.
     pub(super) fn intern(&mut self, kind: ResourceType, resource: Resource) -> Arc<Resource> {
-        let same = self.held.entry((kind, resource.name.clone())).or_default();
+        // A version is a hash, so there is hardly ever another one.
+        let same = self.held.entry((kind, resource.version)).or_default();
         if let Some(found) = same.iter().filter_map(Weak::upgrade).find(|held| **held == resource) {
             return found;
         }
