@@ -3,10 +3,10 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use tonic::Status;
-use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{BufferSettings, DecodeBuf, Decoder};
 
 use super::message::{Content, Response};
 use crate::envoy::snapshot::Resource;
@@ -14,57 +14,20 @@ use crate::envoy::snapshot::Resource;
 /// What Envoy shows as `control_plane.identifier`.
 pub(super) const IDENTIFIER: &str = concat!("meshgate-", env!("CARGO_PKG_VERSION"));
 
-/// Buffers start small: most messages are ACKs and single resources, and there are two buffers on every stream.
+/// Buffers of requests start small: most are ACKs, and every stream has one.
 const BUFFER_BYTES: usize = 256;
 
-/// Bytes that are ready to be written before they are handed to the connection.
-const YIELD_BYTES: usize = 32 << 10;
+/// What is in front of each message: a flag that it is not compressed, and its length.
+const PREFIX_BYTES: usize = 5;
 
-/// Encodes [`Response`], decodes the request `R`.
 #[derive(Debug)]
-pub(super) struct ResponseCodec<R>(PhantomData<R>);
+pub(super) struct RequestDecoder<R>(PhantomData<R>);
 
-impl<R> Default for ResponseCodec<R> {
+impl<R> Default for RequestDecoder<R> {
     fn default() -> Self {
         Self(PhantomData)
     }
 }
-
-impl<R: prost::Message + Default + 'static> Codec for ResponseCodec<R> {
-    type Encode = Response;
-    type Decode = R;
-    type Encoder = ResponseEncoder;
-    type Decoder = RequestDecoder<R>;
-
-    fn encoder(&mut self) -> ResponseEncoder {
-        ResponseEncoder
-    }
-
-    fn decoder(&mut self) -> RequestDecoder<R> {
-        RequestDecoder(PhantomData)
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct ResponseEncoder;
-
-impl Encoder for ResponseEncoder {
-    type Item = Response;
-    type Error = Status;
-
-    fn encode(&mut self, response: Response, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.reserve(encoded_len(&response));
-        write(&response, buffer);
-        Ok(())
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(BUFFER_BYTES, YIELD_BYTES)
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct RequestDecoder<R>(PhantomData<R>);
 
 impl<R: prost::Message + Default> Decoder for RequestDecoder<R> {
     type Item = R;
@@ -76,7 +39,7 @@ impl<R: prost::Message + Default> Decoder for RequestDecoder<R> {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(BUFFER_BYTES, YIELD_BYTES)
+        BufferSettings::new(BUFFER_BYTES, BUFFER_BYTES)
     }
 }
 
@@ -117,6 +80,16 @@ mod any {
 /// `envoy.config.core.v3.ControlPlane`.
 const IDENTIFIER_FIELD: u32 = 1;
 
+/// A response as gRPC sends it. Its length fits into the prefix, because responses are split long before.
+pub(super) fn message(response: &Response) -> Bytes {
+    let len = encoded_len(response);
+    let mut buffer = BytesMut::with_capacity(PREFIX_BYTES + len);
+    buffer.put_u8(0);
+    buffer.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+    write(response, &mut buffer);
+    buffer.freeze()
+}
+
 /// The length of a response on the wire.
 pub(super) fn encoded_len(response: &Response) -> usize {
     let url = response.kind.type_url();
@@ -139,7 +112,7 @@ pub(super) fn encoded_len(response: &Response) -> usize {
 }
 
 /// Writes a response.
-pub(super) fn write(response: &Response, buffer: &mut impl BufMut) {
+fn write(response: &Response, buffer: &mut impl BufMut) {
     let url = response.kind.type_url();
     match &response.content {
         Content::Delta { resources, removed } => {
@@ -207,7 +180,6 @@ fn field_len(tag: u32, len: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use envoy_types::pb::envoy::service::discovery::v3 as discovery_v3;
     use prost::Message;
 
@@ -220,10 +192,11 @@ mod tests {
 
     fn encode(kind: ResourceType, content: Content) -> Vec<u8> {
         let response = Response { kind, nonce: 7, content };
-        let mut bytes = Vec::new();
-        write(&response, &mut bytes);
-        assert_eq!(bytes.len(), encoded_len(&response));
-        bytes
+        let bytes = message(&response);
+        let (prefix, body) = bytes.split_at(PREFIX_BYTES);
+        assert_eq!(prefix, [&[0][..], &u32::try_from(body.len()).unwrap().to_be_bytes()].concat());
+        assert_eq!(body.len(), encoded_len(&response));
+        body.to_vec()
     }
 
     #[test]

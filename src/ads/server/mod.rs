@@ -3,6 +3,7 @@
 //! A stream has no task of its own: it runs inside the poll of its response body. A slow client thus holds back its own
 //! stream and nothing else, and finds the latest state when it goes on.
 
+mod body;
 mod flow;
 mod options;
 mod service;

@@ -2,22 +2,23 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 
+use http::header::CONTENT_TYPE;
 use hyper::body::Body;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tonic::server::{Grpc, NamedService, StreamingService};
+use tonic::metadata::GRPC_CONTENT_TYPE;
+use tonic::server::NamedService;
 use tonic::{Status, Streaming};
 
+use super::body::Responses;
 use super::flow::Flow;
 use super::stream::AdsStream;
 use super::{Connection, Options};
-use crate::ads::codec::ResponseCodec;
-use crate::ads::message::Response;
+use crate::ads::codec::RequestDecoder;
 use crate::ads::wire::{DeltaRequest, DiscoveryRequest, SotwRequest};
 use crate::envoy::snapshot::SnapshotSource;
 use crate::telemetry::Readiness;
@@ -63,11 +64,38 @@ impl AdsService {
         &self.shared.options
     }
 
-    fn open<R: DiscoveryRequest>(&self) -> (Grpc<ResponseCodec<R>>, Open) {
-        let grpc = Grpc::new(ResponseCodec::<R>::default());
-        (grpc.max_decoding_message_size(self.shared.options.request_bytes), Open { shared: self.shared.clone() })
+    /// Opens a stream.
+    fn open<R, B>(&self, request: http::Request<B>) -> http::Response<tonic::body::Body>
+    where
+        R: DiscoveryRequest,
+        B: Body + Send + 'static,
+        B::Error: Into<tonic::codegen::StdError> + Send,
+    {
+        let waiting_for = self.shared.readiness.waiting_for();
+        if !waiting_for.is_empty() {
+            // An empty answer would be taken for an empty world (R9).
+            return Status::unavailable(format!("not ready, waiting for {}", waiting_for.join(", "))).into_http();
+        }
+        if let Some(encoding) = request.headers().get(ENCODING).filter(|encoding| *encoding != "identity") {
+            return Status::unimplemented(format!("requests are not understood in the encoding {encoding:?}"))
+                .into_http();
+        }
+        let connection = request.extensions().get::<Connection>().cloned().unwrap_or_else(|| Connection {
+            peer: None,
+            closing: self.shared.shutdown.child_token(),
+            flow: Arc::new(Flow::default()),
+        });
+        let limit = Some(self.shared.options.request_bytes);
+        let inbound = Streaming::new_request(RequestDecoder::<R>::default(), request.into_body(), None, limit);
+        let responses = Responses::new(AdsStream::new(self.shared.clone(), connection, inbound));
+        let mut response = http::Response::new(tonic::body::Body::new(responses));
+        response.headers_mut().insert(CONTENT_TYPE, GRPC_CONTENT_TYPE);
+        response
     }
 }
+
+/// The header that says how messages are compressed.
+const ENCODING: &str = "grpc-encoding";
 
 impl NamedService for AdsService {
     const NAME: &'static str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
@@ -80,7 +108,7 @@ where
 {
     type Response = http::Response<tonic::body::Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Ready<Result<Self::Response, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -88,45 +116,11 @@ where
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let path = request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(Self::NAME));
-        match path {
-            Some("/DeltaAggregatedResources") => {
-                let (mut grpc, open) = self.open::<DeltaRequest>();
-                Box::pin(async move { Ok(grpc.streaming(open, request).await) })
-            }
-            Some("/StreamAggregatedResources") => {
-                let (mut grpc, open) = self.open::<SotwRequest>();
-                Box::pin(async move { Ok(grpc.streaming(open, request).await) })
-            }
-            Some(_) | None => {
-                let status = Status::unimplemented(format!("no such method: {}", request.uri().path()));
-                Box::pin(ready(Ok(status.into_http())))
-            }
-        }
-    }
-}
-
-/// Opens streams.
-struct Open {
-    shared: Arc<Shared>,
-}
-
-impl<R: DiscoveryRequest> StreamingService<R> for Open {
-    type Response = Response;
-    type ResponseStream = AdsStream<R>;
-    type Future = Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
-
-    fn call(&mut self, request: tonic::Request<Streaming<R>>) -> Self::Future {
-        let waiting_for = self.shared.readiness.waiting_for();
-        if !waiting_for.is_empty() {
-            // An empty answer would be taken for an empty world (R9).
-            return ready(Err(Status::unavailable(format!("not ready, waiting for {}", waiting_for.join(", ")))));
-        }
-        let connection = request.extensions().get::<Connection>().cloned().unwrap_or_else(|| Connection {
-            peer: None,
-            closing: self.shared.shutdown.child_token(),
-            flow: Arc::new(Flow::default()),
-        });
-        let stream = AdsStream::new(self.shared.clone(), connection, request.into_inner());
-        ready(Ok(tonic::Response::new(stream)))
+        let response = match path {
+            Some("/DeltaAggregatedResources") => self.open::<DeltaRequest, _>(request),
+            Some("/StreamAggregatedResources") => self.open::<SotwRequest, _>(request),
+            Some(_) | None => Status::unimplemented(format!("no such method: {}", request.uri().path())).into_http(),
+        };
+        ready(Ok(response))
     }
 }
