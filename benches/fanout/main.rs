@@ -33,6 +33,7 @@ mod suite;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::runtime::Runtime;
 
 use options::{Command, Options};
 use process::Cores;
@@ -52,12 +53,13 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match options.command {
-        Some(Command::ServeFloor { style }) => return runtime.block_on(floor::serve(style)),
-        Some(Command::ServeClock) => return tokio::runtime::Runtime::new()?.block_on(clock::serve()),
+        // On one core, too, the runtime with threads is the faster one for a server.
+        Some(Command::ServeFloor { style }) => return Runtime::new()?.block_on(floor::serve(style)),
+        Some(Command::ServeClock) => return Runtime::new()?.block_on(clock::serve()),
         None => {}
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let cores = Cores::choose();
     match cores {
         Some(cores) => cores.pin_client()?,

@@ -85,6 +85,11 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
+    /// That of this process.
+    pub(crate) fn own() -> Self {
+        Self { pid: std::process::id() }
+    }
+
     /// Processor time of all its threads, in microseconds.
     pub(crate) fn cpu_us(self) -> f64 {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();

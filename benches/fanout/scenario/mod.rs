@@ -66,6 +66,8 @@ struct Round {
     times: Vec<Duration>,
     /// Processor time of the server, until it had read the last ACK.
     cpu_us: f64,
+    /// Processor time of the load client, until the last proxy had it.
+    client_us: f64,
     traffic: Traffic,
     /// What the first proxy got.
     messages: Vec<Bytes>,
@@ -129,11 +131,14 @@ impl Side {
         let (cpu, traffic) = (self.idle().await, self.fleet.traffic());
         self.fleet.capture();
         let arrivals = self.fleet.expect(whom, is_it);
+        let client = Usage::own().cpu_us();
         let start = Instant::now();
         let (made, done) = tokio::join!(change, self.fleet.done());
         made?;
         done?;
+        let client_us = Usage::own().cpu_us() - client;
         Ok(Round {
+            client_us,
             times: arrivals.since(start),
             cpu_us: self.idle().await - cpu,
             traffic: self.fleet.traffic().since(traffic),
@@ -149,6 +154,7 @@ impl Round {
         if self.cpu_us > 0.0 {
             figures.add(Measure::ServerCpuPerDelivery, self.cpu_us / deliveries);
         }
+        figures.add(Measure::ClientCpuPerDelivery, self.client_us / deliveries);
         figures.add(Measure::BytesPerDelivery, self.traffic.bytes as f64 / deliveries);
     }
 }

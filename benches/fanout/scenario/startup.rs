@@ -9,7 +9,7 @@ use crate::fleet::Fleet;
 use crate::floor::Style;
 use crate::measure::{Figures, Measure};
 use crate::options::Options;
-use crate::process::Cores;
+use crate::process::{Cores, Usage};
 use crate::report::{Case, Report};
 use crate::subject::{Floor, Subject};
 
@@ -68,12 +68,14 @@ async fn storm<'a>(side: &'a mut Side, start: Start, figures: &mut Figures) -> R
         side.fleet.forget();
     }
     let (cpu, traffic) = (side.idle().await, side.fleet.traffic());
+    let client = Usage::own().cpu_us();
     let begin = Instant::now();
     let arrivals = side.fleet.connect().await?;
+    let client_us = Usage::own().cpu_us() - client;
     side.fleet.settle().await?;
     let cpu_us = side.idle().await - cpu;
     let traffic = side.fleet.traffic().since(traffic);
     figures.add(Measure::Refusals, traffic.refusals as f64);
-    Round { times: arrivals.since(begin), cpu_us, traffic, messages: Vec::new() }.add_to(figures);
+    Round { times: arrivals.since(begin), cpu_us, client_us, traffic, messages: Vec::new() }.add_to(figures);
     Ok(&mut side.fleet)
 }
