@@ -7,14 +7,18 @@ use super::Options;
 use super::chains::Chains;
 use super::intern::Interner;
 use super::parts::{Kitchen, Owner, PartId, ProxyId, Recipe, contained};
-use super::proxy::{Common, Pending, Proxy};
+use super::proxy::{Common, Pending, Proxy, Step};
 use super::readers::Readers;
 use super::shared::World;
 use super::slot::Slot;
 use crate::ca::Authority;
+use crate::envoy::snapshot::Snapshot;
 use crate::model::{InstanceId, Service, ServiceKey, ServiceKind, SpiffeId};
 use crate::resolve::{Caller, dialled};
 use crate::store::{Key, Reader, View};
+
+/// How many proxies are looked at for one that a new one can begin like.
+const MOST_SIBLINGS: usize = 8;
 
 /// The state. One thread owns it.
 pub(super) struct Core {
@@ -197,12 +201,23 @@ impl Core {
         authority.request(proxy.identity().cloned());
     }
 
+    /// The snapshot of a proxy that shares an upstream with one that has no snapshot yet.
+    fn sibling(&self, id: ProxyId) -> Option<Arc<Snapshot>> {
+        let proxy = self.proxies.get(&id).filter(|proxy| proxy.snapshot().is_none())?;
+        // In a storm of new proxies the first ones may still wait for their certificates, as this one does.
+        let users = self.common.parts.users(*proxy.parts.last()?).take(MOST_SIBLINGS);
+        let mut others = users.filter_map(|user| self.proxies.get(&user)?.snapshot().cloned());
+        others.next()
+    }
+
     /// Sends what changed to the streams of these proxies.
     fn publish(&mut self, pending: BTreeMap<ProxyId, Pending>) {
         let mut published = 0;
+        let mut step = Step::default();
         for (id, pending) in pending {
+            let sibling = self.sibling(id);
             let Some(proxy) = self.proxies.get_mut(&id) else { continue };
-            let is_changed = proxy.update(&pending, &self.common);
+            let is_changed = proxy.update(&pending, &self.common, (sibling.as_deref(), &mut step));
             if pending.has_newer_parts || pending.has_other_problems || !proxy.is_registered {
                 proxy.tell_problems(&self.common);
             }

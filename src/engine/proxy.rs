@@ -8,7 +8,7 @@ use super::parts::{Assignments, Entry, PartId, PartTable, ProxyId};
 use super::secrets::SecretKey;
 use super::shared::{AssignmentKey, Shared, SharedKey};
 use super::slot::Slot;
-use crate::envoy::snapshot::{Resource, ResourceType, Snapshot};
+use crate::envoy::snapshot::{Resource, ResourceSet, ResourceType, Snapshot};
 use crate::ir::ClusterName;
 use crate::model::{InstanceId, SpiffeId};
 use crate::resolve::Claims;
@@ -27,6 +27,22 @@ pub(super) struct Pending {
     pub(super) has_newer_parts: bool,
     /// It goes without other things than before.
     pub(super) has_other_problems: bool,
+}
+
+/// What the last proxy made of its assignments, while one state is published. Others that had the same do not make it again.
+#[derive(Debug, Default)]
+pub(super) struct Step {
+    before: ResourceSet,
+    changed: Vec<Arc<AssignmentKey>>,
+    after: ResourceSet,
+}
+
+impl Step {
+    fn is_for(&self, before: &ResourceSet, changed: &[Arc<AssignmentKey>]) -> bool {
+        let is_same = |(a, b): (&Arc<AssignmentKey>, &Arc<AssignmentKey>)| Arc::ptr_eq(a, b);
+        let both = self.changed.iter().zip(changed);
+        self.changed.len() == changed.len() && self.before.ptr_eq(before) && both.into_iter().all(is_same)
+    }
 }
 
 /// What proxies share.
@@ -110,24 +126,26 @@ impl Proxy {
         leaf.is_some_and(|key| secrets.get(&key).is_none_or(|leaf| leaf.resource.is_none()))
     }
 
-    /// Takes over what is pending. True if the snapshot is another one then.
+    /// Takes over what is pending. True if the snapshot is another one then. The first snapshot begins as that of `sibling`,
+    /// so that both share what is equal in them.
     ///
     /// Costs what changed, not what the proxy holds, unless one of its parts is another one.
-    pub(super) fn update(&mut self, pending: &Pending, common: &Common) -> bool {
+    pub(super) fn update(
+        &mut self,
+        pending: &Pending,
+        common: &Common,
+        (sibling, step): (Option<&Snapshot>, &mut Step),
+    ) -> bool {
         let is_first = self.snapshot.is_none();
         if is_first && (!self.is_registered || self.waits_for_certificate(&common.secrets)) {
             return false;
         }
-        let mut next = self.snapshot.as_deref().cloned().unwrap_or_default();
+        let mut next = self.snapshot.as_deref().or(sibling).cloned().unwrap_or_default();
         let mut is_changed = is_first;
         if is_first || pending.has_newer_parts {
             is_changed |= self.put_together(&mut next, common);
         } else {
-            for key in &pending.assignments {
-                let winner = self.disputed.contains(&key.0).then(|| self.endpoints_of(&key.0, &common.parts)).flatten();
-                let shared = common.assignments.get(winner.as_ref().unwrap_or(key));
-                is_changed |= put_shared(&mut next, &**key, shared);
-            }
+            is_changed |= self.put_endpoints(&mut next, &pending.assignments, common, step);
             for key in &pending.secrets {
                 is_changed |= put_shared(&mut next, &**key, common.secrets.get(key));
             }
@@ -144,6 +162,34 @@ impl Proxy {
         for slot in &self.slots {
             slot.publish(snapshot.clone());
         }
+    }
+
+    /// Takes over assignments that changed. Of proxies that had one set before, all have one afterwards.
+    fn put_endpoints(
+        &self,
+        snapshot: &mut Snapshot,
+        changed: &[Arc<AssignmentKey>],
+        common: &Common,
+        step: &mut Step,
+    ) -> bool {
+        let is_plain = self.disputed.is_empty();
+        let set = snapshot.get_mut(ResourceType::Endpoint);
+        if is_plain && step.is_for(set, changed) {
+            let is_changed = !set.ptr_eq(&step.after);
+            set.clone_from(&step.after);
+            return is_changed;
+        }
+        let before = set.clone();
+        let mut is_changed = false;
+        for key in changed {
+            let winner = self.disputed.contains(&key.0).then(|| self.endpoints_of(&key.0, &common.parts)).flatten();
+            let shared = common.assignments.get(winner.as_ref().unwrap_or(key));
+            is_changed |= put_shared(snapshot, &**key, shared);
+        }
+        if is_plain {
+            *step = Step { before, changed: changed.to_vec(), after: snapshot.get(ResourceType::Endpoint).clone() };
+        }
+        is_changed
     }
 
     /// Where the endpoints of a cluster come from: the first part that has it says so.
