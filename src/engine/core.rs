@@ -243,8 +243,9 @@ fn recipes(
     let own = || (Owner::Own, Recipe::Own(instance.clone()));
     match service.kind {
         ServiceKind::ConnectProxy => {
-            let caller = Arc::new(Caller::of(service));
-            let upstreams = dialled(&world.state(reader), service).into_iter().map(|(id, dialled)| {
+            let state = world.state(reader);
+            let caller = Arc::new(Caller::of(&state, service));
+            let upstreams = dialled(&state, service).into_iter().map(|(id, dialled)| {
                 let recipe = Recipe::Upstream(instance.place.clone(), caller.clone(), Box::new(dialled));
                 (Owner::Upstream(id), recipe)
             });

@@ -58,7 +58,7 @@ struct PartKey {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Ingredients {
     Own(InstanceId),
-    /// Caller and upstream, written out.
+    /// Upstream and caller, written out.
     Upstream(Place, Arc<str>),
 }
 
@@ -236,7 +236,7 @@ impl Recipe {
             Recipe::Own(instance) => Ingredients::Own(instance.clone()),
             Recipe::Upstream(place, caller, dialled) => {
                 let text =
-                    serde_json::to_string(&(caller, dialled)).unwrap_or_else(|_| format!("{caller:?} {dialled:?}"));
+                    serde_json::to_string(&(dialled, caller)).unwrap_or_else(|_| format!("{dialled:?} {caller:?}"));
                 Ingredients::Upstream(place.clone(), text.into())
             }
         }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::merge::central_name;
 use super::{LeftOut, Part, opaque};
 use crate::ir::Given;
 use crate::model::entry::UpstreamConfig;
@@ -26,9 +25,7 @@ pub(super) struct UpstreamHatches {
 impl UpstreamHatches {
     /// From the registration of `upstream`, else from service-defaults of `owner`, strongest first.
     pub(super) fn new(proxy: &Service, upstream: &Upstream, layers: &[&UpstreamConfig]) -> Self {
-        let own = |key: &str| {
-            given(&upstream.config, key, format_args!("upstream {upstream} of {}", central_name(proxy).name))
-        };
+        let own = |key: &str| given(&upstream.config, key, format_args!("upstream {upstream}"));
         let central = |field: &str, text: fn(&UpstreamConfig) -> &String| {
             let document = layers.iter().map(|config| text(config)).find(|text| !text.trim().is_empty())?;
             let origin = format!("{field} in the service-defaults of {}", proxy.proxy.destination_service_name);
@@ -67,10 +64,9 @@ impl UpstreamHatches {
 
 /// The hatch that `options`, merged for `proxy`, hold under `key`.
 pub(super) fn of_proxy(proxy: &Service, options: &OpaqueConfig, key: &str) -> Option<Given> {
-    let owner = &central_name(proxy).name;
     match opaque::get(&proxy.proxy.config, key) {
-        Some(_) => given(options, key, owner),
-        None => given(options, key, format_args!("proxy-defaults, for {owner}")),
+        Some(_) => given(options, key, "the registration"),
+        None => given(options, key, "proxy-defaults"),
     }
 }
 

@@ -25,10 +25,13 @@ pub struct Caller(Service);
 
 impl Caller {
     /// What counts of a registration. Upstreams are made from this alone, so nothing that is left out here can matter.
-    pub fn of(proxy: &Service) -> Self {
+    pub fn of(state: &dyn State, proxy: &Service) -> Self {
+        // Which service it is matters only where somebody says something about that service.
+        let defaults = state.service_defaults(&merge::central_name(proxy));
         let Service { kind, namespace, partition, proxy, .. } = proxy;
+        let name = defaults.map(|_| proxy.destination_service_name.clone());
         let proxy = Proxy {
-            destination_service_name: proxy.destination_service_name.clone(),
+            destination_service_name: name.unwrap_or_default(),
             mode: proxy.mode,
             config: proxy.config.clone(),
             mesh_gateway: proxy.mesh_gateway,
