@@ -1,4 +1,5 @@
 mod partitions;
+mod parts;
 mod peers;
 
 use std::time::Duration;
