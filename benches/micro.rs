@@ -65,7 +65,7 @@ impl World {
         let instance = self.instance("app-sidecar-proxy");
         let service = self.view.service(&instance).expect("it is registered").value.clone();
         self.with_context(|context| {
-            let caller = Caller::of(&service);
+            let caller = Caller::of(context.state, &service);
             let upstreams = resolve::dialled(context.state, &service);
             let upstreams = upstreams
                 .values()
