@@ -1,14 +1,16 @@
 //! Who read which key: the index that turns changed keys into work.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::store::Key;
 
-/// Readers by the keys they read.
+/// Readers by the keys they read. A key is held once, however many read it.
 #[derive(Debug)]
 pub(super) struct Readers<R> {
-    by_key: BTreeMap<Key, BTreeSet<R>>,
-    by_reader: BTreeMap<R, BTreeSet<Key>>,
+    by_key: BTreeMap<Arc<Key>, BTreeSet<R>>,
+    /// Sorted.
+    by_reader: BTreeMap<R, Box<[Arc<Key>]>>,
 }
 
 impl<R> Default for Readers<R> {
@@ -20,12 +22,10 @@ impl<R> Default for Readers<R> {
 impl<R: Ord + Clone> Readers<R> {
     /// Replaces what `reader` read.
     pub(super) fn set(&mut self, reader: &R, keys: BTreeSet<Key>) {
+        let keys: Box<[_]> = keys.into_iter().map(|key| self.index(key, reader)).collect();
         let old = self.by_reader.insert(reader.clone(), keys.clone()).unwrap_or_default();
-        for key in old.difference(&keys) {
+        for key in old.iter().filter(|key| keys.binary_search(key).is_err()) {
             self.unindex(key, reader);
-        }
-        for key in keys.difference(&old) {
-            self.by_key.entry(key.clone()).or_default().insert(reader.clone());
         }
     }
 
@@ -34,6 +34,14 @@ impl<R: Ord + Clone> Readers<R> {
         for key in self.by_reader.remove(reader).unwrap_or_default() {
             self.unindex(&key, reader);
         }
+    }
+
+    /// The key as it is held.
+    fn index(&mut self, key: Key, reader: &R) -> Arc<Key> {
+        let known = self.by_key.get_key_value(&key).map(|(known, _)| known.clone());
+        let key = known.unwrap_or_else(|| Arc::new(key));
+        self.by_key.entry(key.clone()).or_default().insert(reader.clone());
+        key
     }
 
     fn unindex(&mut self, key: &Key, reader: &R) {
