@@ -59,9 +59,12 @@ async fn each_keeps_what_it_had_where_something_wrong_is_given() {
 
     for id in ["web-sidecar-proxy", "cron-sidecar-proxy"] {
         let told = |report: &ProxyReport| report.instance.id.as_str() == id && !report.problems.is_empty();
-        while !bench.engine.proxies().iter().any(told) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let is_told = async {
+            while !bench.engine.proxies().iter().any(told) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), is_told).await.expect("in time");
         assert!(has_cluster_of_api(&*bench.watch(id, "").next().await), "{id}");
     }
     bench.write(dialling("late", false)).await;
