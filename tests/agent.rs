@@ -114,6 +114,64 @@ fn what_was_registered_outlives_an_orderly_stop_and_a_kill() {
     assert_eq!(agent.wait().0.code(), Some(0));
 }
 
+#[test]
+fn a_reload_takes_over_what_files_hold_now_and_keeps_what_came_by_http() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = |name: &str, sidecar: &str| format!("service {{\n name = {name:?}\n port = 80\n {sidecar}\n}}");
+    let sidecar = "connect {\n sidecar_service {}\n }";
+    write(directory.path(), "web.hcl", &service("web", sidecar));
+    write(directory.path(), "old.hcl", &service("old", sidecar));
+    let agent = Agent::start(&format!("-dev -config-dir {}", directory.path().display()));
+    agent.say("services register -name by-hand -port 8081");
+    let until = |expected: &str| {
+        let started = Instant::now();
+        while agent.say("catalog services") != expected {
+            assert!(started.elapsed() < Duration::from_secs(20), "{}", agent.say("catalog services"));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    until("by-hand\nold\nold-sidecar-proxy\nweb\nweb-sidecar-proxy\n");
+
+    write(directory.path(), "web.hcl", &service("web", ""));
+    write(directory.path(), "new.hcl", &service("new", ""));
+    std::fs::remove_file(directory.path().join("old.hcl")).unwrap();
+    agent.signal("-HUP");
+    until("by-hand\nnew\nweb\n");
+
+    write(directory.path(), "new.hcl", "service { colour = 1 }");
+    let refused = meshgate("reload").env("CONSUL_HTTP_ADDR", &agent.http).output().unwrap();
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(1) && text.contains("new.hcl:1") && text.contains("colour"), "{text}");
+    until("by-hand\nnew\nweb\n");
+
+    std::fs::remove_file(directory.path().join("new.hcl")).unwrap();
+    assert_eq!(agent.say("reload"), "Configuration reload triggered\n");
+    until("by-hand\nweb\n");
+    agent.signal("-TERM");
+    assert_eq!(agent.wait().0.code(), Some(0));
+}
+
+#[test]
+fn what_a_file_lost_while_the_agent_was_stopped_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = directory.path().join("files");
+    std::fs::create_dir(&files).unwrap();
+    write(&files, "web.hcl", "service {\n name = \"web\"\n check {\n ttl = \"1h\"\n }\n}");
+    write(&files, "api.hcl", "service {\n name = \"api\"\n}");
+    let line = format!("-data-dir {} -config-dir {}", directory.path().join("data").display(), files.display());
+
+    let agent = Agent::start(&line);
+    assert_eq!(agent.say("catalog services"), "api\nweb\n");
+    agent.signal("-TERM");
+    agent.wait();
+    std::fs::remove_file(files.join("api.hcl")).unwrap();
+
+    let agent = Agent::start(&line);
+    assert_eq!(agent.say("catalog services"), "web\n");
+    agent.signal("-TERM");
+    assert_eq!(agent.wait().0.code(), Some(0));
+}
+
 /// Registers services with their sidecars, and writes an entry for each, one after the other until nobody answers. Notes
 /// what was acknowledged.
 async fn write_until_the_end(http: String, writer: String, acknowledged: Arc<Mutex<BTreeSet<String>>>) {
@@ -177,4 +235,54 @@ fn no_acknowledged_write_is_lost_and_no_other_half_done_when_it_is_killed() {
     assert_eq!((alone, services.count()), (None, sidecars.count()));
     agent.signal("-TERM");
     assert_eq!(agent.wait().0.code(), Some(0));
+}
+
+#[test]
+fn operators_see_members_facts_and_maintenance() {
+    let agent = Agent::start("-dev -hosted-datacenter dc2");
+    agent.say("services register -name web -port 8080");
+
+    let members = agent.say("members");
+    let lines: Vec<Vec<&str>> = members.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["Node", "Address", "Status", "Type", "Build", "Protocol", "DC", "Partition", "Segment"]);
+    assert_eq!(lines[1], ["laptop", &*agent.http, "alive", "server", "0.1.0", "2", "dc1", "default", "<all>"]);
+    assert_eq!(agent.say("members -wan -detailed").lines().count(), 3);
+    assert!(agent.say("members -filter=Name==laptop -status ^alive$").contains("laptop"));
+    let none = meshgate("members -status failed").env("CONSUL_HTTP_ADDR", &agent.http).output().unwrap();
+    assert_eq!((none.status.code(), none.stdout.len()), (Some(2), 0));
+    let info = agent.say("info");
+    assert!(info.starts_with("agent:\n\tchecks = 0\n\tservices = 1\n"), "{info}");
+
+    assert_eq!(agent.say("maint"), "");
+    assert_eq!(agent.say("maint -enable -reason broken"), "Node maintenance is now enabled\n");
+    assert_eq!(agent.say("maint -enable -service web"), "Service maintenance is now enabled for \"web\"\n");
+    let list = agent.say("maint");
+    assert!(list.contains("Node:\n  Name:   laptop\n  Reason: broken\n"), "{list}");
+    assert!(list.contains("Service:\n  ID:     web\n  Reason: "), "{list}");
+    assert_eq!(agent.say("maint -disable"), "Node maintenance is now disabled\n");
+    for wrong in ["maint -enable -disable", "maint -reason x", "maint -service web", "maint -enable -service ghost"] {
+        let refused = meshgate(wrong).env("CONSUL_HTTP_ADDR", &agent.http).output().unwrap();
+        assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0), "{wrong}");
+    }
+    agent.signal("-TERM");
+    assert_eq!(agent.wait().0.code(), Some(0));
+}
+
+#[test]
+fn the_log_can_be_watched_at_another_level_than_it_is_written_in() {
+    let agent = Agent::start("-dev");
+    let mut watching = meshgate("monitor -log-level debug");
+    watching.env("CONSUL_HTTP_ADDR", &agent.http);
+    let mut watching = watching.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines().map_while(Result::ok);
+
+    // The call that starts it is answered, and that is the first thing it hears of.
+    let line = lines.next().unwrap();
+    agent.signal("-TERM");
+    let (status, _) = agent.wait();
+    let rest: Vec<_> = lines.collect();
+
+    assert!(line.contains("[DEBUG] meshgate::api"), "{line}");
+    assert!(rest.iter().any(|line| line.contains("[INFO]")), "{rest:?}");
+    assert_eq!((status.code(), watching.wait().unwrap().code()), (Some(0), Some(0)));
 }

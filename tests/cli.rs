@@ -50,7 +50,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 16] = [
+    let commands: [&[&str]; 21] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
@@ -65,6 +65,11 @@ fn every_command_explains_each_of_its_options() {
         &["envoy", "install"],
         &["debug", "bundle"],
         &["replay"],
+        &["members"],
+        &["info"],
+        &["monitor"],
+        &["reload"],
+        &["maint"],
         &["validate"],
         &["version"],
     ];

@@ -5,7 +5,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::IssueError;
 use crate::codec::Decoded;
@@ -72,6 +72,10 @@ pub(super) enum ApiError {
     ScriptsDisabled(CheckId),
     #[error("Unknown service ID {0:?}: make sure that the ID is passed, not the name")]
     NoServiceToChange(ServiceId),
+    #[error(
+        "ServiceID {0:?} does not exist: register the service first, or leave ServiceID out for a check of the node"
+    )]
+    NoServiceToCheck(ServiceId),
     #[error("unknown service ID: {0}")]
     UnknownService(ServiceId),
     #[error("Unknown check ID {0:?}: make sure that the ID is passed, not the name")]
@@ -96,6 +100,14 @@ pub(super) enum ApiError {
     PeeringDisabled,
     #[error("the discovery chain could not be compiled: {0}")]
     Chain(String),
+    #[error("Unknown log level: {0}: use trace, debug, info, warn or error")]
+    UnknownLogLevel(String),
+    #[error("the files were not taken over, and everything stays as it was: {0}")]
+    Reload(String),
+    #[error("Prometheus metrics are off: set telemetry.prometheus_retention_time to more than 0")]
+    PrometheusOff,
+    #[error("the facts about this machine cannot be read")]
+    Host(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the bundle cannot be written")]
     Bundle(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("{0}")]
@@ -120,15 +132,18 @@ impl ApiError {
             | E::TenancyConflict { .. }
             | E::Missing(_)
             | E::BodyBroken(_)
+            | E::UnknownLogLevel(_)
             | E::Undecodable { .. }
             | E::InvalidRegistration(_)
             | E::Certificate(IssueError::Identity(_)) => StatusCode::BAD_REQUEST,
             E::AclDisabled => StatusCode::UNAUTHORIZED,
             E::NoServiceToChange(_)
+            | E::NoServiceToCheck(_)
             | E::UnknownService(_)
             | E::UnknownCheck(_)
             | E::EntryNotFound { .. }
             | E::UnnamedEntry => StatusCode::NOT_FOUND,
+            E::PrometheusOff => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             E::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             E::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             E::Certificate(IssueError::Unavailable(_)) | E::CertificateTimeout | E::Store(StoreError::Closed) => {
@@ -147,6 +162,8 @@ impl ApiError {
             | E::PeeringDisabled
             | E::Chain(_)
             | E::Bundle(_)
+            | E::Host(_)
+            | E::Reload(_)
             | E::Certificate(IssueError::Failed(_))
             | E::Store(
                 StoreError::Rejected(_)
@@ -168,7 +185,7 @@ impl ApiError {
         if let Self::Certificate(cause) = self {
             return (!matches!(cause, IssueError::Identity(_))).then_some(cause);
         }
-        matches!(self, Self::CertificateTimeout | Self::Bundle(_)).then_some(self)
+        matches!(self, Self::CertificateTimeout | Self::Bundle(_) | Self::Host(_)).then_some(self)
     }
 
     /// The log says what the answer does not: the cause of a fault.
@@ -183,7 +200,13 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         self.log();
-        text(self.status(), self.to_string())
+        let mut response = text(self.status(), self.to_string());
+        if matches!(self, Self::PrometheusOff)
+            && let Ok(reason) = HeaderValue::try_from(self.to_string())
+        {
+            response.headers_mut().insert(HeaderName::from_static("x-consul-reason"), reason);
+        }
+        response
     }
 }
 

@@ -20,11 +20,21 @@ const COMPRESS_ABOVE: u64 = 1400;
 
 /// Puts the layers around `router`, innermost first.
 pub(super) fn wrap(router: Router, metrics: Metrics) -> Router {
+    let counts = metrics.clone();
+    let count_answers = move |request: Request, next: Next| {
+        let counts = counts.clone();
+        async move {
+            let response = next.run(request).await;
+            counts.count_answer(response.status());
+            response
+        }
+    };
     router
         .layer(CatchPanicLayer::custom(CountPanic(metrics)))
         .layer(CompressionLayer::new().gzip(true).compress_when(SizeAbove::new(COMPRESS_ABOVE)))
         .layer(from_fn(printable_path))
         .layer(from_fn(common_headers))
+        .layer(from_fn(count_answers))
         .layer(from_fn(span))
 }
 

@@ -2,12 +2,27 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
 
 /// Counters of the API. Clones share them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Metrics {
+    started: Instant,
     panics: Arc<AtomicU64>,
     waiting: Arc<AtomicU64>,
+    /// Answers by the first digit of their status.
+    answers: Arc<[AtomicU64; CLASSES.len()]>,
+}
+
+/// The classes of answers.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { started: Instant::now(), panics: Arc::default(), waiting: Arc::default(), answers: Arc::default() }
+    }
 }
 
 impl Metrics {
@@ -19,6 +34,23 @@ impl Metrics {
     /// Calls that wait for a change at the moment.
     pub fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How long it has been counting.
+    pub(super) fn running(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// How many answers there were of each class.
+    pub(super) fn answers(&self) -> [(&'static str, u64); CLASSES.len()] {
+        std::array::from_fn(|class| (CLASSES[class], self.answers[class].load(Ordering::Relaxed)))
+    }
+
+    pub(super) fn count_answer(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).saturating_sub(1);
+        if let Some(answers) = self.answers.get(class) {
+            answers.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn count_panic(&self) {

@@ -44,14 +44,14 @@ pub use chain::{
 pub use metrics::Metrics;
 pub use options::Options;
 pub use seam::{
-    AsRegistered, CentralConfig, Certificates, CheckReports, DiscoveryChains, IssueError, Nack, ProxyState,
-    ProxyStatus, TypeState,
+    AsRegistered, CentralConfig, Certificates, CheckReports, DiscoveryChains, Files, IssueError, Nack, NoFiles,
+    ProxyState, ProxyStatus, TypeState,
 };
 pub use serve::serve;
 
 use crate::model::Datacenter;
 use crate::store::Store;
-use crate::telemetry::Readiness;
+use crate::telemetry::{Logs, Readiness};
 
 /// Everything that the API works with.
 #[derive(Clone)]
@@ -72,6 +72,10 @@ pub struct Api {
     pub central: Arc<dyn CentralConfig>,
     /// Who compiles discovery chains.
     pub chains: Arc<dyn DiscoveryChains>,
+    /// Who reads the files of the process again.
+    pub files: Arc<dyn Files>,
+    /// What is logged.
+    pub logs: Logs,
     /// Ends the calls that wait for a change, when the process stops.
     pub shutdown: CancellationToken,
     /// What it counts about itself.

@@ -18,6 +18,7 @@ pub(super) fn routes() -> Routes {
             }),
         )
         .route("/v1/acl/{*rest}", any(async || ApiError::AclDisabled))
+        .route("/v1/agent/token/{*rest}", any(async || ApiError::AclDisabled))
         .route("/v1/peering/{*rest}", any(async || ApiError::PeeringDisabled))
         .route("/v1/peerings", any(async || ApiError::PeeringDisabled))
         .fallback(unknown)

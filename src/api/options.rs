@@ -32,6 +32,8 @@ pub struct Options {
     pub default_intention_policy: IntentionPolicy,
     /// The DNS domain of the agents.
     pub dns_domain: DnsDomain,
+    /// Serve metrics to Prometheus too.
+    pub prometheus: bool,
     /// Indent every JSON answer, as development mode does.
     pub pretty: bool,
 }
@@ -51,6 +53,7 @@ impl Default for Options {
             sidecar_ports: SidecarPorts::default(),
             default_intention_policy: IntentionPolicy::default(),
             dns_domain: DnsDomain::default(),
+            prometheus: false,
             pretty: false,
         }
     }

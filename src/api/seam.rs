@@ -34,6 +34,25 @@ pub trait Certificates: Send + Sync + 'static {
     fn leaf(&self, identity: SpiffeId) -> BoxFuture<'_, Result<Stored<Leaf>, IssueError>>;
 }
 
+/// Reads the files that the process was started with once more.
+pub trait Files: Send + Sync + 'static {
+    /// Takes over what the files hold now: services that they no longer have go, what came by HTTP stays.
+    ///
+    /// # Errors
+    /// What is wrong with them, as a text; nothing was taken over.
+    fn reload(&self) -> BoxFuture<'_, Result<(), String>>;
+}
+
+/// There are no files.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoFiles;
+
+impl Files for NoFiles {
+    fn reload(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
 /// Learns of every report on a TTL check, also of those that change nothing, because each one starts the time anew.
 pub trait CheckReports: Send + Sync + 'static {
     /// Somebody reports on this check. Called before the row is written, so that an expiry at the same moment comes

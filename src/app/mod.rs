@@ -4,6 +4,7 @@ mod adapters;
 mod chains;
 mod files;
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,21 +12,23 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::ads;
-use crate::api::{self, Api};
+use crate::api::{self, Api, Files, NoFiles};
 use crate::ca::{Authority, CaError};
 use crate::engine::{self, Engine};
 use crate::health::{self, Runner};
 use crate::model::{Bundle, Problems};
 use crate::settings::Settings;
 use crate::store::{Backend, Embedded, Memory, Store, StoreError};
-use crate::telemetry::Readiness;
+use crate::telemetry::{Logs, Readiness, ReadinessGuard};
 
 use self::adapters::{Central, Issuer, Proxies, Reports};
 pub use self::chains::Chains;
+use self::files::Reloader;
 
 /// Why the process could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +78,6 @@ pub enum AppError {
 }
 
 /// A running control plane.
-#[derive(Debug)]
 pub struct App {
     /// Where the HTTP API listens.
     pub http: SocketAddr,
@@ -88,6 +90,9 @@ pub struct App {
     settings: Settings,
     /// The checks that it runs.
     checks: health::Options,
+    /// Who reads the files again, if there are any.
+    files: Arc<dyn Files>,
+    logs: Logs,
     /// Ends what accepts calls.
     serving: CancellationToken,
     /// Ends what works in the background, after everybody was answered.
@@ -99,27 +104,60 @@ pub struct App {
     writer: JoinHandle<()>,
 }
 
-/// Runs the control plane until `shutdown` is cancelled.
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { http, grpc, store, readiness, .. } = self;
+        let mut shown = f.debug_struct("App");
+        shown.field("http", http).field("grpc", grpc).field("store", store).field("readiness", readiness);
+        shown.finish_non_exhaustive()
+    }
+}
+
+/// What will be served, once everything is there.
+struct Listeners {
+    http: TcpListener,
+    grpc: TcpListener,
+    starting: ReadinessGuard,
+}
+
+/// What the process around it tells a control plane. By default nothing, and it logs nowhere.
+#[derive(Debug, Clone, Default)]
+pub struct Process {
+    /// Cancelled when it shall stop.
+    pub shutdown: CancellationToken,
+    /// Notified when it shall read its files again.
+    pub reload: Arc<Notify>,
+    /// Where it logs.
+    pub logs: Logs,
+}
+
+/// Runs the control plane until the process says stop.
 ///
 /// # Errors
 /// It cannot start, or the engine failed.
-pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), AppError> {
-    serve(App::start(settings).await?, shutdown).await
+pub async fn run(settings: Settings, process: Process) -> Result<(), AppError> {
+    serve(App::start_in(settings, &process).await?, process).await
 }
 
-/// Runs a control plane from the state of a bundle until `shutdown` is cancelled.
+/// Runs a control plane from the state of a bundle until the process says stop.
 ///
 /// # Errors
 /// It cannot start, or the engine failed.
-pub async fn replay(settings: Settings, bundle: Bundle, shutdown: CancellationToken) -> Result<(), AppError> {
-    serve(App::replay(settings, bundle).await?, shutdown).await
+pub async fn replay(settings: Settings, bundle: Bundle, process: Process) -> Result<(), AppError> {
+    serve(App::replay_in(settings, bundle, &process).await?, process).await
 }
 
-async fn serve(app: App, shutdown: CancellationToken) -> Result<(), AppError> {
+async fn serve(app: App, process: Process) -> Result<(), AppError> {
     let failed = app.failed.clone();
-    let ended = tokio::select! {
-        () = shutdown.cancelled() => Ok(()),
-        () = failed.cancelled() => Err(AppError::Engine),
+    let ended = loop {
+        tokio::select! {
+            () = process.shutdown.cancelled() => break Ok(()),
+            () = failed.cancelled() => break Err(AppError::Engine),
+            () = process.reload.notified() => {
+                // Whoever sent the signal reads the log, which says what became of it.
+                let _ = app.files.reload().await;
+            }
+        }
     };
     app.stop().await;
     ended
@@ -131,9 +169,18 @@ impl App {
     /// # Errors
     /// It cannot start; nothing is left running.
     pub async fn start(settings: Settings) -> Result<Self, AppError> {
+        Self::start_in(settings, &Process::default()).await
+    }
+
+    async fn start_in(settings: Settings, process: &Process) -> Result<Self, AppError> {
         let opened = Store::open(backend(settings.data_dir.as_deref())?, engine::guard())?;
         let checks = health::Options::new(settings.node_name.clone(), settings.datacenters().cloned());
-        Self::start_with(settings, opened, crate::ca::Options::default(), checks).await
+        let (mut app, listeners) = Self::open(settings, opened, checks, process)?;
+        let authority = Authority::open(app.store.clone(), crate::ca::Options::default()).await?;
+        let options = app.api_options();
+        files::take_over(&app.store, &app.settings, &options).await?;
+        app.files = Arc::new(Reloader::new(app.store.clone(), options, app.logs.clone(), app.settings.clone()));
+        Ok(app.spawn(listeners, authority))
     }
 
     /// Starts the control plane that a bundle was taken from, apart from its certificates, in memory. It runs no checks:
@@ -142,6 +189,10 @@ impl App {
     /// # Errors
     /// The bundle is refused, or the process cannot start; nothing is left running.
     pub async fn replay(settings: Settings, bundle: Bundle) -> Result<Self, AppError> {
+        Self::replay_in(settings, bundle, &Process::default()).await
+    }
+
+    async fn replay_in(settings: Settings, bundle: Bundle, process: &Process) -> Result<Self, AppError> {
         let agent = &bundle.agent;
         let settings = Settings {
             datacenter: agent.datacenter.clone(),
@@ -158,27 +209,32 @@ impl App {
             if let StoreError::Rejected(problems) = error { AppError::Bundle(problems) } else { error.into() }
         })?;
         let checks = health::Options::new(settings.node_name.clone(), []);
-        Self::start_with(settings, opened, crate::ca::Options { cluster_id, ..Default::default() }, checks).await
+        let (app, listeners) = Self::open(settings, opened, checks, process)?;
+        let ca = crate::ca::Options { cluster_id, ..Default::default() };
+        let authority = Authority::open(app.store.clone(), ca).await?;
+        Ok(app.spawn(listeners, authority))
     }
 
-    async fn start_with(
+    /// Binds the listeners; nothing is served on them yet.
+    fn open(
         settings: Settings,
         (store, writer): (Store, JoinHandle<()>),
-        ca: crate::ca::Options,
         checks: health::Options,
-    ) -> Result<Self, AppError> {
+        process: &Process,
+    ) -> Result<(Self, Listeners), AppError> {
         let readiness = Readiness::default();
         let starting = readiness.wait_for("the start of the process");
         let http = listen("the HTTP API", settings.http, "-http-port")?;
         let grpc = listen("xDS", settings.grpc, "-grpc-port")?;
-        let authority = Authority::open(store.clone(), ca).await?;
-        let mut app = Self {
+        let app = Self {
             http: local_address(&http, settings.http),
             grpc: local_address(&grpc, settings.grpc),
             store,
             readiness,
             settings,
             checks,
+            files: Arc::new(NoFiles),
+            logs: process.logs.clone(),
             serving: CancellationToken::new(),
             working: CancellationToken::new(),
             failed: CancellationToken::new(),
@@ -186,16 +242,11 @@ impl App {
             workers: JoinSet::new(),
             writer,
         };
-        files::write(&app.store, &app.settings, &app.api_options()).await?;
-        app.spawn(http, grpc, authority);
-        drop(starting);
-        let (http, grpc) = (app.http, app.grpc);
-        let hosted = app.api_options().datacenters().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        tracing::info!(%http, %grpc, datacenter = %app.settings.datacenter, hosted, "ready");
-        Ok(app)
+        Ok((app, Listeners { http, grpc, starting }))
     }
 
-    fn spawn(&mut self, http: TcpListener, grpc: TcpListener, authority: Authority) {
+    fn spawn(mut self, listeners: Listeners, authority: Authority) -> Self {
+        let Listeners { http, grpc, starting } = listeners;
         let engine = Engine::new(engine::Options {
             datacenter: self.settings.datacenter.clone(),
             hosted: self.settings.datacenters().cloned().collect(),
@@ -222,6 +273,8 @@ impl App {
             reports: Arc::new(Reports(runner)),
             central: Arc::new(Central),
             chains: Arc::new(Chains { datacenter: self.settings.datacenter.clone(), trust_domain }),
+            files: self.files.clone(),
+            logs: self.logs.clone(),
             shutdown: self.serving.clone(),
             metrics: api::Metrics::default(),
         };
@@ -229,6 +282,11 @@ impl App {
         self.servers.spawn(api::serve(http, api::router(api), self.serving.clone(), deadline));
         let (readiness, serving) = (self.readiness.clone(), self.serving.clone());
         self.servers.spawn(ads::serve(grpc, Arc::new(engine), ads::Options::default(), readiness, serving));
+        drop(starting);
+        let (http, grpc) = (self.http, self.grpc);
+        let hosted = self.api_options().datacenters().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        tracing::info!(%http, %grpc, datacenter = %self.settings.datacenter, hosted, "ready");
+        self
     }
 
     fn api_options(&self) -> api::Options {
@@ -245,6 +303,7 @@ impl App {
             sidecar_ports: settings.sidecar_ports,
             default_intention_policy: settings.default_intention_policy,
             dns_domain: settings.domain.clone(),
+            prometheus: settings.prometheus,
             pretty: settings.dev,
         }
     }
@@ -252,7 +311,7 @@ impl App {
     /// Stops accepting, lets running calls finish, ends the streams, closes the store; all under the deadline of the
     /// settings.
     pub async fn stop(self) {
-        let Self { store, readiness, settings, serving, working, mut servers, mut workers, writer, .. } = self;
+        let Self { store, readiness, settings, files, serving, working, mut servers, mut workers, writer, .. } = self;
         let _not_ready = readiness.wait_for("the end of the process");
         tracing::info!(deadline = ?settings.shutdown_deadline, "stopping");
         let stopped = tokio::time::timeout(settings.shutdown_deadline, async {
@@ -261,7 +320,7 @@ impl App {
             tracing::info!("calls finished, streams ended");
             working.cancel();
             while workers.join_next().await.is_some() {}
-            drop(store);
+            drop((store, files));
             // The writer ends when nobody can write any more; what was acknowledged is durable already.
             let closed = tokio::task::spawn_blocking(move || writer.join()).await;
             if !matches!(closed, Ok(Ok(()))) {

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tokio_util::sync::CancellationToken;
 
 use super::{CliError, output};
-use crate::app::AppError;
+use crate::app::{AppError, Process};
 use crate::settings::{FileFormat, Inputs, Settings};
 
 /// Options of `meshgate agent`. Each is a key of the files under another name.
@@ -102,6 +101,9 @@ pub(super) struct ProcessOptions {
     /// Log one JSON object per line
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     log_json: Option<String>,
+    /// Serve metrics to Prometheus, if it is more than no time [default: 0s]
+    #[arg(long, value_name = "DURATION")]
+    prometheus_retention_time: Option<String>,
     /// How long a stop may take [default: 10s]
     #[arg(long, value_name = "DURATION")]
     shutdown_deadline: Option<String>,
@@ -168,33 +170,41 @@ pub(super) fn run(options: &AgentOptions) -> Result<(), CliError> {
 pub(super) fn serve<F: Future<Output = Result<(), AppError>>>(
     settings: Settings,
     warnings: &[String],
-    run: impl FnOnce(Settings, CancellationToken) -> F,
+    run: impl FnOnce(Settings, Process) -> F,
 ) -> Result<(), CliError> {
-    settings.log.start().map_err(|error| CliError::Usage(error.to_string()))?;
+    let logs = settings.log.start().map_err(|error| CliError::Usage(error.to_string()))?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(CliError::io("the runtime cannot be started"))?;
     let ran = runtime.block_on(async {
-        let shutdown = CancellationToken::new();
-        watch_signals(&shutdown)?;
-        run(settings, shutdown).await.map_err(CliError::from)
+        let process = Process { logs, ..Process::default() };
+        watch_signals(&process)?;
+        run(settings, process).await.map_err(CliError::from)
     });
     // Whatever blocks still, such as reading standard input, must not keep the process.
     runtime.shutdown_background();
     ran
 }
 
-/// The first signal asks for an orderly stop, the second one ends the process at once.
+/// A signal asks for an orderly stop, a second one ends the process at once. SIGHUP asks for a reload.
 #[cfg(unix)]
-fn watch_signals(shutdown: &CancellationToken) -> Result<(), CliError> {
+fn watch_signals(process: &Process) -> Result<(), CliError> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let refused = || CliError::io("signals cannot be received");
     let mut interrupt = signal(SignalKind::interrupt()).map_err(refused())?;
     let mut terminate = signal(SignalKind::terminate()).map_err(refused())?;
-    let shutdown = shutdown.clone();
+    let mut hangup = signal(SignalKind::hangup()).map_err(refused())?;
+    let reload = process.reload.clone();
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!(signal = "SIGHUP", "reading the files again");
+            reload.notify_one();
+        }
+    });
+    let shutdown = process.shutdown.clone();
     tokio::spawn(async move {
         let mut next = async || {
             tokio::select! {
@@ -213,8 +223,8 @@ fn watch_signals(shutdown: &CancellationToken) -> Result<(), CliError> {
 }
 
 #[cfg(not(unix))]
-fn watch_signals(shutdown: &CancellationToken) -> Result<(), CliError> {
-    let shutdown = shutdown.clone();
+fn watch_signals(process: &Process) -> Result<(), CliError> {
+    let shutdown = process.shutdown.clone();
     tokio::spawn(async move {
         // Without a way to be told there is nothing to wait for.
         if tokio::signal::ctrl_c().await.is_ok() {
@@ -270,6 +280,7 @@ impl ProcessOptions {
             ("ports.grpc", &self.grpc_port),
             ("log_level", &self.log_level),
             ("log_json", &self.log_json),
+            ("telemetry.prometheus_retention_time", &self.prometheus_retention_time),
             ("shutdown_deadline", &self.shutdown_deadline),
         ];
         all.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)))

@@ -42,6 +42,9 @@ pub(crate) enum CliError {
     /// Somebody ended the demo before it had shown everything.
     #[error("stopped before the tour was over")]
     TourEnded,
+    /// There is nothing of what was asked for, and scripts want to know.
+    #[error("{0}")]
+    Nothing(String),
     /// The operating system refused something.
     #[error("{0}")]
     Io(#[source] IoError),
@@ -97,6 +100,7 @@ impl Verb {
     /// The code for an error.
     pub(crate) fn code(self, error: &CliError) -> ExitCode {
         match (self, error) {
+            (_, CliError::Nothing(_)) => ExitCode::from(2),
             (Self::Consuls, _) => ExitCode::from(1),
             (Self::Ours, CliError::Usage(_)) => ExitCode::from(3),
             (Self::Ours, CliError::Client(ClientError::Connect { .. })) => ExitCode::from(4),

@@ -11,7 +11,12 @@ pub mod demo;
 pub mod envoy;
 mod error;
 mod files;
+mod info;
+mod maint;
+mod members;
+mod monitor;
 mod output;
+mod reload;
 mod replay;
 mod services;
 mod validate;
@@ -70,6 +75,16 @@ enum Command {
     Debug(debug::DebugCommand),
     /// Run a control plane from the state of another one
     Replay(replay::ReplayOptions),
+    /// List the agents that know each other
+    Members(members::MembersOptions),
+    /// Print what the agent tells about itself
+    Info(info::InfoOptions),
+    /// Print the agent's log as it happens
+    Monitor(monitor::MonitorOptions),
+    /// Have the agent read its files again
+    Reload(reload::ReloadOptions),
+    /// Take the node, or one service on it, out of service and back
+    Maint(maint::MaintOptions),
     /// Check files of settings, registrations and config entries without starting anything
     Validate(validate::ValidateOptions),
     /// Print the version
@@ -118,6 +133,11 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Envoy(command) => envoy::run(command),
         Command::Debug(command) => block_on(debug::run(command)),
         Command::Replay(options) => replay::run(&options),
+        Command::Members(options) => block_on(members::run(&options)),
+        Command::Info(options) => block_on(info::run(&options)),
+        Command::Monitor(options) => block_on(monitor::run(&options)),
+        Command::Reload(options) => block_on(reload::run(&options)),
+        Command::Maint(options) => block_on(maint::run(&options)),
         Command::Validate(options) => validate::run(&options),
         Command::Version(options) => print_version(options.format),
     }

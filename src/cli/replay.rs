@@ -29,5 +29,5 @@ pub(super) fn run(options: &ReplayOptions) -> Result<(), CliError> {
     let inputs = Inputs { flags: options.process.flags().collect(), dev: true, ..Inputs::of_process() };
     let settings = Settings::load(&inputs)?;
     let warnings = settings.warnings.clone();
-    serve(settings, &warnings, |settings, shutdown| crate::app::replay(settings, bundle, shutdown))
+    serve(settings, &warnings, |settings, process| crate::app::replay(settings, bundle, process))
 }

@@ -21,8 +21,8 @@ use self::lenient::decode;
 pub use self::lenient::{Typing, from_tree};
 pub use self::tree::{Content, Member, Tree};
 use crate::model::{
-    CatalogDeregistration, CatalogRegistration, CheckUpdate, ConfigEntry, Problem, ProblemKind, Problems,
-    ServiceDefinition,
+    CatalogDeregistration, CatalogRegistration, CheckRegistration, CheckTenancy, CheckUpdate, ConfigEntry, Problem,
+    ProblemKind, Problems, ServiceDefinition,
 };
 
 /// Largest text that is read, in bytes.
@@ -126,6 +126,19 @@ pub fn weak<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problems> {
 /// The body of `PUT /v1/agent/service/register` (decoder A).
 pub fn service_definition(body: &[u8]) -> Decoded<'static, ServiceDefinition> {
     Decoded::of_text(body, Format::Json, |tree| decode(tree, Typing::Strict))
+}
+
+/// The body of `PUT /v1/agent/check/register` (decoder A).
+pub fn check_registration(body: &[u8]) -> Decoded<'static, CheckRegistration> {
+    Decoded::of_text(body, Format::Json, |tree| {
+        let mut definition = tree.clone();
+        let tenancy = definition.split_off(&["Token", "Namespace", "Partition"]);
+        let tenancy = decode::<CheckTenancy>(&tenancy, Typing::Strict);
+        let mut decoding = decode(&definition, Typing::Strict);
+        decoding.problems.0.extend(tenancy.problems.0);
+        let tenancy = tenancy.value.unwrap_or_default();
+        decoding.map(|definition| CheckRegistration { definition, tenancy })
+    })
 }
 
 /// The body of `PUT /v1/agent/check/update/:id` (decoder A).

@@ -6,8 +6,8 @@ use http::Uri;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CheckId, Datacenter, GoDuration, Ignored, NodeName, Partition, Place, Problems, ServiceId, SocketEndpoint,
-    is_default,
+    CheckId, Datacenter, GoDuration, Ignored, Namespace, NodeName, Partition, Place, Problems, ServiceId,
+    SocketEndpoint, is_default,
 };
 
 /// The result of a check.
@@ -312,6 +312,46 @@ impl CheckDefinition {
     }
 }
 
+/// A check that is registered alone (`http-api.md` 2.2, 3.6).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CheckRegistration {
+    /// What is checked.
+    pub definition: CheckDefinition,
+    /// Where it belongs.
+    pub tenancy: CheckTenancy,
+}
+
+/// What a check that is registered alone says beyond its definition.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct CheckTenancy {
+    /// ACL token of the registration; never stored, never shown.
+    pub token: String,
+    /// Namespace of the service that it judges.
+    pub namespace: Option<Namespace>,
+    /// Partition of the node.
+    pub partition: Option<Partition>,
+}
+
+impl CheckRegistration {
+    /// Fills in the ID, which is the name unless something else is said.
+    pub fn normalize(&mut self) {
+        if self.definition.check_id.as_str().is_empty() {
+            self.definition.check_id = CheckId::from(self.definition.name.as_str());
+        }
+    }
+
+    /// Every broken rule.
+    pub fn validate(&self) -> Problems {
+        let mut problems = Problems::default();
+        if self.definition.name.is_empty() {
+            problems.rule("Name", "Missing check name");
+        }
+        problems.0.extend(self.definition.validate().0);
+        problems
+    }
+}
+
 /// What somebody reports on a check that has a TTL (`http-api.md` 2.2).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -357,6 +397,9 @@ pub struct Check {
     /// The partition it belongs to.
     #[serde(skip_serializing_if = "is_default")]
     pub partition: Partition,
+    /// Defined in a file of the agent, and gone when the file no longer has it. Kept, never shown.
+    #[serde(skip_serializing_if = "is_default")]
+    pub from_file: bool,
     /// Sent by the Go client.
     #[serde(skip_serializing)]
     pub namespace: Ignored,

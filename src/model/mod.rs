@@ -38,7 +38,7 @@ pub use address::{AddressForm, SocketEndpoint, SocketEndpointError, instance_add
 pub use bundle::{Bundle, BundleAgent, BundleRow, Indexed, KnownDatacenter, ServiceOnNode};
 pub use catalog::{CatalogDeregistration, CatalogRegistration};
 pub use certificate::{Leaf, PrivateKey, Root};
-pub use check::{Check, CheckDefinition, CheckKind, CheckStatus, CheckUpdate};
+pub use check::{Check, CheckDefinition, CheckKind, CheckRegistration, CheckStatus, CheckTenancy, CheckUpdate};
 pub use collector::{COLLECTOR, collector_socket};
 pub use dns_domain::DnsDomain;
 pub use duration::GoDuration;

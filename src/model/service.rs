@@ -184,6 +184,9 @@ pub struct Service {
     /// Made from the `Connect.SidecarService` of another registration, with which it goes. Kept, never shown.
     #[serde(skip_serializing_if = "is_default")]
     pub locally_registered_as_sidecar: bool,
+    /// Defined in a file of the agent, and gone when the file no longer has it. Kept, never shown.
+    #[serde(skip_serializing_if = "is_default")]
+    pub from_file: bool,
     /// Shown by reads.
     #[serde(skip_serializing)]
     pub create_index: Ignored,

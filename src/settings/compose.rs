@@ -48,6 +48,10 @@ pub(super) fn compose(mut draft: Draft, inputs: &Inputs) -> Result<Settings, Set
         data_dir: if inputs.dev { None } else { data_dir },
         services: std::mem::take(&mut draft.services),
         entries: std::mem::take(&mut draft.entries),
+        prometheus: draft
+            .read("telemetry.prometheus_retention_time", parse::duration_or_none)
+            .is_some_and(|time| !time.is_zero()),
+        inputs: inputs.clone(),
         warnings: Vec::new(),
     };
     check_data_dir(&mut draft, inputs);

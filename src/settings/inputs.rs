@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::codec::Format;
 
 /// What settings are made from. Tests build one by hand; the program takes it from the process.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inputs {
     /// Values of the command line: key (`ports.http`) and text, in order.
     pub flags: Vec<(&'static str, String)>,

@@ -22,7 +22,7 @@ pub(super) enum Merge {
 }
 
 /// Every key that has a meaning.
-pub(super) const KEYS: [Key; 21] = [
+pub(super) const KEYS: [Key; 22] = [
     key("datacenter", "datacenter", Merge::Last),
     key("hosted_datacenters", "hosted-datacenter", Merge::Append),
     key("node_name", "node", Merge::Last),
@@ -43,6 +43,7 @@ pub(super) const KEYS: [Key; 21] = [
     key("domain", "domain", Merge::Last),
     key("log_level", "log-level", Merge::Last),
     key("log_json", "log-json", Merge::Last),
+    key("telemetry.prometheus_retention_time", "prometheus-retention-time", Merge::Last),
     key("shutdown_deadline", "shutdown-deadline", Merge::Last),
 ];
 
@@ -51,13 +52,13 @@ const fn key(path: &'static str, flag: &'static str, merge: Merge) -> Key {
 }
 
 /// The keys whose values are maps of further keys.
-pub(super) const GROUPS: [&str; 3] = ["addresses", "ports", "acl"];
+pub(super) const GROUPS: [&str; 4] = ["addresses", "ports", "acl", "telemetry"];
 
 /// Keys that hold registrations and config entries.
 pub(super) const DEFINITIONS: [&str; 3] = ["service", "services", "config_entries"];
 
 /// Keys of Consul's agent that have no meaning here; a group stands for all that is in it.
-const IGNORED: [&str; 133] = [
+const IGNORED: [&str; 132] = [
     "acl.default_policy",
     "acl.down_policy",
     "acl.enable_key_list_policy",
@@ -175,7 +176,6 @@ const IGNORED: [&str; 133] = [
     "start_join",
     "start_join_wan",
     "syslog_facility",
-    "telemetry",
     "tls",
     "tls_cipher_suites",
     "tls_min_version",
@@ -195,7 +195,7 @@ const IGNORED: [&str; 133] = [
 
 /// True for a key of Consul's that is accepted without a meaning.
 pub(super) fn is_ignored(path: &str) -> bool {
-    IGNORED.contains(&path)
+    IGNORED.contains(&path) || path.starts_with("telemetry.")
 }
 
 /// The key with this path.
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn no_key_both_has_a_meaning_and_has_none() {
-        let both: Vec<_> = KEYS.iter().map(|key| key.path).filter(|path| is_ignored(path)).collect();
+        let both: Vec<_> = KEYS.iter().map(|key| key.path).filter(|path| IGNORED.contains(path)).collect();
 
         assert!(both.is_empty(), "{both:?}");
     }

@@ -66,6 +66,10 @@ pub struct Settings {
     pub log: LogOptions,
     /// How long a stop may take.
     pub shutdown_deadline: Duration,
+    /// Metrics are served to Prometheus too, because they are kept for longer than no time.
+    pub prometheus: bool,
+    /// What the settings were made from, for making them again.
+    pub inputs: Inputs,
     /// What was said and has no effect; to be logged once logging works.
     pub warnings: Vec<String>,
 }
@@ -112,6 +116,7 @@ impl Settings {
             "domain": self.domain,
             "log_level": self.log.level,
             "log_json": self.log.json,
+            "telemetry": {"prometheus": self.prometheus},
             "shutdown_deadline": format!("{:?}", self.shutdown_deadline),
             "services": services,
             "config_entries": {"bootstrap": entries},

@@ -128,9 +128,14 @@ pub(super) fn log_level(value: &Value) -> Result<String, String> {
 
 /// A length of time greater than zero.
 pub(super) fn duration(value: &Value) -> Result<std::time::Duration, String> {
-    let text = some_text(value)?;
-    let duration = GoDuration::from_str(&text).map_err(|error| error.to_string())?;
-    if duration.as_nanos() > 0 { Ok(duration.to_std()) } else { Err(format!("{text:?} must be greater than zero")) }
+    let duration = duration_or_none(value)?;
+    if duration.is_zero() { Err(format!("{:?} must be greater than zero", text(value)?)) } else { Ok(duration) }
+}
+
+/// A length of time; none switches something off.
+pub(super) fn duration_or_none(value: &Value) -> Result<std::time::Duration, String> {
+    let duration = GoDuration::from_str(&some_text(value)?).map_err(|error| error.to_string())?;
+    Ok(duration.to_std())
 }
 
 /// Texts; one text is split at commas.

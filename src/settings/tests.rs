@@ -53,6 +53,8 @@ fn dev_needs_nothing() {
             entries: Vec::new(),
             log: LogOptions { level: "info".to_owned(), json: false },
             shutdown_deadline: Duration::from_secs(10),
+            prometheus: false,
+            inputs: dev(&[]),
             warnings: Vec::new(),
         }
     );
@@ -348,4 +350,19 @@ fn secrets_are_not_shown() {
         value,
         json!([{"Name": "web", "Check": {"Header": "<hidden>", "HTTP": "http://x"}, "Token": "<hidden>"}])
     );
+}
+
+#[test]
+fn prometheus_is_served_where_metrics_are_kept_for_some_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("agent.hcl");
+    let served = |time: &str| {
+        let text = format!("telemetry {{\n prometheus_retention_time = {time:?}\n disable_hostname = true\n}}");
+        std::fs::write(&path, text).unwrap();
+        let settings = Settings::load(&Inputs { files: vec![path.clone()], ..dev(&[]) }).unwrap();
+        assert!(settings.warnings[0].ends_with("without effect in meshgate: telemetry.disable_hostname"));
+        settings.prometheus
+    };
+
+    assert_eq!((served("0s"), served("60s")), (false, true));
 }

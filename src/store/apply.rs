@@ -111,6 +111,16 @@ fn unindex<K: Ord + Clone, V: Ord + Clone>(table: &mut OrdMap<K, OrdSet<V>>, key
     was_last
 }
 
+impl View {
+    /// The state that these operations would make of this one, for decisions that build on each other in one write.
+    #[must_use]
+    pub fn after(&self, ops: &[Op]) -> Self {
+        let mut draft = Draft::after(self.clone(), ops);
+        ops.iter().cloned().for_each(|op| draft.apply(op));
+        draft.finish().0
+    }
+}
+
 impl Draft {
     /// A draft of the commit after `view`. The first commit is 2: readers are told 1 for what was never written, and must
     /// see the first write as news.

@@ -29,7 +29,7 @@ pub use error::StoreError;
 pub use key::Key;
 pub use reader::Reader;
 pub use row::{CheckKey, NodeKey, Op, Stored};
-pub use view::{Instance, View};
+pub use view::{Counts, Instance, View};
 pub use writer::{Condition, Guard, Outcome, Store, Write};
 
 /// The store's commit counter.

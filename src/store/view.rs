@@ -48,6 +48,21 @@ pub struct View {
     pub(super) changed: OrdMap<Key, Index>,
 }
 
+/// How many rows there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Nodes of every place.
+    pub nodes: usize,
+    /// Services, however many instances each has.
+    pub services: usize,
+    /// Instances of services.
+    pub instances: usize,
+    /// Peerings.
+    pub peerings: usize,
+    /// Leaf certificates.
+    pub leaves: usize,
+}
+
 /// An instance with the node it is on and the checks that judge it.
 #[derive(Debug, Clone)]
 pub struct Instance {
@@ -77,6 +92,17 @@ impl View {
     /// The commit that made this state.
     pub fn index(&self) -> Index {
         self.index
+    }
+
+    /// How many rows there are.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            nodes: self.nodes.len(),
+            services: self.by_name.len(),
+            instances: self.services.len(),
+            peerings: self.peerings.len(),
+            leaves: self.leaves.len(),
+        }
     }
 
     /// The last commit that changed this part of the state.

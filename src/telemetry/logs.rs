@@ -1,8 +1,15 @@
-//! Logs: one line per event on standard output, for people or as JSON.
+//! Logs: one line per event on standard output, for people or as JSON, and the same for whoever listens.
 
+use std::fmt;
 use std::io::IsTerminal;
+use std::sync::Arc;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use super::monitor::Monitor;
 
 /// What is logged and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,17 +61,54 @@ impl LogOptions {
     ///
     /// # Errors
     /// The level cannot be understood, or logging was set up already.
-    pub fn start(&self) -> Result<(), LogError> {
-        let filter = EnvFilter::try_new(&self.level).map_err(|_| LogError::Level(self.level.clone()))?;
-        let logs = tracing_subscriber::fmt().with_env_filter(filter);
-        let started = if self.json {
-            logs.json().flatten_event(true).try_init()
+    pub fn start(&self) -> Result<Logs, LogError> {
+        let (wanted, handle) = reload::Layer::new(filter(&self.level)?);
+        let lines: Box<dyn Layer<Registry> + Send + Sync> = if self.json {
+            Box::new(tracing_subscriber::fmt::layer().json().flatten_event(true))
         } else {
             let colour =
                 std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            logs.with_ansi(colour).try_init()
+            Box::new(tracing_subscriber::fmt::layer().with_ansi(colour))
         };
-        started.map_err(|_| LogError::SetUp)
+        let monitor = Monitor::default();
+        let layers = tracing_subscriber::registry().with(lines.with_filter(wanted)).with(monitor.layer());
+        layers.try_init().map_err(|_| LogError::SetUp)?;
+        let set = move |level: &str| handle.reload(filter(level)?).map_err(|_| LogError::SetUp);
+        Ok(Logs { monitor, set: Some(Arc::new(set)) })
+    }
+}
+
+fn filter(level: &str) -> Result<EnvFilter, LogError> {
+    EnvFilter::try_new(level).map_err(|_| LogError::Level(level.to_owned()))
+}
+
+/// Logging that was started; by default it was not, and nobody hears anything. Clones share it.
+#[derive(Clone, Default)]
+pub struct Logs {
+    monitor: Monitor,
+    set: Option<Arc<SetLevel>>,
+}
+
+type SetLevel = dyn Fn(&str) -> Result<(), LogError> + Send + Sync;
+
+impl fmt::Debug for Logs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logs").field("monitor", &self.monitor).finish_non_exhaustive()
+    }
+}
+
+impl Logs {
+    /// Changes what is logged on standard output.
+    ///
+    /// # Errors
+    /// The level cannot be understood.
+    pub fn set_level(&self, level: &str) -> Result<(), LogError> {
+        self.set.as_ref().map_or(Ok(()), |set| set(level))
+    }
+
+    /// Where others hear of events as they happen.
+    pub fn monitor(&self) -> &Monitor {
+        &self.monitor
     }
 }
 

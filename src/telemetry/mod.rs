@@ -1,7 +1,11 @@
 //! Logs and readiness: what every part outside the pure middle may use.
 
+mod host;
 mod logs;
+mod monitor;
 mod readiness;
 
-pub use logs::{LogError, LogOptions};
+pub use host::host;
+pub use logs::{LogError, LogOptions, Logs};
+pub use monitor::{Listener, LogEvent, Monitor};
 pub use readiness::{Readiness, ReadinessGuard};

@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use futures::{FutureExt, StreamExt};
 use http::{Method, Request};
 use meshgate::ads;
-use meshgate::api::{self, Api, AsRegistered, Metrics};
+use meshgate::api::{self, Api, AsRegistered, Metrics, NoFiles};
 use meshgate::app::Chains;
 use meshgate::ca::{self, Authority};
 use meshgate::codec;
@@ -16,7 +16,7 @@ use meshgate::engine::{self, Engine};
 use meshgate::envoy::snapshot::{NodeIdentity, Snapshot, SnapshotSource, Watch};
 use meshgate::model::{Datacenter, DnsDomain, IntentionPolicy};
 use meshgate::store::{Backend, Memory, Store};
-use meshgate::telemetry::Readiness;
+use meshgate::telemetry::{Logs, Readiness};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -91,6 +91,8 @@ impl Mesh {
                 datacenter: options.datacenter.clone(),
                 trust_domain: authority.trust_domain().clone(),
             }),
+            files: Arc::new(NoFiles),
+            logs: Logs::default(),
             shutdown: shutdown.clone(),
             metrics: Metrics::default(),
         });

@@ -1,11 +1,17 @@
 //! The agent: what is registered with this process itself. Its node exists once in each hosted datacenter and partition.
 
 mod about;
+mod check_register;
 mod checks;
+mod health;
+mod host;
 mod maintenance;
 mod members;
+mod metrics;
+mod monitor;
 mod register;
 mod registration;
+mod reload;
 mod services;
 
 use axum::Router;
@@ -20,10 +26,16 @@ use crate::store::NodeKey;
 pub(super) fn routes() -> Routes {
     Router::new()
         .merge(about::routes())
+        .merge(host::routes())
         .merge(members::routes())
+        .merge(metrics::routes())
+        .merge(monitor::routes())
+        .merge(reload::routes())
         .merge(services::routes())
         .merge(register::routes())
         .merge(maintenance::routes())
+        .merge(health::routes())
+        .merge(check_register::routes())
         .merge(checks::routes())
 }
 

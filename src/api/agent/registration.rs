@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::api::Options;
 use crate::model::{
-    Check, CheckDefinition, CheckId, CheckKind, Place, Problems, ServiceDefinition, ServiceId, expand_sidecar,
+    Check, CheckDefinition, CheckId, CheckKind, InstanceId, Place, Problems, ServiceDefinition, ServiceId,
+    expand_sidecar,
 };
 use crate::store::{CheckKey, NodeKey, Op, View, Write};
 
@@ -15,6 +16,7 @@ pub struct Registration {
     place: Place,
     definition: ServiceDefinition,
     replace_checks: bool,
+    from_file: bool,
 }
 
 /// Why something cannot be registered.
@@ -36,7 +38,7 @@ impl Registration {
     pub fn new(definition: ServiceDefinition, place: Place, options: &Options) -> Result<Self, RegistrationError> {
         refuse_scripts(&definition)?;
         definition.validate(&place.partition).into_result().map_err(RegistrationError::Invalid)?;
-        Ok(Self { options: options.clone(), place, definition, replace_checks: false })
+        Ok(Self { options: options.clone(), place, definition, replace_checks: false, from_file: false })
     }
 
     /// The same, removing the checks of the instance that the registration does not name.
@@ -44,6 +46,28 @@ impl Registration {
     pub fn replacing_checks(mut self, replace: bool) -> Self {
         self.replace_checks = replace;
         self
+    }
+
+    /// The same, made by a file of the agent: what it registers goes when the file no longer has it.
+    #[must_use]
+    pub fn from_file(mut self) -> Self {
+        self.from_file = true;
+        self
+    }
+
+    /// The instances and checks that it registers, those of its sidecar included.
+    pub fn rows(&self) -> (Vec<InstanceId>, Vec<CheckKey>) {
+        let node = NodeKey::new(&self.place, &self.options.node);
+        // Which port a sidecar gets does not matter here, and its rules hold.
+        let any = expand_sidecar(&self.definition, Some(1), &BTreeSet::new(), self.options.sidecar_ports);
+        let sidecar = any.ok().flatten();
+        let definitions = std::iter::once(&self.definition).chain(&sidecar);
+        let checks = |definition: &ServiceDefinition| {
+            let keys = definition.all_checks().into_iter();
+            keys.map(|check| CheckKey { node: node.clone(), check: check.check_id }).collect::<Vec<_>>()
+        };
+        let id = |definition: &ServiceDefinition| node.instance(&definition.to_service(&self.place.partition).id);
+        (definitions.clone().map(id).collect(), definitions.flat_map(checks).collect())
     }
 
     /// The operations, given the latest state. The port of a sidecar without one is chosen here, so this must run inside
@@ -86,12 +110,14 @@ impl Registration {
     fn put(&self, view: &View, node: &NodeKey, definition: &ServiceDefinition, is_sidecar: bool, ops: &mut Vec<Op>) {
         let mut service = definition.to_service(&self.place.partition);
         service.locally_registered_as_sidecar = is_sidecar;
+        service.from_file = self.from_file;
         let checks: Vec<Check> = definition
             .all_checks()
             .into_iter()
             .map(|check| Check {
                 service_name: service.name.clone(),
                 service_tags: service.tags.clone(),
+                from_file: self.from_file,
                 ..check_row(node, check)
             })
             .collect();
@@ -167,7 +193,7 @@ pub(super) fn check_row(node: &NodeKey, check: CheckDefinition) -> Check {
 }
 
 /// Registering again does not forget what is known about the health of the instance.
-fn with_last_result(view: &View, check: Check) -> Check {
+pub(super) fn with_last_result(view: &View, check: Check) -> Check {
     match view.check(&CheckKey::of(&check)) {
         Some(old) if old.value.service_id == check.service_id => {
             Check { status: old.value.status, output: old.value.output.clone(), ..check }

@@ -47,7 +47,7 @@ async fn one(call: Call, tail: Tail) -> Result<Response, ApiError> {
 
 impl Call {
     /// An instance as the agent shows it: a proxy with what the config entries add to it.
-    fn shown(&self, reader: &Reader<'_>, row: &Stored<Service>) -> AgentService {
+    pub(super) fn shown(&self, reader: &Reader<'_>, row: &Stored<Service>) -> AgentService {
         let place = &self.scope.place;
         let merged = if row.value.is_proxy() {
             self.api.central.merged(reader, place, &row.value)

@@ -88,6 +88,7 @@ fn write(view: &View, scope: &Scope, registration: CatalogRegistration) -> Resul
         service.partition = scope.place.partition.clone();
         service.namespace = scope.namespace.clone();
         service.locally_registered_as_sidecar = false;
+        service.from_file = false;
         service
     });
     let mut problems = Problems::default();
@@ -120,6 +121,7 @@ fn node(scope: &Scope, registration: &CatalogRegistration) -> Node {
 /// A check with what it leaves out: its node from the call, its ID from its name, its type from its definition, and the
 /// name and tags of the service that it judges.
 fn check_row(view: &View, node: &NodeKey, service: Option<&Service>, mut check: Check) -> Result<Check, Problem> {
+    check.from_file = false;
     check.node = node.node.clone();
     check.datacenter = node.place.datacenter.clone();
     check.partition = node.place.partition.clone();

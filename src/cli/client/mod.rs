@@ -15,6 +15,8 @@ pub(crate) use options::{ClientOptions, DatacenterOption, read_ca};
 
 /// Commands wait for an answer, not for ever.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// For what has no end of its own, or moves much.
+const NO_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Why an answer was not had.
 #[derive(Debug, thiserror::Error)]
@@ -169,6 +171,14 @@ impl Client {
         answer.text().await.map_err(|source| self.answer_error(source))
     }
 
+    /// Reads what takes as long as it takes.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub(crate) async fn follow(&self, path: &[&str], query: &[(&str, &str)]) -> Result<reqwest::Response, ClientError> {
+        self.answered(self.http.get(self.url(path, query)).timeout(NO_TIMEOUT)).await
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -177,14 +187,18 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<reqwest::Response, ClientError> {
         let mut request = self.http.request(method, self.url(path, query));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        self.answered(request).await
+    }
+
+    async fn answered(&self, mut request: reqwest::RequestBuilder) -> Result<reqwest::Response, ClientError> {
         if !self.token.is_empty() {
             request = request.header("X-Consul-Token", &self.token);
         }
         if let Some((user, password)) = &self.basic_auth {
             request = request.basic_auth(user, Some(password));
-        }
-        if let Some(body) = body {
-            request = request.json(body);
         }
         let answer = request.send().await.map_err(|source| ClientError::Connect {
             address: self.address.to_string(),
@@ -211,7 +225,8 @@ impl Client {
         url
     }
 
-    fn answer_error(&self, source: reqwest::Error) -> ClientError {
+    /// An answer that broke off, or is not what was expected.
+    pub(crate) fn answer_error(&self, source: reqwest::Error) -> ClientError {
         ClientError::Answer { address: self.address.to_string(), source: source.without_url() }
     }
 }

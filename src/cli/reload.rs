@@ -1,0 +1,25 @@
+//! `meshgate reload`: the agent reads its files again.
+
+use clap::Args;
+
+use super::client::{Client, ClientOptions};
+use super::{CliError, output};
+
+/// Options of `meshgate reload`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Services and config entries of files are taken over, and so are node_meta and log_level. Services that a file no longer has \
+go; what was registered over HTTP stays. The signal SIGHUP does the same.")]
+pub(super) struct ReloadOptions {
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+/// Asks for a reload.
+///
+/// # Errors
+/// The control plane does not answer, or something is wrong with its files; nothing was taken over then.
+pub(super) async fn run(options: &ReloadOptions) -> Result<(), CliError> {
+    Client::new(&options.client, "")?.put(&["agent", "reload"], &[], None).await?;
+    output::line("Configuration reload triggered")
+}
