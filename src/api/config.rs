@@ -47,6 +47,7 @@ async fn apply(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Resul
         canonical.validate()
     };
     let mut entry = Decoder::Entry.accept(codec::config_entry(&body, format(&headers)), rules)?;
+    entry.take_what_is_not_the_callers().map_err(ApiError::Refused)?;
     call.is_writable_here(entry.kind())?;
     let said = entry.key().name;
     let scope = call.scope.clone().in_partition(Some(&said.partition).filter(|partition| !partition.is_default()))?;

@@ -116,7 +116,7 @@ impl Call {
 }
 
 /// Consul's agent serves these from a cache; here they always come from the state.
-fn uncached(mut response: Response) -> Response {
+pub(super) fn uncached(mut response: Response) -> Response {
     response.headers_mut().insert(HeaderName::from_static("x-cache"), HeaderValue::from_static("MISS"));
     response
 }

@@ -84,6 +84,14 @@ pub(super) enum ApiError {
     NoTtl(CheckId),
     #[error("Config entry not found for \"{kind}\" / {name:?}")]
     EntryNotFound { kind: EntryKind, name: String },
+    #[error("Intention not found")]
+    IntentionNotFound,
+    #[error("{0:?} is not a UUID")]
+    NotAUuid(String),
+    #[error(
+        "{uri:?} is no identity of a service: expected spiffe://trust-domain/ns/namespace/dc/datacenter/svc/service"
+    )]
+    NotAService { uri: String },
     #[error("invalid config entry kind: {0}")]
     UnknownKind(String),
     #[error("a config entry is named by a kind and a name")]
@@ -135,6 +143,8 @@ impl ApiError {
             | E::UnknownLogLevel(_)
             | E::Undecodable { .. }
             | E::InvalidRegistration(_)
+            | E::NotAUuid(_)
+            | E::NotAService { .. }
             | E::Certificate(IssueError::Identity(_)) => StatusCode::BAD_REQUEST,
             E::AclDisabled => StatusCode::UNAUTHORIZED,
             E::NoServiceToChange(_)
@@ -142,6 +152,7 @@ impl ApiError {
             | E::UnknownService(_)
             | E::UnknownCheck(_)
             | E::EntryNotFound { .. }
+            | E::IntentionNotFound
             | E::UnnamedEntry => StatusCode::NOT_FOUND,
             E::PrometheusOff => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             E::BodyTimeout => StatusCode::REQUEST_TIMEOUT,

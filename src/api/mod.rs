@@ -19,6 +19,7 @@ mod debug;
 mod error;
 mod filter;
 mod health;
+mod intentions;
 mod layer;
 mod metrics;
 mod off;
@@ -105,6 +106,7 @@ pub fn router(api: Api) -> Router {
         .merge(chain::routes())
         .merge(config::routes())
         .merge(connect::routes())
+        .merge(intentions::routes())
         .merge(status::routes())
         .merge(debug::routes())
         .merge(off::routes());

@@ -46,6 +46,20 @@ pub(super) fn put<T: 'static>(handler: impl Handler<T, Arc<Api>>) -> MethodRoute
     only(routing::put(handler), "OPTIONS,PUT")
 }
 
+/// `POST` alone.
+pub(super) fn post<T: 'static>(handler: impl Handler<T, Arc<Api>>) -> MethodRouter<Arc<Api>> {
+    only(routing::post(handler), "OPTIONS,POST")
+}
+
+/// `GET`, `PUT` and `DELETE`.
+pub(super) fn get_put_delete<T: 'static, U: 'static, V: 'static>(
+    read: impl Handler<T, Arc<Api>>,
+    put: impl Handler<U, Arc<Api>>,
+    delete: impl Handler<V, Arc<Api>>,
+) -> MethodRouter<Arc<Api>> {
+    only(routing::get(read).put(put).delete(delete), "OPTIONS,GET,PUT,DELETE")
+}
+
 /// `GET` and `DELETE`.
 pub(super) fn get_delete<T: 'static, U: 'static>(
     read: impl Handler<T, Arc<Api>>,

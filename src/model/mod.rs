@@ -49,7 +49,7 @@ pub use filter::{Filter, FilterError};
 pub use gateway_mode::{GatewayMode, MeshGateway};
 pub use health_entry::HealthEntry;
 pub use ignored::Ignored;
-pub use intention::{IntentionAction, IntentionPolicy};
+pub use intention::{Intention, IntentionAction, IntentionPolicy};
 pub use limits::{LONGEST_SOCKET_PATH, MOST_REQUEST_HEADERS_KB, is_sni, is_socket_path};
 pub use names::{
     CheckId, Datacenter, InstanceId, Namespace, NodeName, Partition, PeerName, Place, ServiceId, ServiceKey,

@@ -344,6 +344,7 @@ impl Draft {
     }
 
     fn touch_entry(&mut self, key: EntryKey) {
+        self.touch(Key::EntriesOfKind(key.kind));
         self.touch(Key::Entries(key.kind, key.name.partition.clone()));
         self.touch(Key::Entry(key));
     }

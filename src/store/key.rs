@@ -35,6 +35,8 @@ pub enum Key {
     Entry(EntryKey),
     /// All config entries of a kind in a partition.
     Entries(EntryKind, Partition),
+    /// All config entries of a kind, in every partition.
+    EntriesOfKind(EntryKind),
     /// The peerings of a place.
     Peerings(Place),
     /// The trust bundle of a peering.

@@ -137,6 +137,12 @@ impl<'v> Reader<'v> {
         wanted.map(|(_, row)| row).collect()
     }
 
+    /// The config entries of a kind in every partition, sorted by name.
+    pub fn entries_of_kind(&self, kind: EntryKind) -> impl Iterator<Item = &'v Stored<ConfigEntry>> + use<'v> {
+        self.note(Key::EntriesOfKind(kind));
+        self.view.entries().filter(move |(key, _)| key.kind == kind).map(|(_, row)| row)
+    }
+
     /// The federation states of all datacenters.
     pub fn federation_states(&self) -> impl Iterator<Item = &'v Stored<FederationState>> {
         self.note(Key::FederationStates);

@@ -15,6 +15,7 @@ mod conventions;
 mod debug;
 mod filter;
 mod health;
+mod intentions;
 mod places;
 mod process;
 mod refusal;

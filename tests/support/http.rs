@@ -221,9 +221,10 @@ impl Answer {
             serde_json::from_slice::<Value>(&self.body).unwrap_or_else(|error| panic!("{call}: {error}"));
             assert_eq!(ends_with_newline, path.contains("pretty"), "{call}: newline at the end");
         }
-        let reads_the_state = ["/v1/catalog/", "/v1/health/", "/v1/config/", "/v1/connect/ca/roots"]
-            .into_iter()
-            .any(|prefix| path.starts_with(prefix) && !path.starts_with("/v1/catalog/datacenters"));
+        let reads_the_state =
+            ["/v1/catalog/", "/v1/health/", "/v1/config/", "/v1/connect/ca/roots", "/v1/connect/intentions"]
+                .into_iter()
+                .any(|prefix| path.starts_with(prefix) && !path.starts_with("/v1/catalog/datacenters"));
         if *method == Method::GET && self.status == 200 && reads_the_state {
             assert!(self.index() >= 1, "{call}");
             assert_eq!(

@@ -1,6 +1,7 @@
 //! The agent: what is registered with this process itself. Its node exists once in each hosted datacenter and partition.
 
 mod about;
+mod authorize;
 mod check_register;
 mod checks;
 mod health;
@@ -27,6 +28,7 @@ pub(super) fn routes() -> Routes {
     Router::new()
         .merge(about::routes())
         .merge(host::routes())
+        .merge(authorize::routes())
         .merge(members::routes())
         .merge(metrics::routes())
         .merge(monitor::routes())

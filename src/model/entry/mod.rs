@@ -232,6 +232,18 @@ impl ConfigEntry {
         }
     }
 
+    /// Takes out what replies show and no caller may say: what other endpoints write into entries.
+    ///
+    /// # Errors
+    /// What would be lost.
+    pub fn take_what_is_not_the_callers(&mut self) -> Result<(), Problems> {
+        let mut problems = Problems::default();
+        if let ConfigEntry::ServiceIntentions(entry) = self {
+            entry.take_legacy(&mut problems);
+        }
+        problems.into_result()
+    }
+
     /// The entry that `Serialize` wrote.
     ///
     /// # Errors
@@ -273,7 +285,7 @@ impl Serialize for ConfigEntry {
     }
 }
 
-fn validate_meta(meta: &BTreeMap<String, String>, problems: &mut Problems) {
+pub(super) fn validate_meta(meta: &BTreeMap<String, String>, problems: &mut Problems) {
     if meta.len() > 64 {
         problems.rule("Meta", format!("{} pairs, at most 64 are allowed", meta.len()));
     }

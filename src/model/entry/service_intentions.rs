@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use super::http_match::{PathCondition, normalize_methods, validate_conditions, validate_expression, validate_methods};
 use crate::model::bundle::validate_label;
@@ -69,6 +70,19 @@ pub struct IntentionSource {
     /// Free text.
     #[serde(skip_serializing_if = "is_default")]
     pub description: String,
+    /// UUID of an intention that was made one by one, by the endpoints that name intentions so. Only they write what
+    /// follows.
+    #[serde(rename = "LegacyID", skip_serializing_if = "is_default")]
+    pub legacy_id: String,
+    /// Free-form facts of such an intention.
+    #[serde(skip_serializing_if = "is_default")]
+    pub legacy_meta: BTreeMap<String, String>,
+    /// When such an intention was made.
+    #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub legacy_create_time: Option<OffsetDateTime>,
+    /// When it was last written.
+    #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub legacy_update_time: Option<OffsetDateTime>,
 }
 
 /// What becomes of some HTTP requests.
@@ -178,6 +192,19 @@ impl ServiceIntentions {
     /// True if some calls are judged by their HTTP requests.
     pub fn has_permissions(&self) -> bool {
         self.sources.iter().any(|source| !source.permissions.is_empty())
+    }
+
+    /// Takes out what only the endpoints of single intentions write; facts about one source would be lost without a word.
+    pub(super) fn take_legacy(&mut self, problems: &mut Problems) {
+        for (position, source) in self.sources.iter_mut().enumerate() {
+            source.legacy_id.clear();
+            source.legacy_create_time = None;
+            source.legacy_update_time = None;
+            if !source.legacy_meta.is_empty() {
+                let message = "only intentions that are written one by one have facts of their own; leave it out";
+                problems.rule(format!("Sources[{position}].LegacyMeta"), message);
+            }
+        }
     }
 
     pub(super) fn normalize(&mut self, namespace: &Namespace) {
