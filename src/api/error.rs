@@ -86,6 +86,12 @@ pub(super) enum ApiError {
     EntryNotFound { kind: EntryKind, name: String },
     #[error("Intention not found")]
     IntentionNotFound,
+    #[error("{kind} not found: {name:?}")]
+    TenantNotFound { kind: &'static str, name: String },
+    #[error("Name is {body:?} in the body and {path:?} in the path: give one, or the same")]
+    OtherName { path: String, body: String },
+    #[error("State is kept by the provider and cannot be set: leave it out")]
+    CaState,
     #[error("{0:?} is not a UUID")]
     NotAUuid(String),
     #[error(
@@ -144,6 +150,8 @@ impl ApiError {
             | E::Undecodable { .. }
             | E::InvalidRegistration(_)
             | E::NotAUuid(_)
+            | E::OtherName { .. }
+            | E::CaState
             | E::NotAService { .. }
             | E::Certificate(IssueError::Identity(_)) => StatusCode::BAD_REQUEST,
             E::AclDisabled => StatusCode::UNAUTHORIZED,
@@ -153,6 +161,7 @@ impl ApiError {
             | E::UnknownCheck(_)
             | E::EntryNotFound { .. }
             | E::IntentionNotFound
+            | E::TenantNotFound { .. }
             | E::UnnamedEntry => StatusCode::NOT_FOUND,
             E::PrometheusOff => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             E::BodyTimeout => StatusCode::REQUEST_TIMEOUT,

@@ -10,6 +10,7 @@
 mod agent;
 mod blocking;
 mod body;
+mod ca_config;
 mod call;
 mod catalog;
 mod chain;
@@ -30,6 +31,7 @@ mod scope;
 mod seam;
 mod serve;
 mod status;
+mod tenancy;
 mod wire;
 
 use std::fmt;
@@ -106,7 +108,9 @@ pub fn router(api: Api) -> Router {
         .merge(chain::routes())
         .merge(config::routes())
         .merge(connect::routes())
+        .merge(ca_config::routes())
         .merge(intentions::routes())
+        .merge(tenancy::routes())
         .merge(status::routes())
         .merge(debug::routes())
         .merge(off::routes());

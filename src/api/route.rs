@@ -51,6 +51,14 @@ pub(super) fn post<T: 'static>(handler: impl Handler<T, Arc<Api>>) -> MethodRout
     only(routing::post(handler), "OPTIONS,POST")
 }
 
+/// `GET` and `PUT`.
+pub(super) fn get_put<T: 'static, U: 'static>(
+    read: impl Handler<T, Arc<Api>>,
+    put: impl Handler<U, Arc<Api>>,
+) -> MethodRouter<Arc<Api>> {
+    only(routing::get(read).put(put), "OPTIONS,GET,PUT")
+}
+
 /// `GET`, `PUT` and `DELETE`.
 pub(super) fn get_put_delete<T: 'static, U: 'static, V: 'static>(
     read: impl Handler<T, Arc<Api>>,

@@ -194,7 +194,8 @@ impl Shared {
         let root = view.active_root().ok_or(CaError::NoRoot)?.clone();
         let now = self.now();
         let batch = self.batch(first, &view, &root, now);
-        let (ttl, identities) = (self.options.leaf_ttl, batch.clone());
+        let configured = view.ca_config().map(|row| row.value.config.leaf_cert_ttl.to_std());
+        let (ttl, identities) = (configured.unwrap_or(self.options.leaf_ttl), batch.clone());
         let leaves = tokio::task::spawn_blocking(move || {
             let signer = Signer::new(&root)?;
             identities.iter().map(|identity| signer.leaf(identity, now, ttl)).collect::<Result<Vec<_>, CaError>>()

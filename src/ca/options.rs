@@ -14,7 +14,8 @@ pub type Clock = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
 pub struct Options {
     /// UUID of the cluster, for a store without a root; random when unset.
     pub cluster_id: Option<String>,
-    /// How long a leaf is valid; 72 h unless set. Never longer than the root.
+    /// How long a leaf is valid while the store has no configuration that says it; 72 h unless set. Never longer than the
+    /// root.
     pub leaf_ttl: Duration,
     /// Where the time comes from; the system's clock unless set.
     pub clock: Clock,

@@ -36,6 +36,8 @@ const SERVICES: &str = "Services";
 const CHECKS: &str = "Checks";
 const ENTRIES: &str = "ConfigEntries";
 const DATACENTERS: &str = "Datacenters";
+const PARTITIONS: &str = "Partitions";
+const NAMESPACES: &str = "Namespaces";
 const FEDERATION_STATES: &str = "FederationStates";
 const PEERINGS: &str = "Peerings";
 const TRUST_BUNDLES: &str = "PeerTrustBundles";
@@ -43,7 +45,7 @@ const IMPORTED: &str = "ImportedServices";
 const QUERIES: &str = "PreparedQueries";
 
 /// Every member of the document.
-const MEMBERS: [&str; 13] = [
+const MEMBERS: [&str; 15] = [
     "Format",
     "Version",
     AGENT,
@@ -52,6 +54,8 @@ const MEMBERS: [&str; 13] = [
     CHECKS,
     ENTRIES,
     DATACENTERS,
+    PARTITIONS,
+    NAMESPACES,
     FEDERATION_STATES,
     PEERINGS,
     TRUST_BUNDLES,
@@ -144,6 +148,8 @@ impl Document {
             checks: self.rows_by(CHECKS, &home, strict, |row: &Check| on_a_node(row.place(), &row.node)),
             entries: self.rows_by(ENTRIES, &home, definitions::entry, |_| Problems::default()),
             datacenters: self.rows(DATACENTERS, &home),
+            partitions: self.rows(PARTITIONS, &home),
+            namespaces: self.rows(NAMESPACES, &home),
             federation_states: self.rows(FEDERATION_STATES, &home),
             peerings: self.rows(PEERINGS, &home),
             trust_bundles: self.rows(TRUST_BUNDLES, &home),
@@ -286,6 +292,8 @@ impl Serialize for Written<'_> {
             checks,
             entries,
             datacenters,
+            partitions,
+            namespaces,
             federation_states,
             peerings,
             trust_bundles,
@@ -301,6 +309,8 @@ impl Serialize for Written<'_> {
         map.serialize_entry(CHECKS, &rows(checks))?;
         map.serialize_entry(ENTRIES, &rows(entries))?;
         map.serialize_entry(DATACENTERS, &rows(datacenters))?;
+        map.serialize_entry(PARTITIONS, &rows(partitions))?;
+        map.serialize_entry(NAMESPACES, &rows(namespaces))?;
         map.serialize_entry(FEDERATION_STATES, &rows(federation_states))?;
         map.serialize_entry(PEERINGS, &rows(peerings))?;
         map.serialize_entry(TRUST_BUNDLES, &rows(trust_bundles))?;
@@ -363,6 +373,8 @@ mod tests {
         "Checks": [{"Node": "n1", "Name": "up", "Status": "passing"}],
         "ConfigEntries": [{"Kind": "service-defaults", "Name": "web", "Protocol": "http"}],
         "Datacenters": [{"Name": "west"}],
+        "Partitions": [{"Name": "team", "Description": "ours"}],
+        "Namespaces": [{"Name": "blue", "Partition": "team", "Meta": {"a": "b"}}],
         "FederationStates": [{"Datacenter": "west", "MeshGateways": [
             {"Node": {"Node": "g"}, "Service": {"Kind": "mesh-gateway", "Service": "gw", "Port": 1, "ModifyIndex": 9}}]}],
         "Peerings": [{"Name": "p", "State": "ACTIVE"}],

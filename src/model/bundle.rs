@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Check, CheckId, ConfigEntry, Datacenter, DnsDomain, EntryKey, FederationState, Imported, InstanceId,
-    IntentionPolicy, Namespace, Node, NodeName, Partition, PeerTrustBundle, Peering, Place, Problems, QueryResult,
-    Service, is_default, is_label,
+    IntentionPolicy, Namespace, NamespaceDefinition, Node, NodeName, Partition, PartitionDefinition, PeerTrustBundle,
+    Peering, Place, Problems, QueryResult, Service, is_default, is_label,
 };
 
 /// The state of a control plane with what it was started with, without certificates and keys.
@@ -23,6 +23,10 @@ pub struct Bundle {
     pub entries: Vec<Indexed<ConfigEntry>>,
     /// Datacenters that are known whether or not they have rows.
     pub datacenters: Vec<Indexed<KnownDatacenter>>,
+    /// Partitions that were made by name.
+    pub partitions: Vec<Indexed<PartitionDefinition>>,
+    /// Namespaces that were made by name.
+    pub namespaces: Vec<Indexed<NamespaceDefinition>>,
     /// The mesh gateways of each datacenter as they were replicated.
     pub federation_states: Vec<Indexed<FederationState>>,
     /// Peerings.

@@ -6,6 +6,7 @@
 mod access_logs;
 mod address;
 mod bundle;
+mod ca_config;
 mod catalog;
 mod certificate;
 mod check;
@@ -32,10 +33,12 @@ mod service;
 mod sidecar;
 mod sni;
 mod spiffe;
+mod tenancy;
 
 pub use access_logs::{AccessLogs, Parameters, access_log_operators};
 pub use address::{AddressForm, SocketEndpoint, SocketEndpointError, instance_address};
 pub use bundle::{Bundle, BundleAgent, BundleRow, Indexed, KnownDatacenter, ServiceOnNode};
+pub use ca_config::{CaConfig, CaSettings};
 pub use catalog::{CatalogDeregistration, CatalogRegistration};
 pub use certificate::{Leaf, PrivateKey, Root};
 pub use check::{Check, CheckDefinition, CheckKind, CheckRegistration, CheckStatus, CheckTenancy, CheckUpdate};
@@ -67,6 +70,7 @@ pub use sni::{
     server_name_of_node, service_sni,
 };
 pub use spiffe::{SpiffeId, TrustDomain, gateway_identities, partition_identities, service_identities};
+pub use tenancy::{AclLink, NamespaceAcls, NamespaceDefinition, PartitionDefinition};
 
 /// True for the value a field has when nobody set it; such fields are left out of what is stored and shown.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::{CheckKey, Index, Key, NodeKey, Op, StoreError, Stored, View};
 use crate::model::{
-    Check, CheckId, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, ImportedKey, InstanceId, Leaf, Node,
-    Partition, PeerKey, PeerTrustBundle, Peering, Place, QueryKey, QueryResult, Root, Service, ServiceId, ServiceKey,
-    ServiceKind, SpiffeId,
+    CaConfig, Check, CheckId, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, ImportedKey, InstanceId,
+    Leaf, Namespace, NamespaceDefinition, Node, Partition, PartitionDefinition, PeerKey, PeerTrustBundle, Peering,
+    Place, QueryKey, QueryResult, Root, Service, ServiceId, ServiceKey, ServiceKind, SpiffeId,
 };
 
 /// The rows that a draft changed, as the backend keeps them.
@@ -51,11 +51,14 @@ mod tag {
     pub(super) const CHECK: u8 = b'c';
     pub(super) const ENTRY: u8 = b'e';
     pub(super) const DATACENTER: u8 = b'd';
+    pub(super) const PARTITION: u8 = b'a';
+    pub(super) const NAMESPACE: u8 = b'm';
     pub(super) const FEDERATION_STATE: u8 = b'f';
     pub(super) const PEERING: u8 = b'p';
     pub(super) const TRUST_BUNDLE: u8 = b't';
     pub(super) const IMPORTED: u8 = b'i';
     pub(super) const QUERY: u8 = b'q';
+    pub(super) const CA_CONFIG: u8 = b'k';
     pub(super) const ROOT: u8 = b'r';
     pub(super) const LEAF: u8 = b'l';
 }
@@ -155,10 +158,15 @@ impl Draft {
             Op::DeleteImported(key) => self.delete_imported(&key),
             Op::PutDatacenter(datacenter) => self.put_datacenter(datacenter),
             Op::DeleteDatacenter(datacenter) => self.delete_datacenter(&datacenter),
+            Op::PutPartition(definition) => self.put_partition(definition),
+            Op::DeletePartition(place) => self.delete_partition(&place),
+            Op::PutNamespace(definition) => self.put_namespace(definition),
+            Op::DeleteNamespace(partition, namespace) => self.delete_namespace(partition, namespace),
             Op::PutFederationState(state) => self.put_federation_state(state),
             Op::DeleteFederationState(datacenter) => self.delete_federation_state(&datacenter),
             Op::PutQuery(result) => self.put_query(result),
             Op::DeleteQuery(key) => self.delete_query(&key),
+            Op::PutCaConfig(config) => self.put_ca_config(config),
             Op::PutRoot(root) => self.put_root(root),
             Op::PutLeaf(leaf) => self.put_leaf(leaf),
             Op::DeleteLeaf(identity) => self.delete_leaf(&identity),
@@ -441,6 +449,37 @@ impl Draft {
         }
     }
 
+    fn put_partition(&mut self, definition: PartitionDefinition) {
+        let place = definition.place();
+        if let Some(row) = put(&mut self.view.partition_definitions, &place, definition, self.stamp) {
+            self.rows.push((row_key(tag::PARTITION, &place), Some(row_value(None, &row))));
+            self.touch(Key::PartitionDefinitions(place.datacenter));
+        }
+    }
+
+    fn delete_partition(&mut self, place: &Place) {
+        if self.view.partition_definitions.remove(place).is_some() {
+            self.rows.push((row_key(tag::PARTITION, place), None));
+            self.touch(Key::PartitionDefinitions(place.datacenter.clone()));
+        }
+    }
+
+    fn put_namespace(&mut self, definition: NamespaceDefinition) {
+        let key = definition.key();
+        if let Some(row) = put(&mut self.view.namespace_definitions, &key, definition, self.stamp) {
+            self.rows.push((row_key(tag::NAMESPACE, &key), Some(row_value(None, &row))));
+            self.touch(Key::NamespaceDefinitions(key.0));
+        }
+    }
+
+    fn delete_namespace(&mut self, partition: Partition, namespace: Namespace) {
+        let key = (partition, namespace);
+        if self.view.namespace_definitions.remove(&key).is_some() {
+            self.rows.push((row_key(tag::NAMESPACE, &key), None));
+            self.touch(Key::NamespaceDefinitions(key.0));
+        }
+    }
+
     fn put_federation_state(&mut self, state: FederationState) {
         let key = state.datacenter.clone();
         if let Some(row) = put(&mut self.view.federation_states, &key, state, self.stamp) {
@@ -468,6 +507,13 @@ impl Draft {
         if self.view.queries.remove(key).is_some() {
             self.rows.push((row_key(tag::QUERY, key), None));
             self.touch(Key::Query(key.clone()));
+        }
+    }
+
+    fn put_ca_config(&mut self, config: CaConfig) {
+        if let Some(row) = put(&mut self.view.ca_config, &(), config, self.stamp) {
+            self.rows.push((row_key(tag::CA_CONFIG, &()), Some(row_value(None, &row))));
+            self.touch(Key::CaConfig);
         }
     }
 
@@ -575,6 +621,14 @@ fn load_row(draft: &mut Draft, key: &[u8], value: &[u8]) -> Result<(), serde_jso
             let record: Record<Datacenter> = serde_json::from_slice(value)?;
             draft.view.datacenters.insert(record.value.clone(), stored(record));
         }
+        Some(&tag::PARTITION) => {
+            let record: Record<PartitionDefinition> = serde_json::from_slice(value)?;
+            draft.view.partition_definitions.insert(record.value.place(), stored(record));
+        }
+        Some(&tag::NAMESPACE) => {
+            let record: Record<NamespaceDefinition> = serde_json::from_slice(value)?;
+            draft.view.namespace_definitions.insert(record.value.key(), stored(record));
+        }
         Some(&tag::FEDERATION_STATE) => {
             let record: Record<FederationState> = serde_json::from_slice(value)?;
             draft.view.federation_states.insert(record.value.datacenter.clone(), stored(record));
@@ -596,6 +650,10 @@ fn load_row(draft: &mut Draft, key: &[u8], value: &[u8]) -> Result<(), serde_jso
         Some(&tag::QUERY) => {
             let record: Record<QueryResult> = serde_json::from_slice(value)?;
             draft.view.queries.insert(record.value.key(), stored(record));
+        }
+        Some(&tag::CA_CONFIG) => {
+            let record: Record<CaConfig> = serde_json::from_slice(value)?;
+            draft.view.ca_config.insert((), stored(record));
         }
         Some(&tag::ROOT) => {
             let record: Record<Root> = serde_json::from_slice(value)?;

@@ -27,6 +27,8 @@ impl View {
                 .values()
                 .map(|row| indexed(row, KnownDatacenter { name: (*row.value).clone() }))
                 .collect(),
+            partitions: self.partition_definitions.values().map(same).collect(),
+            namespaces: self.namespace_definitions.values().map(same).collect(),
             federation_states: self.federation_states.values().map(same).collect(),
             peerings: self.peerings.values().map(same).collect(),
             trust_bundles: self.trust_bundles.values().map(same).collect(),
@@ -68,6 +70,8 @@ impl From<Bundle> for Write {
         extend(&mut ops, bundle.checks, Op::PutCheck);
         extend(&mut ops, bundle.entries, Op::PutEntry);
         extend(&mut ops, bundle.datacenters, |row: KnownDatacenter| Op::PutDatacenter(row.name));
+        extend(&mut ops, bundle.partitions, Op::PutPartition);
+        extend(&mut ops, bundle.namespaces, Op::PutNamespace);
         extend(&mut ops, bundle.federation_states, Op::PutFederationState);
         extend(&mut ops, bundle.peerings, Op::PutPeering);
         extend(&mut ops, bundle.trust_bundles, Op::PutTrustBundle);

@@ -15,6 +15,10 @@ pub enum Key {
     Datacenters,
     /// The names of the partitions of a datacenter with rows.
     Partitions(Datacenter),
+    /// What was said about the partitions of a datacenter.
+    PartitionDefinitions(Datacenter),
+    /// What was said about the namespaces of a partition.
+    NamespaceDefinitions(Partition),
     /// The nodes of a place.
     Nodes(Place),
     /// One node with all that is registered on it.
@@ -53,6 +57,8 @@ pub enum Key {
     FederationStates,
     /// The results of a prepared query.
     Query(QueryKey),
+    /// The configuration of the CA.
+    CaConfig,
     /// The roots of the CA.
     Roots,
     /// The leaf of one identity.

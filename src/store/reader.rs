@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::{Index, Instance, Key, NodeKey, Stored, View};
 use crate::model::{
-    Check, ConfigEntry, Datacenter, EntryKey, EntryKind, FederationState, Imported, InstanceId, Leaf, Node, Partition,
-    PeerKey, PeerTrustBundle, Peering, Place, QueryKey, QueryResult, Root, Service, ServiceKey, ServiceName, SpiffeId,
+    CaConfig, Check, ConfigEntry, Datacenter, EntryKey, EntryKind, FederationState, Imported, InstanceId, Leaf,
+    NamespaceDefinition, Node, Partition, PartitionDefinition, PeerKey, PeerTrustBundle, Peering, Place, QueryKey,
+    QueryResult, Root, Service, ServiceKey, ServiceName, SpiffeId,
 };
 
 /// Reads a view and records the keys that the answers depend on, also where the answer was "nothing".
@@ -57,6 +58,24 @@ impl<'v> Reader<'v> {
     pub fn partitions(&self, datacenter: &Datacenter) -> Vec<Partition> {
         self.note(Key::Partitions(datacenter.clone()));
         self.view.partitions(datacenter)
+    }
+
+    /// What was said about the partitions of a datacenter.
+    pub fn partition_definitions(
+        &self,
+        datacenter: &Datacenter,
+    ) -> impl Iterator<Item = &'v Stored<PartitionDefinition>> + use<'v> {
+        self.note(Key::PartitionDefinitions(datacenter.clone()));
+        self.view.partition_definitions(datacenter)
+    }
+
+    /// What was said about the namespaces of a partition.
+    pub fn namespace_definitions(
+        &self,
+        partition: &Partition,
+    ) -> impl Iterator<Item = &'v Stored<NamespaceDefinition>> + use<'v> {
+        self.note(Key::NamespaceDefinitions(partition.clone()));
+        self.view.namespace_definitions(partition)
     }
 
     /// The nodes of a place.
@@ -189,6 +208,12 @@ impl<'v> Reader<'v> {
     pub fn query(&self, key: &QueryKey) -> Option<&'v Stored<QueryResult>> {
         self.note(Key::Query(key.clone()));
         self.view.query(key)
+    }
+
+    /// The configuration of the CA, if somebody has written one.
+    pub fn ca_config(&self) -> Option<&'v Stored<CaConfig>> {
+        self.note(Key::CaConfig);
+        self.view.ca_config()
     }
 
     /// The roots of the CA, the active one first.

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Index;
 use crate::model::{
-    Check, CheckId, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, ImportedKey, InstanceId, Leaf, Node,
-    NodeName, PeerKey, PeerTrustBundle, Peering, Place, QueryKey, QueryResult, Root, Service, ServiceId, SpiffeId,
+    CaConfig, Check, CheckId, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, ImportedKey, InstanceId,
+    Leaf, Namespace, NamespaceDefinition, Node, NodeName, Partition, PartitionDefinition, PeerKey, PeerTrustBundle,
+    Peering, Place, QueryKey, QueryResult, Root, Service, ServiceId, SpiffeId,
 };
 
 /// A row with the commits that made it and last changed it.
@@ -102,6 +103,14 @@ pub enum Op {
     PutDatacenter(Datacenter),
     /// Forgets a datacenter; its rows stay, and as long as there are any it is known by them.
     DeleteDatacenter(Datacenter),
+    /// Adds or replaces what is said about a partition.
+    PutPartition(PartitionDefinition),
+    /// Removes what is said about a partition. Its rows stay, and as long as there are any it exists.
+    DeletePartition(Place),
+    /// Adds or replaces what is said about a namespace.
+    PutNamespace(NamespaceDefinition),
+    /// Removes what is said about a namespace. Its rows stay, and as long as there are any it exists.
+    DeleteNamespace(Partition, Namespace),
     /// Adds or replaces the federation state of a datacenter.
     PutFederationState(FederationState),
     /// Removes the federation state of a datacenter.
@@ -110,6 +119,8 @@ pub enum Op {
     PutQuery(QueryResult),
     /// Removes the results of a prepared query.
     DeleteQuery(QueryKey),
+    /// Replaces the configuration of the CA.
+    PutCaConfig(CaConfig),
     /// Adds or replaces a root.
     PutRoot(Root),
     /// Adds or replaces the leaf of an identity.

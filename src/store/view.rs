@@ -7,9 +7,9 @@ use imbl::{OrdMap, OrdSet};
 
 use super::{CheckKey, Index, Key, NodeKey, Stored};
 use crate::model::{
-    Check, CheckId, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, ImportedKey, InstanceId, Leaf, Node,
-    Partition, PeerKey, PeerName, PeerTrustBundle, Peering, Place, QueryKey, QueryResult, Root, Service, ServiceKey,
-    ServiceName, SpiffeId,
+    CaConfig, Check, CheckId, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, ImportedKey, InstanceId,
+    Leaf, Namespace, NamespaceDefinition, Node, Partition, PartitionDefinition, PeerKey, PeerName, PeerTrustBundle,
+    Peering, Place, QueryKey, QueryResult, Root, Service, ServiceKey, ServiceName, SpiffeId,
 };
 
 /// The state after one commit: tables, their secondary indexes, and the commit that last changed each key.
@@ -26,11 +26,15 @@ pub struct View {
     pub(super) entries: OrdMap<EntryKey, Stored<ConfigEntry>>,
     /// Datacenters that are known whether or not they have rows.
     pub(super) datacenters: OrdMap<Datacenter, Stored<Datacenter>>,
+    pub(super) partition_definitions: OrdMap<Place, Stored<PartitionDefinition>>,
+    pub(super) namespace_definitions: OrdMap<(Partition, Namespace), Stored<NamespaceDefinition>>,
     pub(super) federation_states: OrdMap<Datacenter, Stored<FederationState>>,
     pub(super) peerings: OrdMap<PeerKey, Stored<Peering>>,
     pub(super) trust_bundles: OrdMap<PeerKey, Stored<PeerTrustBundle>>,
     pub(super) imported: OrdMap<ImportedKey, Stored<Imported>>,
     pub(super) queries: OrdMap<QueryKey, Stored<QueryResult>>,
+    /// At most one row.
+    pub(super) ca_config: OrdMap<(), Stored<CaConfig>>,
     pub(super) roots: OrdMap<String, Stored<Root>>,
     pub(super) leaves: OrdMap<SpiffeId, Stored<Leaf>>,
     /// How many leaves each partition has.
@@ -274,6 +278,34 @@ impl View {
         found
     }
 
+    /// What was said about the partitions of a datacenter, sorted by name.
+    pub fn partition_definitions(
+        &self,
+        datacenter: &Datacenter,
+    ) -> impl Iterator<Item = &Stored<PartitionDefinition>> + use<'_> {
+        let datacenter = datacenter.clone();
+        let from = Place::new(&datacenter, &Partition::lowest());
+        self.partition_definitions
+            .range(from..)
+            .take_while(move |(place, _)| place.datacenter == datacenter)
+            .map(|(_, row)| row)
+    }
+
+    /// The datacenters about whose partitions somebody said something.
+    pub fn datacenters_with_partitions(&self) -> impl Iterator<Item = &Datacenter> {
+        self.partition_definitions.keys().map(|place| &place.datacenter)
+    }
+
+    /// What was said about the namespaces of a partition, sorted by name.
+    pub fn namespace_definitions(
+        &self,
+        partition: &Partition,
+    ) -> impl Iterator<Item = &Stored<NamespaceDefinition>> + use<'_> {
+        let partition = partition.clone();
+        let from = (partition.clone(), Namespace::lowest());
+        self.namespace_definitions.range(from..).take_while(move |((of, _), _)| *of == partition).map(|(_, row)| row)
+    }
+
     /// A config entry.
     pub fn entry(&self, key: &EntryKey) -> Option<&Stored<ConfigEntry>> {
         self.entries.get(key)
@@ -330,9 +362,21 @@ impl View {
         keys.into_iter().flatten().filter_map(|key| self.imported.get(key))
     }
 
+    /// The results of the prepared queries of a place, sorted by name.
+    pub fn queries(&self, place: &Place) -> impl Iterator<Item = &Stored<QueryResult>> {
+        let place = place.clone();
+        let from = QueryKey { place: place.clone(), name: String::new() };
+        self.queries.range(from..).take_while(move |(key, _)| key.place == place).map(|(_, row)| row)
+    }
+
     /// The results of a prepared query.
     pub fn query(&self, key: &QueryKey) -> Option<&Stored<QueryResult>> {
         self.queries.get(key)
+    }
+
+    /// The configuration of the CA, if somebody has written one.
+    pub fn ca_config(&self) -> Option<&Stored<CaConfig>> {
+        self.ca_config.get(&())
     }
 
     /// The roots of the CA, the active one first.

@@ -6,6 +6,7 @@ mod support;
 
 mod agent;
 mod blocking;
+mod ca_config;
 mod catalog;
 mod chain;
 mod checks;
@@ -21,3 +22,4 @@ mod process;
 mod refusal;
 mod serve;
 mod sidecar;
+mod tenancy;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use meshgate::model::{
-    Check, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, ImportedKey, InstanceId, Leaf, Node,
-    Partition, PeerKey, PeerTrustBundle, Peering, Place, QueryKey, QueryResult, Root, Service, ServiceId, ServiceKey,
-    ServiceKind, ServiceName, SpiffeId,
+    CaConfig, Check, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, ImportedKey, InstanceId, Leaf,
+    Namespace, NamespaceDefinition, Node, Partition, PartitionDefinition, PeerKey, PeerTrustBundle, Peering, Place,
+    QueryKey, QueryResult, Root, Service, ServiceId, ServiceKey, ServiceKind, ServiceName, SpiffeId,
 };
 use meshgate::store::{CheckKey, Index, NodeKey, Op};
 
@@ -26,6 +26,9 @@ pub(crate) struct Tables {
     pub(crate) checks: BTreeMap<CheckKey, Row<Check>>,
     pub(crate) entries: BTreeMap<EntryKey, Row<ConfigEntry>>,
     pub(crate) datacenters: BTreeMap<Datacenter, Row<Datacenter>>,
+    pub(crate) partition_definitions: BTreeMap<Place, Row<PartitionDefinition>>,
+    pub(crate) namespace_definitions: BTreeMap<(Partition, Namespace), Row<NamespaceDefinition>>,
+    pub(crate) ca_config: BTreeMap<(), Row<CaConfig>>,
     pub(crate) federation_states: BTreeMap<Datacenter, Row<FederationState>>,
     pub(crate) peerings: BTreeMap<PeerKey, Row<Peering>>,
     pub(crate) trust_bundles: BTreeMap<PeerKey, Row<PeerTrustBundle>>,
@@ -101,6 +104,13 @@ impl Tables {
             Op::DeleteImported(key) => self.imported.remove(&key).is_some(),
             Op::PutDatacenter(datacenter) => put(&mut self.datacenters, datacenter.clone(), datacenter, at),
             Op::DeleteDatacenter(datacenter) => self.datacenters.remove(&datacenter).is_some(),
+            Op::PutPartition(definition) => put(&mut self.partition_definitions, definition.place(), definition, at),
+            Op::DeletePartition(place) => self.partition_definitions.remove(&place).is_some(),
+            Op::PutNamespace(definition) => put(&mut self.namespace_definitions, definition.key(), definition, at),
+            Op::DeleteNamespace(partition, namespace) => {
+                self.namespace_definitions.remove(&(partition, namespace)).is_some()
+            }
+            Op::PutCaConfig(config) => put(&mut self.ca_config, (), config, at),
             Op::PutFederationState(state) => put(&mut self.federation_states, state.datacenter.clone(), state, at),
             Op::DeleteFederationState(datacenter) => self.federation_states.remove(&datacenter).is_some(),
             Op::PutQuery(result) => put(&mut self.queries, result.key(), result, at),

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use meshgate::model::entry::{ServiceDefaults, ServiceResolver};
 use meshgate::model::{
-    Check, CheckStatus, ConfigEntry, Datacenter, EntryKey, EntryKind, FederationState, HealthEntry, Imported, Leaf,
-    Node, PeerTrustBundle, Peering, PeeringState, PrivateKey, QueryResult, Root, Service, ServiceId, ServiceKind,
-    TrustDomain,
+    CaConfig, Check, CheckStatus, ConfigEntry, Datacenter, EntryKey, EntryKind, FederationState, HealthEntry, Imported,
+    Leaf, Namespace, NamespaceDefinition, Node, PartitionDefinition, PeerTrustBundle, Peering, PeeringState,
+    PrivateKey, QueryResult, Root, Service, ServiceId, ServiceKind, TrustDomain,
 };
 use meshgate::store::{Key, Op, Outcome, View};
 use proptest::collection::vec;
@@ -193,6 +193,32 @@ fn query() -> impl Strategy<Value = Op> {
     })
 }
 
+/// What operators say about tenants and the CA.
+fn said() -> impl Strategy<Value = Op> {
+    let tenant = || (select(questions::places()), select(questions::SERVICES.to_vec()), any::<bool>());
+    prop_oneof![
+        tenant().prop_map(|(place, description, disable_gossip)| {
+            let (datacenter, name) = (place.datacenter, place.partition);
+            Op::PutPartition(PartitionDefinition {
+                datacenter,
+                name,
+                description: description.to_owned(),
+                disable_gossip,
+            })
+        }),
+        select(questions::places()).prop_map(Op::DeletePartition),
+        tenant().prop_map(|(place, name, is_long)| {
+            let (partition, name) = (place.partition, Namespace::from(name));
+            let description = if is_long { "long" } else { "" }.to_owned();
+            Op::PutNamespace(NamespaceDefinition { partition, name, description, ..Default::default() })
+        }),
+        tenant().prop_map(|(place, name, _)| Op::DeleteNamespace(place.partition, Namespace::from(name))),
+        any::<bool>().prop_map(|force_without_cross_signing| {
+            Op::PutCaConfig(CaConfig { force_without_cross_signing, ..CaConfig::default() })
+        }),
+    ]
+}
+
 /// What other control planes know.
 fn from_elsewhere() -> impl Strategy<Value = Op> {
     prop_oneof![
@@ -221,6 +247,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => from_elsewhere(),
         2 => gone_elsewhere(),
+        2 => said(),
         2 => (prop_oneof![node(), service(), peering(), imported()], 1..20u64)
             .prop_map(|(op, at)| Op::Restore(Box::new(op), at)),
         3 => node(),

@@ -35,6 +35,10 @@ pub(crate) enum Question {
     MeshGateways(Place),
     Entry(EntryKey),
     Entries(EntryKind, Partition),
+    EntriesOfKind(EntryKind),
+    PartitionDefinitions(Datacenter),
+    NamespaceDefinitions(Partition),
+    CaConfig,
     FederationStates,
     Peerings(Place),
     TrustBundle(PeerKey),
@@ -116,7 +120,15 @@ pub(crate) fn queries() -> Vec<QueryKey> {
 
 /// Every question about the world.
 pub(crate) fn all() -> Vec<Question> {
-    let mut all = vec![Question::Datacenters, Question::FederationStates, Question::Roots, Question::ActiveRoot];
+    let mut all = vec![
+        Question::Datacenters,
+        Question::FederationStates,
+        Question::CaConfig,
+        Question::Roots,
+        Question::ActiveRoot,
+    ];
+    all.extend(DATACENTERS.iter().map(|dc| Question::PartitionDefinitions(Datacenter::from(*dc))));
+    all.extend(PARTITIONS.iter().map(|partition| Question::NamespaceDefinitions(Partition::from(*partition))));
     all.extend(DATACENTERS.iter().map(|dc| Question::Partitions(Datacenter::from(*dc))));
     for place in places() {
         all.extend([
@@ -146,6 +158,7 @@ pub(crate) fn all() -> Vec<Question> {
         all.extend([Question::InstancesNamed(service.clone()), Question::Endpoints(service)]);
     }
     for kind in [EntryKind::ServiceDefaults, EntryKind::ServiceResolver] {
+        all.push(Question::EntriesOfKind(kind));
         all.extend(names().into_iter().map(|name| Question::Entry(EntryKey { kind, name })));
         all.extend(PARTITIONS.iter().map(|partition| Question::Entries(kind, Partition::from(*partition))));
     }
@@ -180,6 +193,10 @@ pub(crate) fn ask(view: &View, question: &Question) -> Answer {
         Question::MeshGateways(place) => text(&several(reader.mesh_gateways(&place))),
         Question::Entry(key) => rows(reader.entry(&key)),
         Question::Entries(kind, partition) => rows(reader.entries(kind, &partition)),
+        Question::EntriesOfKind(kind) => rows(reader.entries_of_kind(kind)),
+        Question::PartitionDefinitions(datacenter) => rows(reader.partition_definitions(&datacenter)),
+        Question::NamespaceDefinitions(partition) => rows(reader.namespace_definitions(&partition)),
+        Question::CaConfig => rows(reader.ca_config()),
         Question::FederationStates => rows(reader.federation_states()),
         Question::Peerings(place) => rows(reader.peerings(&place)),
         Question::TrustBundle(peer) => rows(reader.trust_bundle(&peer)),
@@ -237,6 +254,19 @@ pub(crate) fn expected(tables: &Tables, question: &Question) -> String {
             let wanted = tables.entries.iter().filter(|(key, _)| key.kind == kind && key.name.partition == partition);
             text(&wanted.map(|(_, row)| shown(row)).collect::<Vec<_>>())
         }
+        Question::EntriesOfKind(kind) => {
+            let wanted = tables.entries.iter().filter(|(key, _)| key.kind == kind);
+            text(&wanted.map(|(_, row)| shown(row)).collect::<Vec<_>>())
+        }
+        Question::PartitionDefinitions(datacenter) => {
+            let here = tables.partition_definitions.iter().filter(|(place, _)| place.datacenter == datacenter);
+            text(&here.map(|(_, row)| shown(row)).collect::<Vec<_>>())
+        }
+        Question::NamespaceDefinitions(partition) => {
+            let here = tables.namespace_definitions.iter().filter(|((of, _), _)| *of == partition);
+            text(&here.map(|(_, row)| shown(row)).collect::<Vec<_>>())
+        }
+        Question::CaConfig => text(&tables.ca_config.values().map(shown).collect::<Vec<_>>()),
         Question::FederationStates => text(&tables.federation_states.values().map(shown).collect::<Vec<_>>()),
         Question::Peerings(place) => text(&of_place(&tables.peerings, &place)),
         Question::TrustBundle(peer) => {

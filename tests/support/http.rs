@@ -222,7 +222,7 @@ impl Answer {
             assert_eq!(ends_with_newline, path.contains("pretty"), "{call}: newline at the end");
         }
         let reads_the_state =
-            ["/v1/catalog/", "/v1/health/", "/v1/config/", "/v1/connect/ca/roots", "/v1/connect/intentions"]
+            ["/v1/catalog/", "/v1/health/", "/v1/config/", "/v1/connect/", "/v1/namespace", "/v1/partition"]
                 .into_iter()
                 .any(|prefix| path.starts_with(prefix) && !path.starts_with("/v1/catalog/datacenters"));
         if *method == Method::GET && self.status == 200 && reads_the_state {

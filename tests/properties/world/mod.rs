@@ -96,6 +96,8 @@ fn removal(op: &Op) -> Op {
         Op::PutTrustBundle(bundle) => Op::DeleteTrustBundle(bundle.key()),
         Op::PutImported(imported) => Op::DeleteImported(imported.key()),
         Op::PutDatacenter(datacenter) => Op::DeleteDatacenter(datacenter.clone()),
+        Op::PutPartition(definition) => Op::DeletePartition(definition.place()),
+        Op::PutNamespace(definition) => Op::DeleteNamespace(definition.partition.clone(), definition.name.clone()),
         Op::PutFederationState(state) => Op::DeleteFederationState(state.datacenter.clone()),
         Op::PutQuery(result) => Op::DeleteQuery(result.key()),
         Op::DeleteNode(_)
@@ -106,9 +108,13 @@ fn removal(op: &Op) -> Op {
         | Op::DeleteTrustBundle(_)
         | Op::DeleteImported(_)
         | Op::DeleteDatacenter(_)
+        | Op::DeletePartition(_)
+        | Op::DeleteNamespace(..)
         | Op::DeleteFederationState(_)
         | Op::DeleteQuery(_) => unreachable!("no row"),
-        Op::PutRoot(_) | Op::PutLeaf(_) | Op::DeleteLeaf(_) => unreachable!("the authority alone writes them"),
+        Op::PutCaConfig(_) | Op::PutRoot(_) | Op::PutLeaf(_) | Op::DeleteLeaf(_) => {
+            unreachable!("the authority alone reads them")
+        }
     }
 }
 

@@ -1,0 +1,172 @@
+//! The configuration of the certificate authority (`http-api.md` 2.9).
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::{GoDuration, Ignored, Problems, is_default};
+
+/// The one provider that there is: the authority of this process.
+const PROVIDER: &str = "consul";
+/// The kind of all keys, and their size.
+const KEY: (&str, u32) = ("ec", 256);
+
+const HOUR: GoDuration = GoDuration::from_secs(60 * 60);
+
+/// What signs certificates, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct CaConfig {
+    /// Who signs; always `consul`.
+    pub provider: String,
+    /// How it signs.
+    pub config: CaSettings,
+    /// A root may be replaced without being signed by the old one.
+    pub force_without_cross_signing: bool,
+}
+
+/// How the authority signs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct CaSettings {
+    /// How long a new leaf is valid.
+    #[serde(rename = "LeafCertTTL", serialize_with = "in_short")]
+    pub leaf_cert_ttl: GoDuration,
+    /// How long an intermediate would be valid.
+    #[serde(rename = "IntermediateCertTTL", serialize_with = "in_short")]
+    pub intermediate_cert_ttl: GoDuration,
+    /// How long a new root would be valid.
+    #[serde(rename = "RootCertTTL", serialize_with = "in_short")]
+    pub root_cert_ttl: GoDuration,
+    /// Most leaves in a second; 0 for any number.
+    #[serde(rename = "CSRMaxPerSecond", serialize_with = "whole")]
+    pub csr_max_per_second: f64,
+    /// Most leaves at a time; 0 for any number.
+    #[serde(rename = "CSRMaxConcurrent")]
+    pub csr_max_concurrent: u32,
+    /// The kind of keys.
+    pub private_key_type: String,
+    /// Their size.
+    pub private_key_bits: u32,
+    /// A key to sign with; refused.
+    #[serde(skip_serializing_if = "is_default")]
+    pub private_key: String,
+    /// A certificate to sign with; refused.
+    #[serde(skip_serializing_if = "is_default")]
+    pub root_cert: String,
+    /// Old versions had it, and documents still show it.
+    #[serde(skip_serializing)]
+    pub rotation_period: Ignored,
+}
+
+impl Default for CaConfig {
+    fn default() -> Self {
+        Self { provider: PROVIDER.to_owned(), config: CaSettings::default(), force_without_cross_signing: false }
+    }
+}
+
+impl Default for CaSettings {
+    /// Consul's defaults.
+    fn default() -> Self {
+        Self {
+            leaf_cert_ttl: GoDuration::from_secs(72 * 60 * 60),
+            intermediate_cert_ttl: GoDuration::from_secs(8760 * 60 * 60),
+            root_cert_ttl: GoDuration::from_secs(87_600 * 60 * 60),
+            csr_max_per_second: 50.0,
+            csr_max_concurrent: 0,
+            private_key_type: KEY.0.to_owned(),
+            private_key_bits: KEY.1,
+            private_key: String::new(),
+            root_cert: String::new(),
+            rotation_period: Ignored,
+        }
+    }
+}
+
+impl CaConfig {
+    /// Every broken rule, and what this authority cannot do.
+    pub fn validate(&self) -> Problems {
+        let mut problems = Problems::default();
+        if self.provider != PROVIDER {
+            problems.rule("Provider", format!("{:?} is not there: the provider is {PROVIDER:?}", self.provider));
+        }
+        self.config.validate(&mut problems);
+        problems
+    }
+}
+
+impl CaSettings {
+    fn validate(&self, problems: &mut Problems) {
+        let Self { leaf_cert_ttl: leaf, intermediate_cert_ttl: intermediate, root_cert_ttl: root, .. } = self;
+        let hours = |count: i64| GoDuration::from_nanos(HOUR.as_nanos() * count);
+        if *leaf < HOUR || *leaf > hours(8760) {
+            problems.rule("Config.LeafCertTTL", format!("{} is not between 1h and 8760h", short(*leaf)));
+        }
+        if *intermediate < hours(3) || intermediate.as_nanos() / 3 < leaf.as_nanos() {
+            let message = format!("{} is not at least 3h, and three times LeafCertTTL", short(*intermediate));
+            problems.rule("Config.IntermediateCertTTL", message);
+        }
+        if root < intermediate {
+            let message = format!("{} is shorter than IntermediateCertTTL", short(*root));
+            problems.rule("Config.RootCertTTL", message);
+        }
+        if self.csr_max_per_second < 0.0 {
+            problems.rule("Config.CSRMaxPerSecond", "must not be negative; 0 stands for any number");
+        }
+        if (self.private_key_type.as_str(), self.private_key_bits) != KEY {
+            let (found, bits) = (&self.private_key_type, self.private_key_bits);
+            let message =
+                format!("this authority makes keys of type {:?} with {} bits, not {found:?} with {bits}", KEY.0, KEY.1);
+            problems.rule("Config.PrivateKeyType", message);
+        }
+        for (field, value) in [("Config.PrivateKey", &self.private_key), ("Config.RootCert", &self.root_cert)] {
+            if !value.is_empty() {
+                problems.rule(field, "this authority makes its own root: leave it out");
+            }
+        }
+    }
+}
+
+/// A duration without the parts at its end that are zero, as people write it: `72h`.
+fn short(duration: GoDuration) -> String {
+    let mut text = duration.to_string();
+    for (end, zeros) in [("m0s", 2), ("h0m", 2)] {
+        if text.ends_with(end) {
+            text.truncate(text.len() - zeros);
+        }
+    }
+    text
+}
+
+fn in_short<S: Serializer>(duration: &GoDuration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&short(*duration))
+}
+
+/// A number that is whole is written without a fraction.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
+fn whole<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if number.fract() == 0.0 && number.abs() < 1e15 {
+        return serializer.serialize_i64(*number as i64);
+    }
+    serializer.serialize_f64(*number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_people_do() {
+        for (seconds, expected) in [(72 * 3600, "72h"), (5400, "1h30m"), (60, "1m"), (3601, "1h0m1s"), (0, "0s")] {
+            assert_eq!(short(GoDuration::from_secs(seconds)), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let config = CaConfig::default();
+
+        let text = serde_json::to_string(&config).expect("it has string keys");
+
+        assert!(text.contains(r#""LeafCertTTL":"72h""#) && text.contains(r#""CSRMaxPerSecond":50,"#), "{text}");
+        assert_eq!(serde_json::from_str::<CaConfig>(&text).expect("it was written"), config);
+    }
+}
