@@ -104,6 +104,11 @@ pub(super) struct Meta {
 }
 
 impl Meta {
+    /// The commit that the answer is as new as.
+    pub(super) fn index(self) -> Index {
+        self.index
+    }
+
     /// Adds the headers that every read of the state has.
     pub(super) fn on(self, mut response: Response) -> Response {
         let headers = [

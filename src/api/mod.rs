@@ -18,6 +18,7 @@ mod config;
 mod connect;
 mod debug;
 mod error;
+mod federation;
 mod filter;
 mod health;
 mod intentions;
@@ -109,6 +110,7 @@ pub fn router(api: Api) -> Router {
         .merge(config::routes())
         .merge(connect::routes())
         .merge(ca_config::routes())
+        .merge(federation::routes())
         .merge(intentions::routes())
         .merge(tenancy::routes())
         .merge(status::routes())

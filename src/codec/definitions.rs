@@ -10,18 +10,16 @@ const SERVICE_KINDS: [&str; 2] = ["connect-proxy", "mesh-gateway"];
 
 /// Kinds that Consul has (`http-api.md` 2.6) and meshgate has no use for. They are spelled well, so that a similar name
 /// is not what was meant.
-const NOT_KEPT: [&str; 11] = [
+const NOT_KEPT: [&str; 9] = [
     "api-gateway",
     "control-plane-request-limit",
     "file-system-certificate",
     "http-route",
-    "ingress-gateway",
     "inline-certificate",
     "jwt-provider",
     "rate-limit",
     "sameness-group",
     "tcp-route",
-    "terminating-gateway",
 ];
 
 /// The entry that a tree is.
@@ -35,6 +33,8 @@ pub(super) fn entry(tree: &Tree) -> Decoding<ConfigEntry> {
         Ok(EntryKind::ServiceIntentions) => decode(tree, Typing::Weak).map(ConfigEntry::ServiceIntentions),
         Ok(EntryKind::ExportedServices) => decode(tree, Typing::Weak).map(ConfigEntry::ExportedServices),
         Ok(EntryKind::Mesh) => decode(tree, Typing::Weak).map(ConfigEntry::Mesh),
+        Ok(EntryKind::IngressGateway) => decode(tree, Typing::Weak).map(ConfigEntry::IngressGateway),
+        Ok(EntryKind::TerminatingGateway) => decode(tree, Typing::Weak).map(ConfigEntry::TerminatingGateway),
         Err(problem) => Decoding::refused(problem),
     }
 }

@@ -71,8 +71,8 @@ fn problems_name_the_place_in_the_file() {
             "line 7: config_entries.bootstrap[2].Kind: invalid config entry kind: proxy-default, did you mean \
              \"proxy-defaults\"?",
             "line 8: config_entries.bootstrap[3]: a config entry needs a Kind at its top: one of exported-services, \
-             mesh, proxy-defaults, service-defaults, service-intentions, service-resolver, service-router, \
-             service-splitter",
+             ingress-gateway, mesh, proxy-defaults, service-defaults, service-intentions, service-resolver, \
+             service-router, service-splitter, terminating-gateway",
             "line 10: config_entries.boot: invalid config key \"boot\", did you mean \"bootstrap\"?",
             "line 12: datacenter: invalid config key \"datacenter\"",
         ]
@@ -92,10 +92,10 @@ fn an_entry_needs_a_known_kind() {
     );
     assert_eq!(refused("[]"), "line 1: expected an object with a Kind, found a list of 0");
     assert_eq!(
-        refused("{\"Kind\": \"ingress-gateway\"}"),
-        "line 1: Kind: invalid config entry kind: ingress-gateway, of which meshgate keeps no entries: expected \
-         one of exported-services, mesh, proxy-defaults, service-defaults, service-intentions, service-resolver, \
-         service-router, service-splitter"
+        refused("{\"Kind\": \"jwt-provider\"}"),
+        "line 1: Kind: invalid config entry kind: jwt-provider, of which meshgate keeps no entries: expected \
+         one of exported-services, ingress-gateway, mesh, proxy-defaults, service-defaults, service-intentions, \
+         service-resolver, service-router, service-splitter, terminating-gateway"
     );
     assert_eq!(
         refused("{\"Kind\": \"service-resolvr\"}"),

@@ -15,6 +15,7 @@ mod connect;
 mod conventions;
 mod debug;
 mod filter;
+mod gateways;
 mod health;
 mod intentions;
 mod places;

@@ -211,7 +211,7 @@ impl Answer {
         let content_type = self.header("content-type");
         let ends_with_newline = self.body.ends_with(b"\n");
         let is_unknown_path = self.body.starts_with(b"Invalid URL path");
-        let status_is_the_result = ["/v1/meshgate/", "/v1/agent/health/", "/v1/txn"];
+        let status_is_the_result = ["/v1/meshgate/", "/v1/agent/health/", "/v1/internal/federation-state/", "/v1/txn"];
         if self.status >= 400 && !status_is_the_result.iter().any(|prefix| path.starts_with(prefix)) {
             assert_eq!(content_type, "text/plain; charset=utf-8", "{call}");
             assert!(*method == Method::HEAD || !self.body.is_empty(), "{call}: an error without a text");

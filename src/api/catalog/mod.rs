@@ -1,5 +1,6 @@
 //! The catalog: nodes, services and checks of every node, whoever registered them.
 
+mod gateway_services;
 mod lists;
 mod node;
 mod register;
@@ -13,5 +14,10 @@ use super::route::Routes;
 
 /// The routes under `/v1/catalog/`.
 pub(super) fn routes() -> Routes {
-    Router::new().merge(lists::routes()).merge(node::routes()).merge(register::routes()).merge(service::routes())
+    Router::new()
+        .merge(gateway_services::routes())
+        .merge(lists::routes())
+        .merge(node::routes())
+        .merge(register::routes())
+        .merge(service::routes())
 }

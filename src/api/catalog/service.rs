@@ -1,4 +1,4 @@
-//! `GET /v1/catalog/service/:s`, `/connect/:s` and `/gateway-services/:g`.
+//! `GET /v1/catalog/service/:s` and `/connect/:s`.
 
 use axum::Router;
 use axum::response::Response;
@@ -13,10 +13,7 @@ use crate::model::{Node, PeerKey, PeerName, Proxy, Service, ServiceKey};
 use crate::store::{Instance, Reader};
 
 pub(super) fn routes() -> Routes {
-    Router::new()
-        .merge(prefix("/v1/catalog/service/", get(named)))
-        .merge(prefix("/v1/catalog/connect/", get(connect)))
-        .merge(prefix("/v1/catalog/gateway-services/", get(gateway_services)))
+    Router::new().merge(prefix("/v1/catalog/service/", get(named))).merge(prefix("/v1/catalog/connect/", get(connect)))
 }
 
 async fn named(call: Call, tail: Tail) -> Result<Response, ApiError> {
@@ -27,18 +24,6 @@ async fn named(call: Call, tail: Tail) -> Result<Response, ApiError> {
 async fn connect(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let key = call.scope.service(&tail.required("service name")?);
     call.rows(|reader| call.endpoints(reader, &key)).await
-}
-
-/// Services are bound to terminating and ingress gateways by config entries of kinds that are not kept, so no gateway has
-/// any. Mesh gateways do not appear in Consul either.
-async fn gateway_services(call: Call, tail: Tail) -> Result<Response, ApiError> {
-    let key = call.scope.service(&tail.required("gateway name")?);
-    let none = |reader: &Reader<'_>| {
-        // Read, so that the answer has the gateway's index.
-        reader.instances_named(&key);
-        Ok([(); 0])
-    };
-    call.read(Filtered::Nothing, none).await
 }
 
 /// True if the node has every fact that the call asks for as `node-meta=key:value`.

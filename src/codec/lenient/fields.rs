@@ -18,12 +18,13 @@ const NOT_STRICT: [&str; 1] = ["socket_path"];
 const LONGEST_MEANT: usize = 64;
 
 /// What replies show and bodies may send back, by struct; it is not read.
-const IGNORED: [(&str, &[&str]); 12] = [
+const IGNORED: [(&str, &[&str]); 14] = [
     ("Check", &["PeerName"]),
     ("Node", &["CreateIndex", "ModifyIndex", "PeerName"]),
     ("Service", &["Datacenter"]),
     ("CatalogDeregistration", &["Address"]),
     ("ExportedServices", ENTRY),
+    ("IngressGateway", ENTRY),
     ("Mesh", ENTRY),
     ("ProxyDefaults", ENTRY),
     ("ServiceDefaults", ENTRY),
@@ -31,6 +32,7 @@ const IGNORED: [(&str, &[&str]); 12] = [
     ("ServiceRouter", ENTRY),
     ("ServiceSplitter", ENTRY),
     ("ServiceIntentions", ENTRY),
+    ("TerminatingGateway", ENTRY),
 ];
 
 /// Of every config entry. The namespace of kinds that belong to a partition is always the default one.

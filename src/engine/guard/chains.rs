@@ -62,6 +62,8 @@ fn routed(key: &EntryKey) -> Option<ServiceName> {
         | EntryKind::ServiceDefaults
         | EntryKind::ExportedServices
         | EntryKind::Mesh
+        | EntryKind::IngressGateway
+        | EntryKind::TerminatingGateway
         | EntryKind::ServiceIntentions => None,
     }
 }

@@ -42,7 +42,9 @@ fn with_permissions(view: &View, key: &EntryKey) -> Vec<ServiceName> {
         | EntryKind::ServiceSplitter
         | EntryKind::ServiceIntentions
         | EntryKind::ExportedServices
-        | EntryKind::Mesh => Vec::new(),
+        | EntryKind::Mesh
+        | EntryKind::IngressGateway
+        | EntryKind::TerminatingGateway => Vec::new(),
     }
 }
 

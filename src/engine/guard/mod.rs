@@ -42,6 +42,10 @@ fn shapes_chains(key: &Key) -> bool {
         | EntryKind::ServiceResolver
         | EntryKind::ServiceRouter
         | EntryKind::ServiceSplitter => true,
-        EntryKind::ExportedServices | EntryKind::Mesh | EntryKind::ServiceIntentions => false,
+        EntryKind::ExportedServices
+        | EntryKind::Mesh
+        | EntryKind::ServiceIntentions
+        | EntryKind::IngressGateway
+        | EntryKind::TerminatingGateway => false,
     }
 }

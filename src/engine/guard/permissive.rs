@@ -30,7 +30,9 @@ fn is_permissive(view: &View, key: &EntryKey) -> bool {
             | ConfigEntry::ServiceSplitter(_)
             | ConfigEntry::ServiceIntentions(_)
             | ConfigEntry::ExportedServices(_)
-            | ConfigEntry::Mesh(_),
+            | ConfigEntry::Mesh(_)
+            | ConfigEntry::IngressGateway(_)
+            | ConfigEntry::TerminatingGateway(_),
         )
         | None => return false,
     };

@@ -185,7 +185,7 @@ impl TlsDirection {
         self.cipher_suites.iter().filter_map(named).collect()
     }
 
-    fn validate(&self, path: &str, problems: &mut Problems) {
+    pub(super) fn validate(&self, path: &str, problems: &mut Problems) {
         let rank = |version: &str| VERSIONS.iter().position(|known| *known == version);
         for (field, version) in [("TLSMinVersion", &self.min_version), ("TLSMaxVersion", &self.max_version)] {
             if !version.is_empty() && rank(version).is_none() {

@@ -6,6 +6,7 @@
 mod exported_services;
 mod header_modifiers;
 mod http_match;
+mod ingress_gateway;
 mod mesh;
 mod proxy_defaults;
 mod service_defaults;
@@ -13,6 +14,7 @@ mod service_intentions;
 mod service_resolver;
 mod service_router;
 mod service_splitter;
+mod terminating_gateway;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +23,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 pub use exported_services::{Consumer, ExportedService, ExportedServices};
 pub use header_modifiers::HeaderModifiers;
+pub use ingress_gateway::{
+    IngressGateway, IngressLimits, IngressListener, IngressSds, IngressService, IngressServiceTls, IngressTls,
+};
 pub use mesh::{
     EscapedSlashesAction, Mesh, MeshHttp, MeshHttpIncoming, MeshPeering, MeshTls, MeshTransparentProxy,
     RequestNormalization, TlsDirection, UnderscoresAction,
@@ -36,6 +41,7 @@ pub use service_resolver::{
 };
 pub use service_router::{HeaderMatch, HttpMatch, QueryParamMatch, Route, RouteDestination, RouteMatch, ServiceRouter};
 pub use service_splitter::{ServiceSplitter, Split};
+pub use terminating_gateway::{LinkedService, TerminatingGateway};
 
 use super::{Namespace, Partition, Problems, ServiceName};
 
@@ -66,12 +72,19 @@ pub enum EntryKind {
     /// Settings of the whole mesh.
     #[serde(rename = "mesh")]
     Mesh,
+    /// Where a gateway takes calls from outside the mesh.
+    #[serde(rename = "ingress-gateway")]
+    IngressGateway,
+    /// What a gateway leads to outside the mesh.
+    #[serde(rename = "terminating-gateway")]
+    TerminatingGateway,
 }
 
 impl EntryKind {
     /// Every kind, sorted by name.
-    pub const ALL: [EntryKind; 8] = [
+    pub const ALL: [EntryKind; 10] = [
         EntryKind::ExportedServices,
+        EntryKind::IngressGateway,
         EntryKind::Mesh,
         EntryKind::ProxyDefaults,
         EntryKind::ServiceDefaults,
@@ -79,6 +92,7 @@ impl EntryKind {
         EntryKind::ServiceResolver,
         EntryKind::ServiceRouter,
         EntryKind::ServiceSplitter,
+        EntryKind::TerminatingGateway,
     ];
 
     /// The kind as it is written.
@@ -92,6 +106,8 @@ impl EntryKind {
             EntryKind::ServiceIntentions => "service-intentions",
             EntryKind::ExportedServices => "exported-services",
             EntryKind::Mesh => "mesh",
+            EntryKind::IngressGateway => "ingress-gateway",
+            EntryKind::TerminatingGateway => "terminating-gateway",
         }
     }
 
@@ -102,7 +118,9 @@ impl EntryKind {
             | EntryKind::ServiceResolver
             | EntryKind::ServiceRouter
             | EntryKind::ServiceSplitter
-            | EntryKind::ServiceIntentions => true,
+            | EntryKind::ServiceIntentions
+            | EntryKind::IngressGateway
+            | EntryKind::TerminatingGateway => true,
             EntryKind::ProxyDefaults | EntryKind::ExportedServices | EntryKind::Mesh => false,
         }
     }
@@ -154,6 +172,10 @@ pub enum ConfigEntry {
     ExportedServices(ExportedServices),
     /// Settings of the whole mesh.
     Mesh(Mesh),
+    /// Where a gateway takes calls from outside the mesh.
+    IngressGateway(IngressGateway),
+    /// What a gateway leads to outside the mesh.
+    TerminatingGateway(TerminatingGateway),
 }
 
 /// Applies one expression to whichever entry it is.
@@ -168,6 +190,8 @@ macro_rules! each {
             ConfigEntry::ServiceIntentions($inner) => $body,
             ConfigEntry::ExportedServices($inner) => $body,
             ConfigEntry::Mesh($inner) => $body,
+            ConfigEntry::IngressGateway($inner) => $body,
+            ConfigEntry::TerminatingGateway($inner) => $body,
         }
     };
 }
@@ -184,6 +208,8 @@ impl ConfigEntry {
             ConfigEntry::ServiceIntentions(_) => EntryKind::ServiceIntentions,
             ConfigEntry::ExportedServices(_) => EntryKind::ExportedServices,
             ConfigEntry::Mesh(_) => EntryKind::Mesh,
+            ConfigEntry::IngressGateway(_) => EntryKind::IngressGateway,
+            ConfigEntry::TerminatingGateway(_) => EntryKind::TerminatingGateway,
         }
     }
 
@@ -200,6 +226,8 @@ impl ConfigEntry {
                 ServiceName::new(&entry.partition, &Namespace::default(), &entry.name)
             }
             ConfigEntry::Mesh(entry) => ServiceName::new(&entry.partition, &Namespace::default(), Mesh::NAME),
+            ConfigEntry::IngressGateway(entry) => ServiceName::new(&entry.partition, &entry.namespace, &entry.name),
+            ConfigEntry::TerminatingGateway(entry) => ServiceName::new(&entry.partition, &entry.namespace, &entry.name),
         };
         EntryKey { kind: self.kind(), name }
     }
@@ -221,6 +249,8 @@ impl ConfigEntry {
             ConfigEntry::ExportedServices(entry) => entry.normalize(),
             // Given or not, it means the same entry.
             ConfigEntry::Mesh(entry) => entry.name.clear(),
+            ConfigEntry::IngressGateway(entry) => entry.normalize(namespace),
+            ConfigEntry::TerminatingGateway(entry) => entry.normalize(namespace),
         }
     }
 
@@ -259,6 +289,8 @@ impl ConfigEntry {
             EntryKind::ServiceIntentions => Self::ServiceIntentions(serde_json::from_value(value)?),
             EntryKind::ExportedServices => Self::ExportedServices(serde_json::from_value(value)?),
             EntryKind::Mesh => Self::Mesh(serde_json::from_value(value)?),
+            EntryKind::IngressGateway => Self::IngressGateway(serde_json::from_value(value)?),
+            EntryKind::TerminatingGateway => Self::TerminatingGateway(serde_json::from_value(value)?),
         })
     }
 

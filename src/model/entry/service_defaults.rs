@@ -274,7 +274,7 @@ impl UpstreamConfig {
 }
 
 impl PassiveHealthCheck {
-    fn validate(&self, path: &str, problems: &mut Problems) {
+    pub(super) fn validate(&self, path: &str, problems: &mut Problems) {
         for (field, duration) in [("Interval", self.interval), ("BaseEjectionTime", self.base_ejection_time)] {
             if duration.is_some_and(|duration| duration < GoDuration::default()) {
                 problems.rule(format!("{path}.{field}"), "must not be negative");
