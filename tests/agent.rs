@@ -286,3 +286,89 @@ fn the_log_can_be_watched_at_another_level_than_it_is_written_in() {
     assert!(rest.iter().any(|line| line.contains("[INFO]")), "{rest:?}");
     assert_eq!((status.code(), watching.wait().unwrap().code()), (Some(0), Some(0)));
 }
+
+#[test]
+fn a_saved_state_is_that_of_a_new_agent_after_it_was_restored() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("backup.snap");
+    let file = path.display();
+    let roots = |agent: &Agent| -> Value {
+        let url = format!("http://{}/v1/connect/ca/roots", agent.http);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let roots = runtime.block_on(async {
+            let started = Instant::now();
+            loop {
+                match reqwest::get(&url).await {
+                    Ok(answer) => break answer.json::<Value>().await.unwrap(),
+                    Err(error) => assert!(started.elapsed() < Duration::from_secs(20), "{error}"),
+                }
+            }
+        });
+        json!([roots["TrustDomain"], roots["ActiveRootID"]])
+    };
+
+    let old = Agent::start("-dev -datacenter east");
+    old.say("services register -name web -port 8080");
+    let saved = old.say(&format!("snapshot save {file}"));
+    assert!(saved.starts_with("Saved and verified snapshot to index "), "{saved}");
+    old.say(&format!("snapshot save -append-filename version,dc,node,status {file}"));
+    assert!(directory.path().join("backup-0.1.0-east-laptop-leader.snap").exists());
+    let inspected = old.say(&format!("snapshot inspect {file}"));
+    assert!(inspected.contains("\nServices"), "{inspected}");
+    let inspected: Value = serde_json::from_str(&old.say(&format!("snapshot inspect -format json {file}"))).unwrap();
+    let services = inspected["Stats"].as_array().unwrap().iter().find(|table| table["Name"] == "Services").unwrap();
+    assert_eq!(services["Count"], 1);
+    let expected = roots(&old);
+    old.signal("-KILL");
+    old.wait();
+
+    let new = Agent::start("-dev -datacenter east");
+    new.say("services register -name later -port 8081");
+    let own = roots(&new);
+    assert_eq!(new.say(&format!("snapshot restore {file}")), "Restored snapshot\n");
+    let started = Instant::now();
+    while roots(&new) != expected {
+        assert!(started.elapsed() < Duration::from_secs(20), "{own} is not {expected}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(new.say("catalog services"), "web\n");
+    std::fs::write(&path, "no archive").unwrap();
+    let refused = meshgate(&format!("snapshot restore {file}")).env("CONSUL_HTTP_ADDR", &new.http).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    new.signal("-TERM");
+    let (status, log) = new.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(log.iter().any(|line| line.contains("another trust domain")), "{log:?}");
+}
+
+#[test]
+fn a_command_is_run_whenever_what_it_watches_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    let seen = directory.path().join("seen");
+    let agent = Agent::start("-dev");
+    assert_eq!(agent.say("watch -type services"), "{}\n");
+
+    let mut watching = Command::new(env!("CARGO_BIN_EXE_meshgate"));
+    watching.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    watching.env("CONSUL_HTTP_ADDR", &agent.http).args(["watch", "-type", "services"]);
+    let mut watching = watching.arg(format!("cat >> {}", seen.display())).spawn().unwrap();
+    let until = |expected: &str| {
+        let started = Instant::now();
+        while std::fs::read_to_string(&seen).unwrap_or_default() != expected {
+            assert!(started.elapsed() < Duration::from_secs(20), "{:?}", std::fs::read_to_string(&seen));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    until("{}\n");
+    agent.say("services register -name web -port 8080");
+    until("{}\n{\"web\":[]}\n");
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+
+    for wrong in ["watch", "watch -type potatoes", "watch -type service", "watch -type checks -service a -state any"] {
+        let refused = meshgate(wrong).env("CONSUL_HTTP_ADDR", &agent.http).output().unwrap();
+        assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0), "{wrong}");
+    }
+    agent.signal("-TERM");
+    assert_eq!(agent.wait().0.code(), Some(0));
+}

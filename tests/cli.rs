@@ -50,7 +50,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 25] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
@@ -70,6 +70,10 @@ fn every_command_explains_each_of_its_options() {
         &["monitor"],
         &["reload"],
         &["maint"],
+        &["snapshot", "save"],
+        &["snapshot", "restore"],
+        &["snapshot", "inspect"],
+        &["watch"],
         &["validate"],
         &["version"],
     ];

@@ -79,6 +79,11 @@ impl Call {
         Ok(meta.on(self.answer(filtered, &value)?))
     }
 
+    /// What an answer says about itself that shows the state at a commit without waiting for another one.
+    pub(super) fn meta_at(&self, index: Index) -> Result<Meta, ApiError> {
+        Ok(Meta { index: index.max(1), consistency: self.query.consistency()? })
+    }
+
     /// Answers with a value that is no part of the state.
     pub(super) fn answer(&self, filtered: Filtered, value: &impl Serialize) -> Result<Response, ApiError> {
         let Some(filter) = self.filter(filtered)? else { return Ok(self.json(value)) };

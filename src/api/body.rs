@@ -12,6 +12,10 @@ use super::error::ApiError;
 pub(super) const SMALL: usize = 512 * 1024;
 /// Limit of every other body. Consul has none there; the largest config entries are far below this.
 pub(super) const LARGE: usize = 4 * 1024 * 1024;
+/// Limit of archives of the state.
+const ARCHIVE: usize = 1 << 30;
+/// Time in which an archive must arrive.
+const ARCHIVE_TIME: Duration = Duration::from_secs(600);
 /// Time in which a body must arrive.
 const TIME: Duration = Duration::from_secs(30);
 /// So much more than the limit is read and thrown away before the answer, so that a client that is still writing gets
@@ -26,6 +30,18 @@ impl<S: Sync, const MAX: usize> FromRequest<S> for Body<MAX> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let body = tokio::time::timeout(TIME, collect(request.into_body(), MAX)).await;
+        body.unwrap_or(Err(ApiError::BodyTimeout)).map(Self)
+    }
+}
+
+/// The bytes of an archive of the state, which may be large and come slowly.
+pub(super) struct Archive(pub(super) Bytes);
+
+impl<S: Sync> FromRequest<S> for Archive {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let body = tokio::time::timeout(ARCHIVE_TIME, collect(request.into_body(), ARCHIVE)).await;
         body.unwrap_or(Err(ApiError::BodyTimeout)).map(Self)
     }
 }

@@ -9,8 +9,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::IssueError;
 use crate::codec::Decoded;
-use crate::model::{CheckId, Datacenter, EntryKind, FilterError, Problem, Problems, ServiceId};
-use crate::store::StoreError;
+use crate::model::{CheckId, Datacenter, EntryKind, FilterError, MAX_OPERATIONS, Problem, Problems, ServiceId};
+use crate::store::{SnapshotError, StoreError};
 
 /// Which decoder refused a body; Consul's texts differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +122,12 @@ pub(super) enum ApiError {
     PrometheusOff,
     #[error("the facts about this machine cannot be read")]
     Host(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("{}", with_cause(.0))]
+    Snapshot(#[from] SnapshotError),
+    #[error("the snapshot cannot be made")]
+    Archive(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("Transaction contains too many operations ({0} > {MAX_OPERATIONS})")]
+    TooManyOperations(usize),
     #[error("the bundle cannot be written")]
     Bundle(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("{0}")]
@@ -165,7 +171,7 @@ impl ApiError {
             | E::UnnamedEntry => StatusCode::NOT_FOUND,
             E::PrometheusOff => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             E::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            E::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            E::BodyTooLarge(_) | E::TooManyOperations(_) => StatusCode::PAYLOAD_TOO_LARGE,
             E::Certificate(IssueError::Unavailable(_)) | E::CertificateTimeout | E::Store(StoreError::Closed) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -183,6 +189,8 @@ impl ApiError {
             | E::Chain(_)
             | E::Bundle(_)
             | E::Host(_)
+            | E::Snapshot(_)
+            | E::Archive(_)
             | E::Reload(_)
             | E::Certificate(IssueError::Failed(_))
             | E::Store(
@@ -205,7 +213,7 @@ impl ApiError {
         if let Self::Certificate(cause) = self {
             return (!matches!(cause, IssueError::Identity(_))).then_some(cause);
         }
-        matches!(self, Self::CertificateTimeout | Self::Bundle(_) | Self::Host(_)).then_some(self)
+        matches!(self, Self::CertificateTimeout | Self::Bundle(_) | Self::Host(_) | Self::Archive(_)).then_some(self)
     }
 
     /// The log says what the answer does not: the cause of a fault.
@@ -236,6 +244,12 @@ pub(super) fn text(status: StatusCode, message: impl Into<axum::body::Body>) -> 
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+/// What is wrong with a snapshot, to the last detail: it came from outside.
+fn with_cause(error: &SnapshotError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
 }
 
 /// The text for a registration that breaks rules. Rules whose message clients know by its first words stand at the start

@@ -31,8 +31,10 @@ mod route;
 mod scope;
 mod seam;
 mod serve;
+mod snapshot;
 mod status;
 mod tenancy;
+mod transaction;
 mod wire;
 
 use std::fmt;
@@ -114,6 +116,8 @@ pub fn router(api: Api) -> Router {
         .merge(intentions::routes())
         .merge(tenancy::routes())
         .merge(status::routes())
+        .merge(snapshot::routes())
+        .merge(transaction::routes())
         .merge(debug::routes())
         .merge(off::routes());
     layer::wrap(routes.with_state(Arc::new(api)), metrics)

@@ -21,9 +21,9 @@ use crate::api::{self, Api, Files, NoFiles};
 use crate::ca::{Authority, CaError};
 use crate::engine::{self, Engine};
 use crate::health::{self, Runner};
-use crate::model::{Bundle, Problems};
+use crate::model::{Bundle, Problems, TrustDomain};
 use crate::settings::Settings;
-use crate::store::{Backend, Embedded, Memory, Store, StoreError};
+use crate::store::{Backend, Embedded, Memory, Store, StoreError, View};
 use crate::telemetry::{Logs, Readiness, ReadinessGuard};
 
 use self::adapters::{Central, Issuer, Proxies, Reports};
@@ -99,6 +99,8 @@ pub struct App {
     working: CancellationToken,
     /// Cancelled when the engine panicked.
     failed: CancellationToken,
+    /// Cancelled when the state has another trust domain than everything that was made of it.
+    moved: CancellationToken,
     servers: JoinSet<()>,
     workers: JoinSet<()>,
     writer: JoinHandle<()>,
@@ -147,12 +149,13 @@ pub async fn replay(settings: Settings, bundle: Bundle, process: Process) -> Res
     serve(App::replay_in(settings, bundle, &process).await?, process).await
 }
 
-async fn serve(app: App, process: Process) -> Result<(), AppError> {
-    let failed = app.failed.clone();
+async fn serve(mut app: App, process: Process) -> Result<(), AppError> {
     let ended = loop {
+        let (failed, moved) = (app.failed.clone(), app.moved.clone());
         tokio::select! {
             () = process.shutdown.cancelled() => break Ok(()),
             () = failed.cancelled() => break Err(AppError::Engine),
+            () = moved.cancelled() => app = app.restart(&process).await?,
             () = process.reload.notified() => {
                 // Whoever sent the signal reads the log, which says what became of it.
                 let _ = app.files.reload().await;
@@ -175,6 +178,15 @@ impl App {
     async fn start_in(settings: Settings, process: &Process) -> Result<Self, AppError> {
         let opened = Store::open(backend(settings.data_dir.as_deref())?, engine::guard())?;
         let checks = health::Options::new(settings.node_name.clone(), settings.datacenters().cloned());
+        Self::start_on(settings, opened, checks, process).await
+    }
+
+    async fn start_on(
+        settings: Settings,
+        opened: (Store, JoinHandle<()>),
+        checks: health::Options,
+        process: &Process,
+    ) -> Result<Self, AppError> {
         let (mut app, listeners) = Self::open(settings, opened, checks, process)?;
         let authority = Authority::open(app.store.clone(), crate::ca::Options::default()).await?;
         let options = app.api_options();
@@ -238,6 +250,7 @@ impl App {
             serving: CancellationToken::new(),
             working: CancellationToken::new(),
             failed: CancellationToken::new(),
+            moved: CancellationToken::new(),
             servers: JoinSet::new(),
             workers: JoinSet::new(),
             writer,
@@ -264,6 +277,7 @@ impl App {
         ));
 
         let trust_domain = authority.trust_domain().clone();
+        self.workers.spawn(watch_trust_domain(self.store.clone(), trust_domain.clone(), self.moved.clone(), working()));
         let api = Api {
             options: self.api_options(),
             store: self.store.clone(),
@@ -306,6 +320,19 @@ impl App {
             prometheus: settings.prometheus,
             pretty: settings.dev,
         }
+    }
+
+    /// Starts anew with the same state on the same addresses, after the snapshot of another cluster was restored: the trust
+    /// domain is part of everything that proxies have, so they are served again once all of it is made anew.
+    async fn restart(self, process: &Process) -> Result<Self, AppError> {
+        let Self { http, grpc, store, settings, checks, serving, working, mut servers, mut workers, writer, .. } = self;
+        tracing::warn!("starting again: the state belongs to another trust domain than before");
+        serving.cancel();
+        while servers.join_next().await.is_some() {}
+        working.cancel();
+        while workers.join_next().await.is_some() {}
+        let settings = Settings { http, grpc, ..settings };
+        Self::start_on(settings, (store, writer), checks, process).await
     }
 
     /// Stops accepting, lets running calls finish, ends the streams, closes the store; all under the deadline of the
@@ -358,6 +385,15 @@ fn listen(what: &'static str, address: SocketAddr, flag: &'static str) -> Result
 /// The address with the port that the system chose.
 fn local_address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
     listener.local_addr().unwrap_or(asked)
+}
+
+/// Cancels `moved` once the root that signs has another trust domain.
+async fn watch_trust_domain(store: Store, own: TrustDomain, moved: CancellationToken, shutdown: CancellationToken) {
+    let mut views = store.watch();
+    let has_moved = |view: &Arc<View>| view.active_root().is_some_and(|root| root.trust_domain != own);
+    if let Some(Ok(_)) = shutdown.run_until_cancelled(views.wait_for(has_moved)).await {
+        moved.cancel();
+    }
 }
 
 /// Drives a future that computes for long on a thread of its own, so that it holds up nobody else. Cancels `failed` if it

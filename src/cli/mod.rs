@@ -19,7 +19,9 @@ mod output;
 mod reload;
 mod replay;
 mod services;
+mod snapshot;
 mod validate;
+mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -85,6 +87,11 @@ enum Command {
     Reload(reload::ReloadOptions),
     /// Take the node, or one service on it, out of service and back
     Maint(maint::MaintOptions),
+    /// Save the whole state, restore it, or look into a saved one
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
+    /// Print a part of the state, or run a command whenever it changes
+    Watch(watch::WatchOptions),
     /// Check files of settings, registrations and config entries without starting anything
     Validate(validate::ValidateOptions),
     /// Print the version
@@ -138,6 +145,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Monitor(options) => block_on(monitor::run(&options)),
         Command::Reload(options) => block_on(reload::run(&options)),
         Command::Maint(options) => block_on(maint::run(&options)),
+        Command::Snapshot(command) => block_on(snapshot::run(command)),
+        Command::Watch(options) => block_on(watch::run(&options)),
         Command::Validate(options) => validate::run(&options),
         Command::Version(options) => print_version(options.format),
     }

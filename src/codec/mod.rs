@@ -9,6 +9,7 @@ mod definitions;
 mod hcl;
 mod json;
 mod lenient;
+mod transaction;
 mod tree;
 mod yaml;
 
@@ -19,6 +20,7 @@ pub use self::bundle::{MAX_BUNDLE_BYTES, bundle, bundle_to_json};
 pub use self::decoded::{Decoded, Items};
 use self::lenient::decode;
 pub use self::lenient::{Typing, from_tree};
+pub use self::transaction::transaction;
 pub use self::tree::{Content, Member, Tree};
 use crate::model::{
     CatalogDeregistration, CatalogRegistration, CheckRegistration, CheckTenancy, CheckUpdate, ConfigEntry, Problem,

@@ -34,6 +34,7 @@ mod sidecar;
 mod sni;
 mod spiffe;
 mod tenancy;
+mod transaction;
 
 pub use access_logs::{AccessLogs, Parameters, access_log_operators};
 pub use address::{AddressForm, SocketEndpoint, SocketEndpointError, instance_address};
@@ -71,6 +72,7 @@ pub use sni::{
 };
 pub use spiffe::{SpiffeId, TrustDomain, gateway_identities, partition_identities, service_identities};
 pub use tenancy::{AclLink, NamespaceAcls, NamespaceDefinition, PartitionDefinition};
+pub use transaction::{MAX_OPERATIONS, Operation, OperationRow, Verb};
 
 /// True for the value a field has when nobody set it; such fields are left out of what is stored and shown.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {

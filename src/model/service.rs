@@ -242,7 +242,7 @@ impl Service {
     }
 
     /// The same for what a catalog is told. Clients that know no weights send two zeros; they mean none.
-    pub(super) fn normalize_told(&mut self) {
+    pub fn normalize_told(&mut self) {
         if self.weights == (Weights { passing: 0, warning: 0 }) {
             self.weights = Weights::default();
         }

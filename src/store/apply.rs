@@ -167,7 +167,9 @@ impl Draft {
             Op::PutQuery(result) => self.put_query(result),
             Op::DeleteQuery(key) => self.delete_query(&key),
             Op::PutCaConfig(config) => self.put_ca_config(config),
+            Op::DeleteCaConfig => self.delete_ca_config(),
             Op::PutRoot(root) => self.put_root(root),
+            Op::DeleteRoot(id) => self.delete_root(&id),
             Op::PutLeaf(leaf) => self.put_leaf(leaf),
             Op::DeleteLeaf(identity) => self.delete_leaf(&identity),
         }
@@ -517,10 +519,24 @@ impl Draft {
         }
     }
 
+    fn delete_ca_config(&mut self) {
+        if self.view.ca_config.remove(&()).is_some() {
+            self.rows.push((row_key(tag::CA_CONFIG, &()), None));
+            self.touch(Key::CaConfig);
+        }
+    }
+
     fn put_root(&mut self, root: Root) {
         let key = root.id.clone();
         if let Some(row) = put(&mut self.view.roots, &key, root, self.stamp) {
             self.rows.push((row_key(tag::ROOT, &key), Some(row_value(None, &row))));
+            self.touch(Key::Roots);
+        }
+    }
+
+    fn delete_root(&mut self, id: &String) {
+        if self.view.roots.remove(id).is_some() {
+            self.rows.push((row_key(tag::ROOT, id), None));
             self.touch(Key::Roots);
         }
     }
@@ -572,6 +588,86 @@ fn named(place: &Place, service: &Service) -> ServiceKey {
 
 fn destination(place: &Place, service: &Service) -> Option<ServiceKey> {
     service.mesh_destination().map(|service| ServiceKey { datacenter: place.datacenter.clone(), service })
+}
+
+/// Every row of a view as the backend keeps it, sorted by table.
+pub(super) fn rows(view: &View) -> Vec<(Vec<u8>, Vec<u8>)> {
+    // Every table is named, so that none can be forgotten; the rest follows from them.
+    let View {
+        index: _,
+        floor: _,
+        nodes,
+        services,
+        checks,
+        entries,
+        datacenters,
+        partition_definitions,
+        namespace_definitions,
+        federation_states,
+        peerings,
+        trust_bundles,
+        imported,
+        queries,
+        ca_config,
+        roots,
+        leaves,
+        certified: _,
+        by_name: _,
+        by_destination: _,
+        gateways: _,
+        imported_by_destination: _,
+        checks_of: _,
+        changed: _,
+    } = view;
+    let mut rows = Vec::new();
+    rows.extend(table(tag::NODE, nodes));
+    rows.extend(services.iter().map(|(id, row)| {
+        let node = NodeKey::new(&id.place, &id.node);
+        (row_key(tag::SERVICE, id), row_value(Some(&node), row))
+    }));
+    rows.extend(table(tag::CHECK, checks));
+    rows.extend(entries.iter().map(|(key, row)| (entry_row_key(key), row_value(None, row))));
+    rows.extend(table(tag::DATACENTER, datacenters));
+    rows.extend(table(tag::PARTITION, partition_definitions));
+    rows.extend(table(tag::NAMESPACE, namespace_definitions));
+    rows.extend(table(tag::FEDERATION_STATE, federation_states));
+    rows.extend(table(tag::PEERING, peerings));
+    rows.extend(table(tag::TRUST_BUNDLE, trust_bundles));
+    rows.extend(table(tag::IMPORTED, imported));
+    rows.extend(table(tag::QUERY, queries));
+    rows.extend(table(tag::CA_CONFIG, ca_config));
+    rows.extend(table(tag::ROOT, roots));
+    rows.extend(table(tag::LEAF, leaves));
+    rows
+}
+
+fn table<K: Ord + Serialize, T: Serialize>(
+    tag: u8,
+    table: &OrdMap<K, Stored<T>>,
+) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    table.iter().map(move |(key, row)| (row_key(tag, key), row_value(None, row)))
+}
+
+/// What the table of a row is called.
+pub(super) fn table_name(key: &[u8]) -> &'static str {
+    match key.first() {
+        Some(&tag::NODE) => "Nodes",
+        Some(&tag::SERVICE) => "Services",
+        Some(&tag::CHECK) => "Checks",
+        Some(&tag::ENTRY) => "ConfigEntries",
+        Some(&tag::DATACENTER) => "Datacenters",
+        Some(&tag::PARTITION) => "Partitions",
+        Some(&tag::NAMESPACE) => "Namespaces",
+        Some(&tag::CA_CONFIG) => "ConnectCAConfig",
+        Some(&tag::FEDERATION_STATE) => "FederationStates",
+        Some(&tag::PEERING) => "Peerings",
+        Some(&tag::TRUST_BUNDLE) => "PeeringTrustBundles",
+        Some(&tag::IMPORTED) => "Imported",
+        Some(&tag::QUERY) => "PreparedQueries",
+        Some(&tag::ROOT) => "ConnectCARoots",
+        Some(&tag::LEAF) => "ConnectCALeaves",
+        _ => "Unknown",
+    }
 }
 
 /// The view that these rows make.

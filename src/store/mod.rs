@@ -20,6 +20,7 @@ mod error;
 mod key;
 mod reader;
 mod row;
+mod snapshot;
 mod view;
 mod writer;
 
@@ -29,6 +30,7 @@ pub use error::StoreError;
 pub use key::Key;
 pub use reader::Reader;
 pub use row::{CheckKey, NodeKey, Op, Stored};
+pub use snapshot::{Snapshot, SnapshotError, SnapshotMeta, TableSize};
 pub use view::{Counts, Instance, View};
 pub use writer::{Condition, Guard, Outcome, Store, Write};
 

@@ -121,8 +121,12 @@ pub enum Op {
     DeleteQuery(QueryKey),
     /// Replaces the configuration of the CA.
     PutCaConfig(CaConfig),
+    /// Removes the configuration of the CA, which then is what it is without one.
+    DeleteCaConfig,
     /// Adds or replaces a root.
     PutRoot(Root),
+    /// Removes a root.
+    DeleteRoot(String),
     /// Adds or replaces the leaf of an identity.
     PutLeaf(Leaf),
     /// Removes the leaf of an identity.

@@ -23,4 +23,6 @@ mod process;
 mod refusal;
 mod serve;
 mod sidecar;
+mod snapshot;
 mod tenancy;
+mod transaction;

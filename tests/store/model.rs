@@ -110,12 +110,14 @@ impl Tables {
             Op::DeleteNamespace(partition, namespace) => {
                 self.namespace_definitions.remove(&(partition, namespace)).is_some()
             }
+            Op::DeleteCaConfig => self.ca_config.remove(&()).is_some(),
             Op::PutCaConfig(config) => put(&mut self.ca_config, (), config, at),
             Op::PutFederationState(state) => put(&mut self.federation_states, state.datacenter.clone(), state, at),
             Op::DeleteFederationState(datacenter) => self.federation_states.remove(&datacenter).is_some(),
             Op::PutQuery(result) => put(&mut self.queries, result.key(), result, at),
             Op::DeleteQuery(key) => self.queries.remove(&key).is_some(),
             Op::PutRoot(root) => put(&mut self.roots, root.id.clone(), root, at),
+            Op::DeleteRoot(id) => self.roots.remove(&id).is_some(),
             Op::PutLeaf(leaf) => put(&mut self.leaves, leaf.identity.clone(), leaf, at),
             Op::DeleteLeaf(identity) => self.leaves.remove(&identity).is_some(),
         }

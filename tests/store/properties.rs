@@ -8,9 +8,9 @@ use meshgate::model::{
     Leaf, Namespace, NamespaceDefinition, Node, PartitionDefinition, PeerTrustBundle, Peering, PeeringState,
     PrivateKey, QueryResult, Root, Service, ServiceId, ServiceKind, TrustDomain,
 };
-use meshgate::store::{Key, Op, Outcome, View};
+use meshgate::store::{Key, Op, Outcome, Snapshot, View};
 use proptest::collection::vec;
-use proptest::prelude::{Strategy, any};
+use proptest::prelude::{Just, Strategy, any};
 use proptest::sample::select;
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 use time::OffsetDateTime;
@@ -261,6 +261,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => select(questions::checks()).prop_map(Op::DeleteCheck),
         1 => entry_key().prop_map(Op::DeleteEntry),
         1 => select(questions::identities()).prop_map(Op::DeleteLeaf),
+        1 => select(["aa", "bb"].to_vec()).prop_map(|id| Op::DeleteRoot(id.to_owned())),
+        1 => Just(Op::DeleteCaConfig),
     ]
 }
 
@@ -338,6 +340,30 @@ proptest! {
             }
             Ok(())
         })?;
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_state_can_become_every_other_one(wanted in commits(), now in commits()) {
+        let mut tables = Tables::default();
+        wanted.iter().for_each(|ops| tables.commit(ops));
+        let state = |commits: Vec<Vec<Op>>| commits.iter().fold(View::default(), |view, ops| view.after(ops));
+        let wanted = Snapshot::of(&state(wanted), "wanted".to_owned()).to_archive().unwrap();
+        let wanted = Snapshot::from_archive(&wanted).unwrap().view().unwrap();
+        prop_assert_eq!(difference(&wanted, &tables), None);
+        let now = state(now);
+
+        let became = now.after(&now.to_become(&wanted).ops);
+
+        prop_assert_eq!(became.to_become(&wanted).ops, Vec::new());
+        let rows = |view: &View| {
+            let mut rows = Snapshot::of(view, String::new()).tables();
+            // A certificate that is still good stays.
+            rows.remove("ConnectCALeaves");
+            rows.into_iter().map(|(name, table)| (name, table.rows)).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(rows(&became), rows(&wanted));
     }
 }
 

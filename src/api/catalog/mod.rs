@@ -8,6 +8,7 @@ mod service;
 
 use axum::Router;
 
+pub(super) use register::check_row;
 pub(super) use service::has_node_meta;
 
 use super::route::Routes;

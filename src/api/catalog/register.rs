@@ -120,7 +120,12 @@ fn node(scope: &Scope, registration: &CatalogRegistration) -> Node {
 
 /// A check with what it leaves out: its node from the call, its ID from its name, its type from its definition, and the
 /// name and tags of the service that it judges.
-fn check_row(view: &View, node: &NodeKey, service: Option<&Service>, mut check: Check) -> Result<Check, Problem> {
+pub(in crate::api) fn check_row(
+    view: &View,
+    node: &NodeKey,
+    service: Option<&Service>,
+    mut check: Check,
+) -> Result<Check, Problem> {
     check.from_file = false;
     check.node = node.node.clone();
     check.datacenter = node.place.datacenter.clone();

@@ -179,6 +179,14 @@ impl Client {
         self.answered(self.http.get(self.url(path, query)).timeout(NO_TIMEOUT)).await
     }
 
+    /// Writes what is no JSON.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub(crate) async fn put_bytes(&self, path: &[&str], body: Vec<u8>) -> Result<(), ClientError> {
+        self.answered(self.http.put(self.url(path, &[])).timeout(NO_TIMEOUT).body(body)).await.map(drop)
+    }
+
     async fn send(
         &self,
         method: Method,

@@ -112,7 +112,12 @@ fn removal(op: &Op) -> Op {
         | Op::DeleteNamespace(..)
         | Op::DeleteFederationState(_)
         | Op::DeleteQuery(_) => unreachable!("no row"),
-        Op::PutCaConfig(_) | Op::PutRoot(_) | Op::PutLeaf(_) | Op::DeleteLeaf(_) => {
+        Op::PutCaConfig(_)
+        | Op::DeleteCaConfig
+        | Op::PutRoot(_)
+        | Op::DeleteRoot(_)
+        | Op::PutLeaf(_)
+        | Op::DeleteLeaf(_) => {
             unreachable!("the authority alone reads them")
         }
     }
