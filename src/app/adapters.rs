@@ -10,8 +10,8 @@ use crate::api::{CentralConfig, Certificates, CheckReports, IssueError, Nack, Pr
 use crate::ca::{Authority, CaError};
 use crate::engine::{self, Engine, NackReport, ProxyReport, TypeReport};
 use crate::envoy::snapshot::ResourceType;
-use crate::health::Runner;
-use crate::model::{CheckId, Leaf, Place, Proxy, Service, SocketEndpoint, SpiffeId};
+use crate::health::{Exposures, Runner};
+use crate::model::{CheckId, InstanceId, Leaf, Place, Proxy, Service, SocketEndpoint, SpiffeId};
 use crate::resolve::ExposedCheck;
 use crate::store::{CheckKey, NodeKey, Reader, Stored, View};
 
@@ -86,8 +86,15 @@ fn type_state((kind, report): (ResourceType, TypeReport)) -> TypeState {
     }
 }
 
-/// Where the checks of a node are asked that sidecars expose.
-pub(super) fn exposures(view: &View, node: &NodeKey) -> BTreeMap<CheckId, SocketEndpoint> {
+/// What sidecars make of the checks of their applications.
+pub(super) const EXPOSURES: Exposures = Exposures { exposes, of_node: exposures };
+
+fn exposes(view: &View, id: &InstanceId) -> bool {
+    let reader = Reader::new(view);
+    reader.service(id).is_some_and(|row| engine::exposes_checks(&reader, &row.value))
+}
+
+fn exposures(view: &View, node: &NodeKey) -> BTreeMap<CheckId, SocketEndpoint> {
     let exposed = engine::exposed_checks(&Reader::new(view), node);
     let address = |exposed: &ExposedCheck| SocketEndpoint::new(&exposed.host, exposed.path.listener_port);
     exposed.iter().map(|exposed| (exposed.check.clone(), address(exposed))).collect()

@@ -267,7 +267,7 @@ impl App {
             default_intention: self.settings.default_intention_policy,
             dns_domain: self.settings.domain.clone(),
         });
-        let runner = Runner::new(self.store.clone(), self.checks.clone(), adapters::exposures);
+        let runner = Runner::new(self.store.clone(), self.checks.clone(), adapters::EXPOSURES);
         let working = || self.working.clone();
         self.workers.spawn(authority.clone().run(working()));
         self.workers.spawn(runner.clone().run(working()));

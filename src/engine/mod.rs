@@ -74,6 +74,11 @@ pub fn exposed_checks(reader: &Reader<'_>, node: &NodeKey) -> Vec<ExposedCheck> 
     resolve::exposed_checks(&Recording::new(reader, &[]), &node.place, &node.node)
 }
 
+/// True for a sidecar that exposes the checks of its application; what is read goes through `reader`.
+pub fn exposes_checks(reader: &Reader<'_>, service: &Service) -> bool {
+    resolve::exposes_checks(&Recording::new(reader, &[]), service)
+}
+
 /// The discovery chain of a scope; what is read goes through `reader`.
 pub fn discovery_chain(reader: &Reader<'_>, scope: &Scope) -> Arc<Result<Chain, ChainError>> {
     Recording::new(reader, &[]).chain(scope)

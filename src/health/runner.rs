@@ -9,7 +9,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::alias::{self, Aliases};
-use super::exposed::{self, Exposed, Exposures};
+use super::exposed::{Exposed, Exposing, Exposures};
 use super::probe::{Probe, Probes};
 use super::reaper::{self, Reaper};
 use super::report::Subject;
@@ -35,10 +35,11 @@ struct Running {
     checks: BTreeMap<CheckKey, (Subject, AbortHandle)>,
     aliases: Aliases,
     reaper: Reaper,
+    exposing: Exposing,
 }
 
 impl Runner {
-    /// A runner that runs nothing yet. What `exposures` finds is asked where it says.
+    /// A runner that runs nothing yet. What `exposures` find is asked where they say.
     pub fn new(store: Store, options: Options, exposures: Exposures) -> Self {
         Self { store, options, exposures, exposed: Exposed::default(), reports: Arc::default() }
     }
@@ -59,6 +60,7 @@ impl Runner {
             checks: BTreeMap::new(),
             aliases: Aliases::default(),
             reaper: Reaper::default(),
+            exposing: Exposing::default(),
         };
         let mut views = self.store.watch();
         let mut seen = Arc::new(View::default());
@@ -93,9 +95,7 @@ impl Runner {
 
     /// Brings what runs from one view to a newer one, and the aliases that depend on the difference up to date.
     async fn follow(&self, running: &mut Running, old: &View, new: &View) -> Result<(), StoreError> {
-        if exposed::may_move(old, new, |node| self.options.is_own(node)) {
-            self.exposed.follow(new, &self.options.nodes(new), self.exposures);
-        }
+        running.exposing.follow(&self.exposed, (old, new), &self.options, self.exposures);
         let mut aliases = BTreeSet::new();
         let changed: Vec<_> = new.checks_changed_since(old).collect();
         for key in changed.iter().filter(|key| self.options.runs(key)) {

@@ -38,7 +38,7 @@ impl Bench {
     async fn start() -> Self {
         let (store, _) = Store::open(Box::new(Memory), Arc::new(|_, _, _| Ok(()))).unwrap();
         let options = Options::new(NodeName::from("agent"), [Datacenter::from("dc1"), Datacenter::from("dc2")]);
-        let runner = Runner::new(store.clone(), options, exposures);
+        let runner = Runner::new(store.clone(), options, Exposures { exposes, of_node });
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(runner.clone().run(shutdown.clone()));
         let bench = Self { store, runner, shutdown, running };
@@ -88,10 +88,14 @@ impl Bench {
 }
 
 /// Sidecars that say so expose the check of the name of their application.
-fn exposures(view: &View, node: &NodeKey) -> BTreeMap<CheckId, SocketEndpoint> {
+fn of_node(view: &View, node: &NodeKey) -> BTreeMap<CheckId, SocketEndpoint> {
     let exposing = view.services_on(node).filter(|row| row.value.proxy.expose.checks);
     let address = |proxy: &Service| SocketEndpoint::new(&proxy.address, proxy.port);
     exposing.map(|row| (row.value.proxy.destination_service_id.as_str().into(), address(&row.value))).collect()
+}
+
+fn exposes(view: &View, id: &InstanceId) -> bool {
+    view.service(id).is_some_and(|row| row.value.proxy.expose.checks)
 }
 
 fn node(datacenter: &str, name: &str) -> Op {

@@ -34,6 +34,11 @@ pub struct ExposedCheck {
     pub host: String,
 }
 
+/// True for a sidecar that exposes the checks of its application.
+pub fn exposes_checks(state: &dyn State, service: &Service) -> bool {
+    service.kind == ServiceKind::ConnectProxy && merge::expose(state, service).checks
+}
+
 /// The checks that the sidecars of a node expose, by sidecar and check. Those for which no port is left are not exposed.
 pub fn exposed_checks(state: &dyn State, place: &Place, node: &NodeName) -> Vec<ExposedCheck> {
     let services = state.services_on(place, node);

@@ -42,7 +42,7 @@ pub use chain::{
 };
 pub use endpoints::{EndpointSource, Omission, Servers, Subset, Via, assignment};
 pub use exports::PeerExports;
-pub use exposed::{ExposedCheck, exposed_checks};
+pub use exposed::{ExposedCheck, exposed_checks, exposes_checks};
 pub use gateway::mesh_gateway_part;
 pub use intentions::Refused;
 pub use merge::merged_proxy;
