@@ -124,7 +124,10 @@ mod tests {
         };
         let exposes = |view: &View, id: &InstanceId| view.service(id).is_some_and(|row| row.value.proxy.expose.checks);
         let unlooked = Exposures { exposes, of_node: |_, _| panic!("nothing is exposed") };
-        let looked = Exposures { exposes, of_node: |_, _| BTreeMap::from([("web".into(), SocketEndpoint::new("127.0.0.1", 21500))]) };
+        let looked = Exposures {
+            exposes,
+            of_node: |_, _| BTreeMap::from([("web".into(), SocketEndpoint::new("127.0.0.1", 21500))]),
+        };
         let (mut exposing, exposed) = (Exposing::default(), Exposed::default());
         let mut follow = |(old, new): &(Arc<View>, Arc<View>), exposures| {
             exposing.follow(&exposed, (old, new), &options, exposures);

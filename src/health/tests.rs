@@ -19,8 +19,8 @@ use super::report::{Finding, Subject};
 use super::*;
 use crate::model::CheckStatus::{self, Critical, Passing, Warning};
 use crate::model::{
-    Check, CheckDefinition, CheckId, Datacenter, Expose, GoDuration, Node, NodeName, Partition, Place, Proxy, Service,
-    ServiceId, ServiceKind, SocketEndpoint,
+    Check, CheckDefinition, CheckId, Datacenter, Expose, GoDuration, InstanceId, Node, NodeName, Partition, Place,
+    Proxy, Service, ServiceId, ServiceKind, SocketEndpoint,
 };
 use crate::store::{CheckKey, Memory, NodeKey, Op, Store, View};
 
