@@ -6,6 +6,7 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::view::Recent;
 use super::{CheckKey, Index, Key, NodeKey, Op, StoreError, Stored, View};
 use crate::model::{
     CaConfig, Check, CheckId, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, ImportedKey, InstanceId,
@@ -131,6 +132,8 @@ impl Draft {
     pub(super) fn after(view: View, ops: &[Op]) -> Self {
         let restored = ops.iter().map(|op| if let Op::Restore(_, at) = op { *at } else { 0 }).max().unwrap_or_default();
         let at = (view.index.max(1) + 1).max(restored);
+        let recent = Recent { since: view.changed.clone(), ..Recent::default() };
+        let view = View { recent: Some(Arc::new(recent)), ..view };
         Self { view, rows: Vec::new(), at, stamp: Stamp::Now(at) }
     }
 
@@ -189,7 +192,16 @@ impl Draft {
     }
 
     fn touch(&mut self, key: Key) {
-        self.view.changed.insert(key, self.at);
+        let recent = self.view.recent.as_mut().map(Arc::make_mut);
+        if recent.is_none_or(|recent| recent.keys.insert(key.clone())) {
+            self.view.changed.insert(key, self.at);
+        }
+    }
+
+    fn note_check(&mut self, key: &CheckKey) {
+        if let Some(recent) = &mut self.view.recent {
+            Arc::make_mut(recent).checks.insert(key.clone());
+        }
     }
 
     fn put_node(&mut self, node: Node) {
@@ -249,11 +261,18 @@ impl Draft {
         let id = node.instance(&service.id);
         let old = self.view.services.get(&id).cloned();
         let Some(row) = put(&mut self.view.services, &id, service, self.stamp) else { return };
-        if let Some(old) = &old {
-            self.unindex_service(&id, &old.value);
-        }
         self.rows.push((row_key(tag::SERVICE, &id), Some(row_value(Some(node), &row))));
-        self.index_service(&id, &row.value);
+        let stands = |service: &Service| (named(&id.place, service), destination(&id.place, service), service.kind);
+        match &old {
+            // Most changes leave it where it stands in the indexes.
+            Some(old) if stands(&old.value) == stands(&row.value) => self.touch_service(&id, &row.value),
+            _ => {
+                if let Some(old) = &old {
+                    self.unindex_service(&id, &old.value);
+                }
+                self.index_service(&id, &row.value);
+            }
+        }
         let is_same = |old: &Service| old.tags == row.value.tags && old.full_name() == row.value.full_name();
         if !old.is_some_and(|old| is_same(&old.value)) {
             self.touch(Key::ServiceNames(id.place.clone()));
@@ -272,6 +291,10 @@ impl Draft {
         if service.kind == ServiceKind::MeshGateway {
             index(&mut self.view.gateways, id.place.clone(), id.clone());
         }
+        self.touch_service(id, service);
+    }
+
+    fn touch_service(&mut self, id: &InstanceId, service: &Service) {
         self.touch(Key::Instance(id.clone()));
         self.touch(Key::Node(id.place.clone(), id.node.clone()));
         self.touch_instance(&id.place, service);
@@ -309,6 +332,7 @@ impl Draft {
         let key = CheckKey::of(&check);
         let old = self.view.checks.get(&key).cloned();
         let Some(row) = put(&mut self.view.checks, &key, check, self.stamp) else { return };
+        self.note_check(&key);
         self.rows.push((row_key(tag::CHECK, &key), Some(row_value(None, &row))));
         if let Some(old) = old {
             self.unindex_check(&key, &old.value.service_id);
@@ -319,6 +343,7 @@ impl Draft {
 
     fn delete_check(&mut self, key: &CheckKey) {
         let Some(old) = self.view.checks.remove(key) else { return };
+        self.note_check(key);
         self.rows.push((row_key(tag::CHECK, key), None));
         self.unindex_check(key, &old.value.service_id);
     }

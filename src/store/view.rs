@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 
 use super::{CheckKey, Index, Key, NodeKey, Stored};
@@ -50,6 +51,27 @@ pub struct View {
     /// Checks by what they judge; the empty service ID stands for the node.
     pub(super) checks_of: OrdMap<InstanceId, OrdSet<CheckId>>,
     pub(super) changed: OrdMap<Key, Index>,
+    /// What the last commit, or the last group of them, changed; `None` for a state that none made.
+    pub(super) recent: Option<Arc<Recent>>,
+}
+
+/// What differs from an earlier state, so that whoever saw that one need not compare.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Recent {
+    /// The earlier state, by what had changed until then: every commit changes some key, so no other state has this map.
+    pub(super) since: OrdMap<Key, Index>,
+    pub(super) keys: BTreeSet<Key>,
+    pub(super) checks: BTreeSet<CheckKey>,
+}
+
+impl Recent {
+    /// The same, with what was changed before it.
+    pub(super) fn after(mut self, earlier: &Self) -> Self {
+        self.since = earlier.since.clone();
+        self.keys.extend(earlier.keys.iter().cloned());
+        self.checks.extend(earlier.checks.iter().cloned());
+        self
+    }
 }
 
 /// How many rows there are.
@@ -116,20 +138,24 @@ impl View {
 
     /// The keys that differ between `older` and this state, without looking at those that do not.
     pub fn changed_since<'v>(&'v self, older: &'v View) -> impl Iterator<Item = &'v Key> {
-        older.changed.diff(&self.changed).map(|item| match item {
-            imbl::ordmap::DiffItem::Add(key, _)
-            | imbl::ordmap::DiffItem::Remove(key, _)
-            | imbl::ordmap::DiffItem::Update { new: (key, _), .. } => key,
-        })
+        let recent = self.recent_since(older);
+        let compared = recent.is_none().then(|| older.changed.diff(&self.changed).map(new_key));
+        recent.into_iter().flat_map(|recent| &recent.keys).chain(compared.into_iter().flatten())
     }
 
     /// The checks that differ between `older` and this state, without looking at those that do not.
     pub fn checks_changed_since<'v>(&'v self, older: &'v View) -> impl Iterator<Item = &'v CheckKey> {
-        older.checks.diff(&self.checks).map(|item| match item {
-            imbl::ordmap::DiffItem::Add(key, _)
-            | imbl::ordmap::DiffItem::Remove(key, _)
-            | imbl::ordmap::DiffItem::Update { new: (key, _), .. } => key,
-        })
+        let recent = self.recent_since(older);
+        let compared = recent.is_none().then(|| older.checks.diff(&self.checks).map(new_key));
+        // What came and went again in one commit is as it was.
+        let differs = |key: &&CheckKey| older.check(key) != self.check(key);
+        let noted = recent.into_iter().flat_map(|recent| &recent.checks).filter(differs);
+        noted.chain(compared.into_iter().flatten())
+    }
+
+    /// What differs from `older`, if that is the state of which this one knows it.
+    fn recent_since(&self, older: &View) -> Option<&Recent> {
+        self.recent.as_deref().filter(|recent| recent.since.ptr_eq(&older.changed))
     }
 
     /// A node.
@@ -404,6 +430,13 @@ impl View {
     /// The partitions that somebody has a certificate of, sorted.
     pub fn certified_partitions(&self) -> impl Iterator<Item = &Partition> {
         self.certified.keys()
+    }
+}
+
+/// The key of a row that is there, is another one, or is gone.
+fn new_key<'v, K, V>(item: DiffItem<'v, 'v, K, V>) -> &'v K {
+    match item {
+        DiffItem::Add(key, _) | DiffItem::Remove(key, _) | DiffItem::Update { new: (key, _), .. } => key,
     }
 }
 

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
 
 use super::apply::{Draft, load};
+use super::view::Recent;
 use super::{Backend, Batch, Index, Op, StoreError, View};
 use crate::model::{EntryKey, Problems};
 
@@ -171,7 +172,13 @@ impl Writer {
             // The draft dies with the panic, and what it was made from never changes.
             let drafted = catch_unwind(AssertUnwindSafe(|| self.draft(&view, request.decide)));
             let result = drafted.unwrap_or(Err(StoreError::Panicked)).map(|(outcome, next)| {
-                if let Some((next, rows)) = next {
+                if let Some((mut next, rows)) = next {
+                    // Whoever watches sees the state after the whole group.
+                    if !batch.changes.is_empty()
+                        && let (Some(recent), Some(earlier)) = (&next.recent, &view.recent)
+                    {
+                        next.recent = Some(Arc::new(Recent::clone(recent).after(earlier)));
+                    }
                     view = next;
                     batch.changes.extend(rows);
                 }
