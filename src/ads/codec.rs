@@ -1,12 +1,9 @@
-//! The gRPC codec of the streams: requests in their slim form, responses written straight from shared bytes.
+//! Responses as gRPC sends them, written straight from shared bytes.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
-use tonic::Status;
-use tonic::codec::{BufferSettings, DecodeBuf, Decoder};
 
 use super::message::{Content, Response};
 use crate::envoy::snapshot::Resource;
@@ -14,34 +11,8 @@ use crate::envoy::snapshot::Resource;
 /// What Envoy shows as `control_plane.identifier`.
 pub(super) const IDENTIFIER: &str = concat!("meshgate-", env!("CARGO_PKG_VERSION"));
 
-/// Buffers of requests start small: most are ACKs, and every stream has one.
-const BUFFER_BYTES: usize = 256;
-
 /// What is in front of each message: a flag that it is not compressed, and its length.
-const PREFIX_BYTES: usize = 5;
-
-#[derive(Debug)]
-pub(super) struct RequestDecoder<R>(PhantomData<R>);
-
-impl<R> Default for RequestDecoder<R> {
-    fn default() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<R: prost::Message + Default> Decoder for RequestDecoder<R> {
-    type Item = R;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<R>, Status> {
-        let request = R::decode(buffer);
-        request.map(Some).map_err(|error| Status::invalid_argument(format!("a request that cannot be read: {error}")))
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(BUFFER_BYTES, BUFFER_BYTES)
-    }
-}
+pub(super) const PREFIX_BYTES: usize = 5;
 
 /// Field numbers of `DeltaDiscoveryResponse` and `DiscoveryResponse`, where they agree.
 mod response {

@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::message::RequestError;
 use super::node::NodeError;
@@ -28,12 +28,4 @@ impl From<RequestError> for Status {
             RequestError::TooManyNames { .. } => Status::resource_exhausted(error.to_string()),
         }
     }
-}
-
-/// The status for a request that could not be received. One that is too long is the client's to make smaller.
-pub(super) fn of_broken_request(status: Status, limit: usize) -> Status {
-    if status.code() == Code::OutOfRange {
-        return Status::resource_exhausted(format!("a request of more than {limit} bytes"));
-    }
-    status
 }

@@ -16,7 +16,8 @@ const EVERYTHING: &str = "*";
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Subscription {
     wildcard: Wildcard,
-    names: BTreeSet<Arc<str>>,
+    /// Sorted. Every stream keeps it for as long as it lasts, so it is as small as it can be.
+    names: Box<[Arc<str>]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,7 +35,7 @@ enum Wildcard {
 #[derive(Debug, PartialEq, Eq, Default)]
 pub struct Changes {
     /// Names to answer, sorted.
-    pub asked: BTreeSet<Arc<str>>,
+    pub asked: Vec<Arc<str>>,
     /// Names that are no longer named; a wildcard may still cover them.
     pub dropped: Vec<Arc<str>>,
     /// Everything is asked for.
@@ -61,12 +62,21 @@ impl Subscription {
 
     /// True if the resource is of interest.
     pub fn covers(&self, name: &str) -> bool {
-        self.is_wildcard() || self.names.contains(name)
+        self.is_wildcard() || self.names(name)
     }
 
     /// True if the resource is asked for by its name.
     pub fn names(&self, name: &str) -> bool {
-        self.names.contains(name)
+        contains(&self.names, name)
+    }
+
+    /// Holds the text of its names as somebody else does, where `shared` knows them.
+    pub fn share_names(&mut self, shared: impl Fn(&str) -> Option<Arc<str>>) {
+        for name in &mut self.names {
+            if let Some(shared) = shared(name) {
+                *name = shared;
+            }
+        }
     }
 
     /// Every name that is asked for, sorted.
@@ -88,22 +98,26 @@ impl Subscription {
             changes.wildcard_asked = subscribe.is_empty() && kind.is_wildcard();
             self.wildcard = if changes.wildcard_asked { Wildcard::Legacy } else { Wildcard::Off };
         }
-        for name in unsubscribe.iter().filter(|name| self.names.remove(&***name)) {
-            changes.dropped.push(name.clone());
+        let mut names = std::mem::take(&mut self.names).into_vec();
+        if !unsubscribe.is_empty() {
+            changes.dropped = names.extract_if(.., |name| unsubscribe.contains(name)).collect();
         }
         if unsubscribe.contains(EVERYTHING) {
             self.wildcard = Wildcard::Off;
             changes.wildcard_asked = false;
         }
-        for name in subscribe.iter().filter(|name| !unsubscribe.contains(&***name)) {
-            if &**name == EVERYTHING {
-                self.wildcard = Wildcard::On;
-                changes.wildcard_asked = true;
-            } else {
-                self.names.insert(name.clone());
-                changes.asked.insert(name.clone());
-            }
+        let (everything, asked): (Vec<_>, Vec<_>) = subscribe
+            .iter()
+            .filter(|name| !unsubscribe.contains(&***name))
+            .cloned()
+            .partition(|name| &**name == EVERYTHING);
+        if !everything.is_empty() {
+            self.wildcard = Wildcard::On;
+            changes.wildcard_asked = true;
         }
+        changes.asked = sorted(asked);
+        names.extend(changes.asked.iter().cloned());
+        self.names = sorted(names).into_boxed_slice();
         changes
     }
 
@@ -116,12 +130,25 @@ impl Subscription {
             _ if names.iter().any(|name| &**name == EVERYTHING) => Wildcard::On,
             _ => Wildcard::Off,
         };
-        let names: BTreeSet<_> = names.iter().filter(|name| &***name != EVERYTHING).cloned().collect();
-        let asked = names.difference(&self.names).cloned().collect();
-        let dropped = self.names.difference(&names).cloned().collect();
-        self.names = names;
+        let names = sorted(names.iter().filter(|name| &***name != EVERYTHING).cloned().collect());
+        let asked = names.iter().filter(|name| !contains(&self.names, name)).cloned().collect();
+        let dropped = self.names.iter().filter(|name| !contains(&names, name)).cloned().collect();
+        self.names = names.into_boxed_slice();
         Changes { asked, dropped, wildcard_asked: self.is_wildcard() && !was_wildcard }
     }
+}
+
+/// True if a sorted list has this name.
+fn contains(sorted: &[Arc<str>], name: &str) -> bool {
+    sorted.binary_search_by(|known| (**known).cmp(name)).is_ok()
+}
+
+/// The names in order, each of them once. Of two runs that are in order, such as a list and what is added to it, the order
+/// is found by merging them.
+fn sorted(mut names: Vec<Arc<str>>) -> Vec<Arc<str>> {
+    names.sort();
+    names.dedup();
+    names
 }
 
 #[cfg(test)]

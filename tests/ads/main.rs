@@ -280,10 +280,13 @@ async fn a_request_that_is_too_long_is_refused() {
     let mut stream = open(&server, envoy("web-1", 40)).await;
     stream.next().await.unwrap();
 
-    stream.send(subscribe(ENDPOINTS, &[&"x".repeat(10_001)], None));
+    let request = subscribe(ENDPOINTS, &[&"x".repeat(10_001)], None);
+    let length = prost::Message::encoded_len(&request);
+    stream.send(request);
 
     let status = stream.next().await.unwrap_err();
-    assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, "a request of more than 10000 bytes"));
+    let expected = format!("a request of {length} bytes; at most 10000 are allowed");
+    assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, &*expected));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 mod body;
 mod flow;
 mod options;
+mod requests;
 mod service;
 mod stream;
 

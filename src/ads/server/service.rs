@@ -6,19 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use hyper::body::Body;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::metadata::GRPC_CONTENT_TYPE;
 use tonic::server::NamedService;
-use tonic::{Status, Streaming};
 
 use super::body::Responses;
 use super::flow::Flow;
+use super::requests::Requests;
 use super::stream::AdsStream;
 use super::{Connection, Options};
-use crate::ads::codec::RequestDecoder;
 use crate::ads::wire::{DeltaRequest, DiscoveryRequest, SotwRequest};
 use crate::envoy::snapshot::SnapshotSource;
 use crate::telemetry::Readiness;
@@ -68,7 +69,7 @@ impl AdsService {
     fn open<R, B>(&self, request: http::Request<B>) -> http::Response<tonic::body::Body>
     where
         R: DiscoveryRequest,
-        B: Body + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<tonic::codegen::StdError> + Send,
     {
         let waiting_for = self.shared.readiness.waiting_for();
@@ -85,8 +86,8 @@ impl AdsService {
             closing: self.shared.shutdown.child_token(),
             flow: Arc::new(Flow::default()),
         });
-        let limit = Some(self.shared.options.request_bytes);
-        let inbound = Streaming::new_request(RequestDecoder::<R>::default(), request.into_body(), None, limit);
+        let body = tonic::body::Body::new(request.into_body());
+        let inbound = Requests::<R>::new(body, self.shared.options.request_bytes);
         let responses = Responses::new(AdsStream::new(self.shared.clone(), connection, inbound));
         let mut response = http::Response::new(tonic::body::Body::new(responses));
         response.headers_mut().insert(CONTENT_TYPE, GRPC_CONTENT_TYPE);
@@ -103,7 +104,7 @@ impl NamedService for AdsService {
 
 impl<B> tower::Service<http::Request<B>> for AdsService
 where
-    B: Body + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<tonic::codegen::StdError> + Send,
 {
     type Response = http::Response<tonic::body::Body>;

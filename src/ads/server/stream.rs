@@ -18,18 +18,18 @@ use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 use tracing::{Instrument, Span, debug, field, info, info_span, warn};
 
 use super::Connection;
 use super::flow::Queued;
+use super::requests::Requests;
 use super::service::Shared;
 use crate::ads::codec::encoded_len;
 use crate::ads::message::{Event, Response};
 use crate::ads::node::Client;
 use crate::ads::pace::Pace;
 use crate::ads::session::Session;
-use crate::ads::status::of_broken_request;
 use crate::ads::wire::DiscoveryRequest;
 use crate::envoy::snapshot::{Feedback, ResourceType, Watch};
 
@@ -64,20 +64,20 @@ enum Phase<R> {
 struct Met<R> {
     client: Client,
     request: R,
-    inbound: Streaming<R>,
+    inbound: Requests<R>,
     permit: OwnedSemaphorePermit,
 }
 
 /// The client of an open stream.
 struct Proxy<R> {
-    inbound: Streaming<R>,
+    inbound: Requests<R>,
     snapshots: Box<dyn Watch>,
     /// Held while the first state is built and sent, but not beyond this age of the stream.
     loading: Option<(OwnedSemaphorePermit, Duration)>,
 }
 
 impl<R: DiscoveryRequest> AdsStream<R> {
-    pub(super) fn new(shared: Arc<Shared>, connection: Connection, inbound: Streaming<R>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, connection: Connection, inbound: Requests<R>) -> Self {
         let number = shared.streams.fetch_add(1, Ordering::Relaxed);
         let (burst, interval) = shared.options.request_pace;
         let span =
@@ -135,10 +135,7 @@ impl<R: DiscoveryRequest> AdsStream<R> {
             if paused.is_none()
                 && let Poll::Ready(request) = proxy.inbound.poll_next_unpin(context)
             {
-                let limit = self.shared.options.request_bytes;
-                let Some(request) = request.transpose().map_err(|status| of_broken_request(status, limit))? else {
-                    return Poll::Ready(Ok(None));
-                };
+                let Some(request) = request.transpose()? else { return Poll::Ready(Ok(None)) };
                 self.pace.spend(now);
                 self.on_request(proxy, request)?;
                 continue;
@@ -250,20 +247,18 @@ fn log_end(status: &Status) {
 /// Waits for the first request and for the turn of the stream.
 async fn meet<R: DiscoveryRequest>(
     shared: Arc<Shared>,
-    mut inbound: Streaming<R>,
+    mut inbound: Requests<R>,
     closing: CancellationToken,
 ) -> Result<Option<Met<R>>, Status> {
     let options = &shared.options;
     let first = tokio::select! {
         () = closing.cancelled() => return Err(shutting_down()),
-        first = timeout(options.first_request, inbound.message()) => first,
+        first = timeout(options.first_request, inbound.next()) => first,
     };
     let Ok(first) = first else {
         return Err(Status::deadline_exceeded(format!("no request within {:?}", options.first_request)));
     };
-    let Some(mut request) = first.map_err(|status| of_broken_request(status, options.request_bytes))? else {
-        return Ok(None);
-    };
+    let Some(mut request) = first.transpose()? else { return Ok(None) };
     let client = Client::from_node(request.take_node())?;
     let permit = tokio::select! {
         () = closing.cancelled() => return Err(shutting_down()),

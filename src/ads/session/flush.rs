@@ -1,5 +1,6 @@
 //! What is sent next: one step of the order, one response.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,6 +118,10 @@ impl Session {
         let upserts: Vec<_> = outgoing.upserts.iter().map(|resource| state.mark_sent(resource)).collect();
         for name in &outgoing.removed {
             state.pending.remove(name);
+        }
+        if state.pending.is_empty() {
+            // An empty map keeps a node, and most streams have nothing pending for most of the time.
+            state.pending = BTreeMap::new();
         }
         state.answer_due = false;
         let content = state.content(&outgoing, set);

@@ -86,6 +86,9 @@ impl Session {
 
     /// Takes what the client should have from now on.
     pub fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+        if self.snapshot.is_none() {
+            self.hold_names_of(&snapshot);
+        }
         let before = self.snapshot.take().unwrap_or_default();
         if !is_same_set(before.get(ResourceType::Secret), snapshot.get(ResourceType::Secret)) {
             for kind in [ResourceType::Cluster, ResourceType::Listener] {
@@ -107,6 +110,14 @@ impl Session {
             }
         }
         self.snapshot = Some(snapshot);
+    }
+
+    /// What was asked for before the proxy was known has texts of its own.
+    fn hold_names_of(&mut self, snapshot: &Snapshot) {
+        for state in &mut self.types {
+            let known = snapshot.get(state.kind);
+            state.subscription.share_names(|name| known.get_key_value(name).map(|(known, _)| known.clone()));
+        }
     }
 
     /// Looks for answers that have not come in time.
