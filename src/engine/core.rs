@@ -6,19 +6,16 @@ use std::sync::Arc;
 use super::Options;
 use super::chains::Chains;
 use super::intern::Interner;
-use super::parts::{Kitchen, Owner, PartId, ProxyId, Recipe, contained};
-use super::proxy::{Common, Pending, Proxy, Step};
+use super::outbound::{Asked, Stale};
+use super::parts::{Kitchen, OutboundId, Owner, PartId, ProxyId, Recipe, User, contained};
+use super::proxy::{Common, Pending, Proxy};
 use super::readers::Readers;
 use super::shared::World;
 use super::slot::Slot;
 use crate::ca::Authority;
-use crate::envoy::snapshot::Snapshot;
 use crate::model::{InstanceId, Service, ServiceKey, ServiceKind, SpiffeId};
-use crate::resolve::{Caller, dialled};
+use crate::resolve::{Caller, Upstreams, collector};
 use crate::store::{Key, Reader, View};
-
-/// How many proxies are looked at for one that a new one can begin like.
-const MOST_SIBLINGS: usize = 8;
 
 /// The state. One thread owns it.
 pub(super) struct Core {
@@ -81,6 +78,12 @@ impl Core {
         id
     }
 
+    /// True if the proxy of this slot is registered.
+    pub(super) fn is_registered(&self, slot: &Slot) -> bool {
+        let proxy = self.ids.get(&slot.instance).and_then(|id| self.proxies.get(id));
+        proxy.is_some_and(|proxy| proxy.is_registered)
+    }
+
     /// No stream asks for this slot's proxy under this name any more.
     pub(super) fn stop(&mut self, slot: &Arc<Slot>) {
         let Some(id) = self.ids.get(&slot.instance).copied() else { return };
@@ -92,9 +95,12 @@ impl Core {
         self.ids.remove(&slot.instance);
         self.readers.remove(&id);
         let Some(proxy) = self.proxies.remove(&id) else { return };
-        let Common { parts, assignments, secrets } = &mut self.common;
-        for part in proxy.parts {
-            parts.leave(part, id, assignments);
+        let Common { parts, outbounds, assignments, secrets } = &mut self.common;
+        for part in proxy.own {
+            parts.leave(part, User::Proxy(id), assignments);
+        }
+        if let Some(outbound) = proxy.outbound {
+            outbounds.leave(outbound, id, parts, assignments);
         }
         for key in &proxy.secrets {
             secrets.leave(key, id);
@@ -109,30 +115,26 @@ impl Core {
         let keys = || changed.iter().copied();
         self.chains.advance(keys());
         let mut pending: BTreeMap<ProxyId, Pending> = BTreeMap::new();
+        let mut stale: BTreeMap<OutboundId, Stale> = BTreeMap::new();
         // Parts first: what a proxy has in common with others is then up to date when its list is made.
         let remade = self.remake_parts(&changed);
-        for proxy in remade.into_iter().flat_map(|part| self.common.parts.users(part)) {
-            pending.entry(proxy).or_default().has_newer_parts = true;
+        for user in remade.into_iter().flat_map(|part| self.common.parts.users(part)) {
+            match user {
+                User::Proxy(proxy) => pending.entry(proxy).or_default().has_newer_parts = true,
+                User::Outbound(outbound) => stale.entry(outbound).or_default().has_newer_parts = true,
+            }
         }
         for id in self.readers.of(keys()) {
             self.list_parts(id);
             pending.entry(id).or_default().has_newer_parts = true;
         }
-        for id in pending.keys().copied().collect::<Vec<_>>() {
-            self.list_secrets(id);
+        self.advance_assignments(&changed, &mut pending, &mut stale);
+        self.refresh_outbounds(stale, &mut pending);
+        for (id, _) in pending.iter().filter(|(_, pending)| pending.has_newer_parts) {
+            self.list_secrets(*id);
         }
         let Self { common, options, authority, chains, interner, .. } = self;
         let world = World { view: &view, options, trust_domain: authority.trust_domain(), chains };
-        for change in common.assignments.advance(keys(), world, interner) {
-            let parts = common.assignments.users(&change.key);
-            // A proxy can have several parts with one assignment.
-            let proxies: BTreeSet<_> = parts.flat_map(|part| common.parts.users(part)).collect();
-            for proxy in proxies {
-                let pending = pending.entry(proxy).or_default();
-                pending.assignments.push(change.key.clone());
-                pending.has_other_problems |= change.has_other_problems;
-            }
-        }
         for change in common.secrets.advance(keys(), world, interner) {
             for proxy in common.secrets.users(&change.key) {
                 let pending = pending.entry(proxy).or_default();
@@ -141,6 +143,50 @@ impl Core {
             }
         }
         self.publish(pending);
+    }
+
+    /// Computes again the assignments that read one of these keys, and notes who has them.
+    fn advance_assignments(
+        &mut self,
+        changed: &[&Key],
+        pending: &mut BTreeMap<ProxyId, Pending>,
+        stale: &mut BTreeMap<OutboundId, Stale>,
+    ) {
+        let Self { view, common, options, authority, chains, interner, .. } = self;
+        let world = World { view, options, trust_domain: authority.trust_domain(), chains };
+        for change in common.assignments.advance(changed.iter().copied(), world, interner) {
+            let parts = common.assignments.users(&change.key);
+            // A proxy can have several parts with one assignment.
+            let users: BTreeSet<_> = parts.flat_map(|part| common.parts.users(part)).collect();
+            for user in users {
+                match user {
+                    User::Proxy(proxy) => {
+                        let pending = pending.entry(proxy).or_default();
+                        pending.assignments.push(change.key.clone());
+                        pending.has_other_problems |= change.has_other_problems;
+                    }
+                    User::Outbound(outbound) => {
+                        let stale = stale.entry(outbound).or_default();
+                        stale.assignments.push(change.key.clone());
+                        stale.has_other_omissions |= change.has_other_problems;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Brings outbound sides up to date, and notes for whom they are other ones.
+    fn refresh_outbounds(&mut self, stale: BTreeMap<OutboundId, Stale>, pending: &mut BTreeMap<ProxyId, Pending>) {
+        let Common { parts, outbounds, assignments, .. } = &mut self.common;
+        for (id, stale) in stale {
+            let Some(news) = outbounds.refresh(id, &stale, parts, assignments) else { continue };
+            for proxy in outbounds.users(id) {
+                let pending = pending.entry(proxy).or_default();
+                pending.has_newer_parts |= news.has_newer_parts;
+                pending.has_newer_endpoints |= news.has_newer_endpoints;
+                pending.has_other_problems |= news.has_other_problems;
+            }
+        }
     }
 
     /// Makes the parts again that read one of these keys; returns those that are other ones then.
@@ -158,30 +204,42 @@ impl Core {
         let world = World { view, options, trust_domain: authority.trust_domain(), chains };
         let reader = Reader::new(world.view);
         let service = reader.service(&proxy.instance).map(|row| row.value.clone());
-        let recipes =
-            contained(|| service.as_ref().and_then(|service| recipes(&proxy.instance, service, world, &reader)));
+        let asked = || {
+            let service = service.as_ref()?;
+            let own = own_recipes(&proxy.instance, service, world, &reader)?;
+            let state = world.state(&reader);
+            let outbound = (service.kind == ServiceKind::ConnectProxy).then(|| {
+                let (sidecar, had) = ((&proxy.instance, &**service), proxy.outbound);
+                (common.outbounds.asked(sidecar, &state, had, &common.parts), Upstreams::fingerprint(service))
+            });
+            Some((own, outbound))
+        };
+        let asked = contained(asked);
         readers.set(&id, reader.into_read_set());
         // Nothing is sent to a proxy of which nothing was ever made: an Envoy that has more keeps it.
-        proxy.is_registered = matches!(recipes, Ok(Some(_)));
-        proxy.failures = match (&service, &recipes) {
+        proxy.is_registered = matches!(asked, Ok(Some(_)));
+        proxy.failures = match (&service, &asked) {
             (None, _) => vec![not_registered(&proxy.instance)],
             (Some(_), Err(defect)) => vec![defect.clone()],
             (Some(service), Ok(None)) => vec![unsupported(&proxy.instance, service)],
             (Some(_), Ok(Some(_))) => Vec::new(),
         };
         // What is gone leaves the proxy as it last was.
-        let Ok(Some(recipes)) = recipes else { return };
-        let mut kitchen = Kitchen { world, interner, assignments: &mut common.assignments };
-        let old = std::mem::take(&mut proxy.parts);
-        for (owner, recipe) in recipes {
-            let older = old.iter().filter_map(|id| common.parts.get(*id)).find(|entry| entry.owner == owner);
-            let older = older.and_then(|entry| entry.part.clone());
-            let user = (id, &proxy.instance);
-            proxy.parts.push(common.parts.join(user, (owner, recipe), older.as_ref(), &mut kitchen));
+        let Ok(Some((own, outbound))) = asked else { return };
+        let Common { parts, outbounds, assignments, .. } = common;
+        let mut kitchen = Kitchen { world, interner, assignments };
+        let had = std::mem::take(&mut proxy.own);
+        for made in own {
+            proxy.own.push(parts.join((User::Proxy(id), &proxy.instance), made, &had, &mut kitchen));
         }
-        let new: BTreeSet<_> = proxy.parts.iter().copied().collect();
-        for part in old.into_iter().filter(|part| !new.contains(part)) {
-            common.parts.leave(part, id, &mut common.assignments);
+        for part in had.into_iter().filter(|part| !proxy.own.contains(part)) {
+            parts.leave(part, User::Proxy(id), kitchen.assignments);
+        }
+        let had = proxy.outbound.take();
+        proxy.outbound =
+            outbound.map(|asked: (Asked, u64)| outbounds.join((id, &proxy.instance), asked, had, parts, &mut kitchen));
+        if let Some(had) = had.filter(|had| proxy.outbound != Some(*had)) {
+            outbounds.leave(had, id, parts, kitchen.assignments);
         }
         self.list_secrets(id);
     }
@@ -192,7 +250,7 @@ impl Core {
         let Some(proxy) = proxies.get_mut(&id) else { return };
         let Some(service) = view.service(&proxy.instance) else { return };
         let world = World { view, options, trust_domain: authority.trust_domain(), chains };
-        let wanted = proxy.wanted_secrets(&identity(&proxy.instance, &service.value), &common.parts);
+        let wanted = proxy.wanted_secrets(&identity(&proxy.instance, &service.value), common);
         let old = std::mem::take(&mut proxy.secrets);
         proxy.secrets = wanted.into_iter().map(|key| common.secrets.join(key, id, world, interner)).collect();
         for key in old.iter().filter(|key| !proxy.secrets.contains(key)) {
@@ -201,57 +259,48 @@ impl Core {
         authority.request(proxy.identity().cloned());
     }
 
-    /// The snapshot of a proxy that shares an upstream with one that has no snapshot yet.
-    fn sibling(&self, id: ProxyId) -> Option<Arc<Snapshot>> {
-        let proxy = self.proxies.get(&id).filter(|proxy| proxy.snapshot().is_none())?;
-        // In a storm of new proxies the first ones may still wait for their certificates, as this one does.
-        let users = self.common.parts.users(*proxy.parts.last()?).take(MOST_SIBLINGS);
-        let mut others = users.filter_map(|user| self.proxies.get(&user)?.snapshot().cloned());
-        others.next()
-    }
-
     /// Sends what changed to the streams of these proxies.
     fn publish(&mut self, pending: BTreeMap<ProxyId, Pending>) {
         let mut published = 0;
-        let mut step = Step::default();
         for (id, pending) in pending {
-            let sibling = self.sibling(id);
             let Some(proxy) = self.proxies.get_mut(&id) else { continue };
-            let is_changed = proxy.update(&pending, &self.common, (sibling.as_deref(), &mut step));
-            if pending.has_newer_parts || pending.has_other_problems || !proxy.is_registered {
+            // What its parts add up to, and what is lost by it, is found out for the first snapshot.
+            let is_first = proxy.snapshot().is_none();
+            let is_changed = proxy.update(&pending, &self.common);
+            if is_first || pending.has_newer_parts || pending.has_other_problems {
                 proxy.tell_problems(&self.common);
             }
             if is_changed {
                 proxy.publish();
                 published += 1;
-                tracing::debug!(proxy = %proxy.instance, "configuration published");
+                tracing::trace!(proxy = %proxy.instance, "configuration published");
             }
         }
         if published > 0 {
-            tracing::info!(proxies = published, index = self.view.index(), "configuration published");
+            tracing::debug!(proxies = published, index = self.view.index(), "configuration published");
         }
     }
 }
 
-/// The parts of a proxy, if it is of a kind that is configured.
-fn recipes(
+/// What a proxy has for itself, if it is of a kind that is configured: its inbound side, and a collector that it dials for
+/// itself.
+fn own_recipes(
     instance: &InstanceId,
     service: &Service,
     world: World<'_>,
     reader: &Reader<'_>,
 ) -> Option<Vec<(Owner, Recipe)>> {
-    let own = || (Owner::Own, Recipe::Own(instance.clone()));
+    let own = (Owner::Own, Recipe::Own(instance.clone()));
     match service.kind {
         ServiceKind::ConnectProxy => {
             let state = world.state(reader);
-            let caller = Arc::new(Caller::of(&state, service));
-            let upstreams = dialled(&state, service).into_iter().map(|(id, dialled)| {
-                let recipe = Recipe::Upstream(instance.place.clone(), caller.clone(), Box::new(dialled));
-                (Owner::Upstream(id), recipe)
+            let collector = collector(&state, service).map(|(id, dialled)| {
+                let caller = Arc::new(Caller::of(&state, service));
+                (Owner::Upstream(id), Recipe::Upstream(instance.place.clone(), caller, Box::new(dialled)))
             });
-            Some(std::iter::once(own()).chain(upstreams).collect())
+            Some(std::iter::once(own).chain(collector).collect())
         }
-        ServiceKind::MeshGateway => Some(vec![own()]),
+        ServiceKind::MeshGateway => Some(vec![own]),
         ServiceKind::Typical
         | ServiceKind::TerminatingGateway
         | ServiceKind::IngressGateway

@@ -17,6 +17,7 @@ mod core;
 mod encoded;
 mod guard;
 mod intern;
+mod outbound;
 mod parts;
 mod proxy;
 mod readers;
@@ -24,15 +25,19 @@ mod recording;
 mod secrets;
 mod shared;
 mod slot;
+mod sum;
 mod table;
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Poll};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use futures::Stream;
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub use guard::guard;
@@ -48,6 +53,10 @@ use crate::model::{
 };
 use crate::resolve::{self, Chain, ChainError, ExposedCheck, Scope, State as _};
 use crate::store::{NodeKey, Reader, Store};
+
+/// How long a proxy is kept up to date after its last stream. Whoever loses its connection is back within seconds (Envoy
+/// waits for half a minute at most), and is told at once what it missed.
+const LINGER: Duration = Duration::from_secs(60);
 
 /// What the process says about itself to those who do not say more.
 #[derive(Debug, Clone)]
@@ -135,11 +144,14 @@ impl Engine {
     pub async fn run(self, store: Store, authority: Authority, shutdown: CancellationToken) {
         let mut views = store.watch();
         let mut core = Core::new(self.shared.options.clone(), authority, views.borrow_and_update().clone());
+        let mut lingering = VecDeque::new();
         loop {
-            self.update_streams(&mut core);
+            self.update_streams(&mut core, &mut lingering);
+            let next = lingering.front().map(|(until, _)| *until);
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = self.shared.wake.notified() => {}
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
                 changed = views.changed() => {
                     if changed.is_err() {
                         return;
@@ -151,22 +163,37 @@ impl Engine {
         }
     }
 
-    /// Starts proxies that a stream asks for, and forgets those that no stream asks for any more.
-    fn update_streams(&self, core: &mut Core) {
+    /// Starts proxies that a stream asks for, and forgets those that no stream has asked for any more for a while.
+    fn update_streams(&self, core: &mut Core, lingering: &mut VecDeque<(Instant, NodeIdentity)>) {
         let mut news = News::default();
         std::mem::swap(&mut *self.shared.news(), &mut news);
+        let now = Instant::now();
         for node in news.left {
-            // A stream that came in the meantime holds the slot.
-            if let Some((_, slot)) = self.shared.slots.remove_if(&node, |_, slot| !slot.is_watched()) {
-                core.stop(&slot);
+            // Nobody can have a minute of others' memory for a name that means nothing.
+            let is_known = self.shared.slots.get(&node).is_some_and(|slot| core.is_registered(&slot));
+            if is_known {
+                lingering.push_back((now + LINGER, node));
+            } else {
+                self.forget(core, &node, |slot| !slot.is_watched());
             }
+        }
+        while let Some((_, node)) = lingering.pop_front_if(|(until, _)| *until <= now) {
+            self.forget(core, &node, |slot| slot.unwatched_since().is_some_and(|since| since + LINGER <= now));
         }
         core.start(news.fresh.into_iter().filter(|slot| slot.is_watched()).collect());
     }
 
+    /// Forgets a slot if it is still so. A stream that came in the meantime holds it.
+    fn forget(&self, core: &mut Core, node: &NodeIdentity, is_over: impl Fn(&Slot) -> bool) {
+        if let Some((_, slot)) = self.shared.slots.remove_if(node, |_, slot| is_over(slot)) {
+            core.stop(&slot);
+        }
+    }
+
     /// What is known about every proxy with a stream, sorted.
     pub fn proxies(&self) -> Vec<ProxyReport> {
-        let mut reports: Vec<_> = self.shared.slots.iter().map(|slot| slot.report()).collect();
+        let mut reports: Vec<_> =
+            self.shared.slots.iter().filter(|slot| slot.is_watched()).map(|slot| slot.report()).collect();
         reports.sort_by(|a, b| a.instance.cmp(&b.instance));
         reports
     }

@@ -26,6 +26,19 @@ pub(super) struct ProxyId(pub(super) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct PartId(u64);
 
+/// The outbound side of sidecars, by a number that no other one has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct OutboundId(pub(super) u64);
+
+/// Who has a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum User {
+    /// A proxy, for itself.
+    Proxy(ProxyId),
+    /// All proxies with this outbound side.
+    Outbound(OutboundId),
+}
+
 /// Assignments by their parts.
 pub(super) type Assignments = SharedTable<AssignmentKey, PartId>;
 
@@ -72,7 +85,7 @@ pub(super) struct Entry {
     pub(super) part: Option<Arc<EncodedPart>>,
     /// Why it could not be made, and what is wrong with what was made.
     pub(super) problems: Vec<String>,
-    users: BTreeSet<ProxyId>,
+    users: BTreeSet<User>,
 }
 
 /// Every part that some proxy has.
@@ -97,35 +110,28 @@ impl PartTable {
     }
 
     /// Who has the part.
-    pub(super) fn users(&self, id: PartId) -> impl Iterator<Item = ProxyId> {
+    pub(super) fn users(&self, id: PartId) -> impl Iterator<Item = User> {
         self.entries.get(&id).into_iter().flat_map(|entry| entry.users.iter().copied())
     }
 
-    /// The part of this proxy that is made so; it was `older` until now.
+    /// The part of a proxy that is made so. What it was until now is among the parts that the proxy `had`.
     pub(super) fn join(
         &mut self,
-        (user, instance): (ProxyId, &InstanceId),
+        (user, instance): (User, &InstanceId),
         (owner, recipe): (Owner, Recipe),
-        older: Option<&Arc<EncodedPart>>,
+        had: &[PartId],
         kitchen: &mut Kitchen<'_>,
     ) -> PartId {
+        let older = had.iter().filter_map(|id| self.get(*id)).find(|entry| entry.owner == owner);
+        let older = older.and_then(|entry| entry.part.clone());
         let ingredients = recipe.ingredients();
         let alone = PartKey { ingredients: ingredients.clone(), alone: Some(instance.clone()) };
         let shared = PartKey { ingredients, alone: None };
-        let is_open = |id: &&PartId| {
-            let is_for_all = |entry: &Entry| entry.is_sound() || entry.users.contains(&user);
-            older.is_none() || self.entries.get(id).is_some_and(is_for_all)
-        };
+        let is_open = |id: &&PartId| older.is_none() || had.contains(id) || self.is_sound(**id);
         let known = self.ids.get(&alone).or_else(|| self.ids.get(&shared).filter(is_open)).copied();
         let id = known.unwrap_or_else(|| {
-            let mut entry = Entry {
-                key: shared,
-                owner,
-                recipe,
-                part: older.cloned(),
-                problems: Vec::new(),
-                users: BTreeSet::new(),
-            };
+            let mut entry =
+                Entry { key: shared, owner, recipe, part: older.clone(), problems: Vec::new(), users: BTreeSet::new() };
             self.last += 1;
             let id = PartId(self.last);
             entry.make(id, &mut self.readers, kitchen);
@@ -143,8 +149,18 @@ impl PartTable {
         id
     }
 
-    /// The proxy has the part no longer; the last one takes it away.
-    pub(super) fn leave(&mut self, id: PartId, user: ProxyId, assignments: &mut Assignments) {
+    /// True if the part is as it should be.
+    pub(super) fn is_sound(&self, id: PartId) -> bool {
+        self.get(id).is_some_and(Entry::is_sound)
+    }
+
+    /// True if the part is for one proxy alone, which has a past of its own.
+    pub(super) fn is_alone(&self, id: PartId) -> bool {
+        self.get(id).is_some_and(|entry| entry.key.alone.is_some())
+    }
+
+    /// The user has the part no longer; the last one takes it away.
+    pub(super) fn leave(&mut self, id: PartId, user: User, assignments: &mut Assignments) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.users.remove(&user);
         if !entry.users.is_empty() {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use crate::envoy::snapshot::{Feedback, ResourceType, Snapshot};
 use crate::model::InstanceId;
@@ -23,6 +24,8 @@ pub(super) struct Slot {
 struct Current {
     snapshot: Option<Arc<Snapshot>>,
     readers: Vec<Arc<Reader>>,
+    /// When the last reader left.
+    unwatched_since: Option<Instant>,
 }
 
 /// A stream that waits for snapshots.
@@ -104,11 +107,22 @@ impl Slot {
         let mut current = self.current();
         let reader = Arc::new(Reader { is_behind: current.snapshot.is_some().into(), ..Reader::default() });
         current.readers.push(reader.clone());
+        current.unwatched_since = None;
         reader
     }
 
     pub(super) fn unsubscribe(&self, reader: &Arc<Reader>) {
-        self.current().readers.retain(|known| !Arc::ptr_eq(known, reader));
+        let mut current = self.current();
+        current.readers.retain(|known| !Arc::ptr_eq(known, reader));
+        if current.readers.is_empty() {
+            current.readers = Vec::new();
+            current.unwatched_since = Some(Instant::now());
+        }
+    }
+
+    /// Since when no stream waits for snapshots; `None` while one does.
+    pub(super) fn unwatched_since(&self) -> Option<Instant> {
+        self.current().unwatched_since
     }
 
     pub(super) fn is_watched(&self) -> bool {
@@ -150,6 +164,10 @@ impl Slot {
         let mut told = self.told();
         match feedback {
             Feedback::Connected { user_agent_version } => {
+                if told.streams.is_empty() {
+                    // What an earlier process took or refused says nothing about this one.
+                    told.types.clear();
+                }
                 told.streams.insert(stream, user_agent_version);
             }
             Feedback::Acked { kind } => {

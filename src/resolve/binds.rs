@@ -205,6 +205,12 @@ impl Claims {
         self.0.insert(place, listener.name.clone());
         Ok(())
     }
+
+    /// True if both claim the same place.
+    pub fn meet(&self, other: &Self) -> bool {
+        let (few, many) = if self.0.len() < other.0.len() { (self, other) } else { (other, self) };
+        few.0.keys().any(|place| many.0.contains_key(place))
+    }
 }
 
 fn describe(name: &ListenerName) -> String {

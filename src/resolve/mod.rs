@@ -48,7 +48,7 @@ pub use intentions::Refused;
 pub use merge::merged_proxy;
 pub use precedence::{Decision, LADDER, Ladder, Origin, Rung, Sources, TargetSources};
 pub use reach::{Reach, Route};
-pub use sidecar::{Caller, Dialled, dialled, inbound_part, upstream_part};
+pub use sidecar::{Caller, Dialled, Upstreams, collector, inbound_part, upstream_part};
 pub use state::{Context, FederationState, Instance, PeeringRow, State};
 pub use trust::{Distrust, TrustSource, trust};
 pub use upstream::PeerError;

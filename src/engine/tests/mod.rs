@@ -345,7 +345,8 @@ async fn upstreams_of_one_name_do_not_replace_each_other() {
     let service = sidecar("web", 21_000, vec![upstream("db", 9191), peered, query]);
     bench.write(on_node(&place("dc1", ""), service)).await;
 
-    let snapshot = bench.watch("web-sidecar-proxy", "").next().await;
+    let mut proxy = bench.watch("web-sidecar-proxy", "");
+    let snapshot = proxy.next().await;
 
     assert_eq!(names(&snapshot, ResourceType::Listener), ["db:127.0.0.1:9191", "public_listener:0.0.0.0:21000"]);
     assert_eq!(bench.engine.proxies()[0].problems.len(), 2);
@@ -367,6 +368,40 @@ async fn a_proxy_is_forgotten_with_its_last_stream_and_served_again() {
     }
 
     assert_eq!(*bench.watch("web-sidecar-proxy", "").next().await, *before);
+}
+
+#[tokio::test]
+async fn a_proxy_is_kept_up_to_date_for_a_while_after_its_last_stream() {
+    let bench = bench().await;
+    let here = place("dc1", "");
+    bench.write(on_node(&here, sidecar("web", 21_000, vec![]))).await;
+    let (mut web, stranger) = (bench.watch("web-sidecar-proxy", ""), bench.watch("stranger", ""));
+    let before = web.next().await;
+    let keeps = async |count: usize| {
+        while bench.engine.shared.slots.len() != count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    keeps(2).await;
+
+    drop((web, stranger));
+    keeps(1).await;
+    bench.write(on_node(&here, sidecar("web", 21_009, vec![]))).await;
+    let mut web = bench.watch("web-sidecar-proxy", "");
+    let after = web.until(|snapshot| *snapshot != *before).await;
+    assert_eq!(names(&after, ResourceType::Listener), ["public_listener:0.0.0.0:21009"]);
+
+    drop(web);
+    keeps(1).await;
+    let next = async |seconds: u64| {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        tokio::time::resume();
+    };
+    next(LINGER.as_secs() - 1).await;
+    keeps(1).await;
+    next(2).await;
+    keeps(0).await;
 }
 
 #[tokio::test]
@@ -406,7 +441,8 @@ async fn partitions_that_differ_in_case_alone_leave_the_gateway_one_way() {
     }
     bench.write(on_node(&place("dc1", ""), gateway("10.0.0.1", 443))).await;
 
-    let snapshot = bench.watch("mesh-gateway", "").next().await;
+    let mut gateway = bench.watch("mesh-gateway", "");
+    let snapshot = gateway.next().await;
 
     let listener = snapshot.get(ResourceType::Listener).values().next().expect("a listener");
     let json = crate::envoy::json::resource(ResourceType::Listener, &listener.body).unwrap();

@@ -7,6 +7,7 @@ mod public;
 mod telemetry;
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,17 +52,54 @@ pub struct Dialled {
     is_added: bool,
 }
 
-/// What a sidecar dials: the upstreams of its registration, and a metrics collector if its options ask for one.
-pub fn dialled(state: &dyn State, proxy: &Service) -> BTreeMap<UpstreamId, Dialled> {
-    let mut all = BTreeMap::new();
-    for registered in &proxy.proxy.upstreams {
-        all.insert(upstream::id(proxy, registered), Dialled { upstream: registered.clone(), is_added: false });
+/// The upstreams of a sidecar's registration, with what counts for them. Sidecars that agree in both get the same outbound
+/// side.
+#[derive(Debug, PartialEq)]
+pub struct Upstreams {
+    caller: Arc<Caller>,
+    registered: Vec<Upstream>,
+}
+
+impl Upstreams {
+    /// The upstreams of a registration.
+    pub fn of(state: &dyn State, proxy: &Service) -> Self {
+        Self { caller: Arc::new(Caller::of(state, proxy)), registered: proxy.proxy.upstreams.clone() }
     }
-    if let Some(collector) = telemetry::collector(proxy, &merge::options(state, proxy)) {
-        // Whoever registers it as an upstream decides about it.
-        all.entry(upstream::id(proxy, &collector)).or_insert(Dialled { upstream: collector, is_added: true });
+
+    /// True if these are the upstreams of this registration too.
+    pub fn are_of(&self, state: &dyn State, proxy: &Service) -> bool {
+        self.registered == proxy.proxy.upstreams && *self.caller == Caller::of(state, proxy)
     }
-    all
+
+    /// A number for those of a registration. Upstreams with different numbers differ.
+    pub fn fingerprint(proxy: &Service) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for upstream in &proxy.proxy.upstreams {
+            (&upstream.destination_name, upstream.local_bind_port).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    /// Who dials.
+    pub fn caller(&self) -> &Arc<Caller> {
+        &self.caller
+    }
+
+    /// What is dialled. Of two upstreams with one name, the last one counts.
+    pub fn dialled(&self) -> BTreeMap<UpstreamId, Dialled> {
+        let Caller(proxy) = &*self.caller;
+        let dialled = |upstream: &Upstream| Dialled { upstream: upstream.clone(), is_added: false };
+        self.registered.iter().map(|upstream| (upstream::id(proxy, upstream), dialled(upstream))).collect()
+    }
+}
+
+/// The metrics collector that a sidecar dials if its options ask for one. Whoever registers it as an upstream decides about
+/// it. Its socket is the sidecar's own.
+pub fn collector(state: &dyn State, proxy: &Service) -> Option<(UpstreamId, Dialled)> {
+    let upstream = telemetry::collector(proxy, &merge::options(state, proxy))?;
+    let id = upstream::id(proxy, &upstream);
+    let is_registered = proxy.proxy.upstreams.iter().any(|registered| upstream::id(proxy, registered) == id);
+    (!is_registered).then_some((id, Dialled { upstream, is_added: true }))
 }
 
 /// What an upstream of sidecars in `place` leads to.
