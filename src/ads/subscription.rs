@@ -98,9 +98,10 @@ impl Subscription {
             changes.wildcard_asked = subscribe.is_empty() && kind.is_wildcard();
             self.wildcard = if changes.wildcard_asked { Wildcard::Legacy } else { Wildcard::Off };
         }
-        let mut names = std::mem::take(&mut self.names).into_vec();
         if !unsubscribe.is_empty() {
+            let mut names = std::mem::take(&mut self.names).into_vec();
             changes.dropped = names.extract_if(.., |name| unsubscribe.contains(name)).collect();
+            self.names = names.into_boxed_slice();
         }
         if unsubscribe.contains(EVERYTHING) {
             self.wildcard = Wildcard::Off;
@@ -116,8 +117,12 @@ impl Subscription {
             changes.wildcard_asked = true;
         }
         changes.asked = sorted(asked);
-        names.extend(changes.asked.iter().cloned());
-        self.names = sorted(names).into_boxed_slice();
+        // An acknowledgement asks for nothing, and is what comes most often.
+        if !changes.asked.is_empty() {
+            let mut names = std::mem::take(&mut self.names).into_vec();
+            names.extend(changes.asked.iter().cloned());
+            self.names = sorted(names).into_boxed_slice();
+        }
         changes
     }
 

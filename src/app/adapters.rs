@@ -78,7 +78,7 @@ fn type_state((kind, report): (ResourceType, TypeReport)) -> TypeState {
         acked: report.is_acked,
         acks: report.acks,
         nacks: report.nacks,
-        last_nack: report.last_nack.map(|NackReport { message, resources, at }| Nack {
+        last_nack: report.last_nack.map(|nack| *nack).map(|NackReport { message, resources, at }| Nack {
             resources,
             message,
             time: at.format(&Rfc3339).unwrap_or_default(),

@@ -17,10 +17,10 @@ pub(super) struct EncodedPart {
     listeners: Table<ir::Listener>,
     clusters: Table<ir::Cluster>,
     routes: Table<ir::RouteConfiguration>,
-    /// For each cluster that takes its endpoints from the stream, by its name in the end: whose they are.
-    pub(super) endpoints: BTreeMap<ClusterName, EndpointSource>,
-    /// Whom to trust, by the secrets that say it.
-    pub(super) trusts: BTreeMap<ir::SecretName, TrustSource>,
+    /// For each cluster that takes its endpoints from the stream, by its name in the end: whose they are. Sorted.
+    pub(super) endpoints: Box<[(ClusterName, EndpointSource)]>,
+    /// Whom to trust, by the secrets that say it. Sorted.
+    pub(super) trusts: Box<[(ir::SecretName, TrustSource)]>,
     /// What it goes without.
     left_out: Vec<String>,
 }
@@ -31,7 +31,7 @@ type Encoded<'p> = (&'p Arc<Resource>, Option<&'p Given>);
 impl EncodedPart {
     /// A newer state of the same part.
     pub(super) fn next(&self, place: &Place, part: Part, interner: &mut Interner) -> Self {
-        let trusts = part.trust_sources(place).collect();
+        let trusts = part.trust_sources(place).collect::<BTreeMap<_, _>>().into_iter().collect();
         let Part { resources: ir::Resources { listeners, clusters, routes }, endpoints, importers: _, left_out } = part;
         let clusters = self.clusters.next(clusters, interner);
         let named = endpoints.into_iter().filter_map(|(name, source)| {
@@ -46,13 +46,19 @@ impl EncodedPart {
             }
         });
         Self {
-            endpoints: named.collect(),
+            endpoints: named.collect::<BTreeMap<_, _>>().into_iter().collect(),
             trusts,
             left_out: left_out.iter().map(ToString::to_string).collect(),
             listeners: self.listeners.next(listeners, interner),
             routes: self.routes.next(routes, interner),
             clusters,
         }
+    }
+
+    /// Whose endpoints a cluster has, if it takes them from the stream.
+    pub(super) fn endpoints_of(&self, cluster: &ClusterName) -> Option<&EndpointSource> {
+        let at = self.endpoints.binary_search_by(|(known, _)| known.cmp(cluster)).ok()?;
+        self.endpoints.get(at).map(|(_, source)| source)
     }
 
     /// True if both are the same to whoever holds them.

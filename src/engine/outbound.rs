@@ -12,7 +12,6 @@ use super::proxy::secrets_of;
 use super::secrets::SecretKey;
 use super::shared::AssignmentKey;
 use super::sum::{self, Sum};
-use crate::envoy::snapshot::ResourceType;
 use crate::ir::UpstreamId;
 use crate::model::{InstanceId, Place, Service};
 use crate::resolve::{Dialled, State, Upstreams};
@@ -84,7 +83,7 @@ pub(super) struct News {
 impl Outbound {
     /// Its parts.
     pub(super) fn entries<'p>(&self, parts: &'p PartTable) -> Vec<&'p Entry> {
-        self.parts.iter().filter_map(|id| parts.get(*id)).collect()
+        parts.entries(&self.parts)
     }
 
     /// Adds up the parts.
@@ -217,16 +216,12 @@ impl Outbounds {
             outbound.add_up(parts, assignments);
             return Some(News { has_newer_parts: true, has_newer_endpoints: true, has_other_problems: true });
         }
-        let before = outbound.sum.resources.get(ResourceType::Endpoint).clone();
-        let entries = outbound.entries(parts);
-        outbound.sum.put_endpoints(&stale.assignments, &entries, assignments);
+        let ids = &outbound.parts;
+        let entries = || parts.entries(ids);
+        let has_newer_endpoints = outbound.sum.put_endpoints(&stale.assignments, entries, assignments);
         if stale.has_other_omissions {
-            outbound.omissions = sum::omissions(&entries, assignments);
+            outbound.omissions = sum::omissions(&entries(), assignments);
         }
-        Some(News {
-            has_newer_parts: false,
-            has_newer_endpoints: !before.ptr_eq(outbound.sum.resources.get(ResourceType::Endpoint)),
-            has_other_problems: stale.has_other_omissions,
-        })
+        Some(News { has_newer_parts: false, has_newer_endpoints, has_other_problems: stale.has_other_omissions })
     }
 }

@@ -109,6 +109,11 @@ impl PartTable {
         self.entries.get(&id)
     }
 
+    /// These parts, in this order.
+    pub(super) fn entries(&self, ids: &[PartId]) -> Vec<&Entry> {
+        ids.iter().filter_map(|id| self.get(*id)).collect()
+    }
+
     /// Who has the part.
     pub(super) fn users(&self, id: PartId) -> impl Iterator<Item = User> {
         self.entries.get(&id).into_iter().flat_map(|entry| entry.users.iter().copied())

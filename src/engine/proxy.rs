@@ -83,7 +83,7 @@ impl Proxy {
     }
 
     fn own_entries<'c>(&self, parts: &'c PartTable) -> Vec<&'c Entry> {
-        self.own.iter().filter_map(|id| parts.get(*id)).collect()
+        parts.entries(&self.own)
     }
 
     fn outbound<'c>(&self, common: &'c Common) -> Option<&'c Outbound> {
@@ -197,10 +197,12 @@ impl Proxy {
     fn put_endpoints(&mut self, snapshot: &mut Snapshot, pending: &Pending, common: &Common) -> bool {
         let (kind, assignments) = (ResourceType::Endpoint, &common.assignments);
         let Some(outbound) = self.outbound(common) else {
-            let entries = self.own_entries(&common.parts);
+            let own = &self.own;
+            let entries = || common.parts.entries(own);
             let Some(sum) = &mut self.sum else { return false };
-            sum.put_endpoints(&pending.assignments, &entries, assignments);
-            return take_over(snapshot, &sum.resources, kind);
+            let is_changed = sum.put_endpoints(&pending.assignments, entries, assignments);
+            snapshot.get_mut(kind).clone_from(sum.resources.get(kind));
+            return is_changed;
         };
         if self.sum.is_some() {
             // Its sides want the same, which is rare.
@@ -212,7 +214,9 @@ impl Proxy {
             let key = (cluster.clone(), source.clone());
             put_shared(&mut both, &key, assignments.get(&key));
         }
-        take_over(snapshot, &both, kind)
+        let is_changed = !snapshot.get(kind).ptr_eq(both.get(kind));
+        snapshot.get_mut(kind).clone_from(both.get(kind));
+        is_changed
     }
 
     /// Tells the slots what is wrong, and the log what is newly wrong.

@@ -40,9 +40,10 @@ pub(super) struct Reader {
 struct Told {
     is_registered: bool,
     problems: Vec<String>,
-    /// Envoy's version, by the number of the stream.
-    streams: BTreeMap<u64, String>,
-    types: BTreeMap<ResourceType, TypeReport>,
+    /// The numbers of the streams, and Envoy's version as each says it.
+    streams: Vec<(u64, String)>,
+    /// In the order of the types.
+    types: [TypeReport; ResourceType::ALL.len()],
 }
 
 /// What is known about a proxy with a stream.
@@ -74,7 +75,7 @@ pub struct TypeReport {
     /// Refused responses.
     pub nacks: u64,
     /// The last refusal.
-    pub last_nack: Option<NackReport>,
+    pub last_nack: Option<Box<NackReport>>,
 }
 
 /// A refused response.
@@ -166,35 +167,35 @@ impl Slot {
             Feedback::Connected { user_agent_version } => {
                 if told.streams.is_empty() {
                     // What an earlier process took or refused says nothing about this one.
-                    told.types.clear();
+                    told.types = Default::default();
                 }
-                told.streams.insert(stream, user_agent_version);
+                told.streams.push((stream, user_agent_version));
             }
             Feedback::Acked { kind } => {
-                let report = told.types.entry(kind).or_default();
+                let report = &mut told.types[kind as usize];
                 report.is_acked = true;
                 report.acks += 1;
             }
             Feedback::Nacked { kind, resources, message } => {
                 let resources = resources.into_iter().map(|(name, _)| name.to_string()).collect();
-                let report = told.types.entry(kind).or_default();
+                let report = &mut told.types[kind as usize];
                 report.is_acked = false;
                 report.nacks += 1;
-                report.last_nack = Some(NackReport { message, resources, at: OffsetDateTime::now_utc() });
+                report.last_nack = Some(Box::new(NackReport { message, resources, at: OffsetDateTime::now_utc() }));
             }
         }
     }
 
     /// The stream ended.
     pub(super) fn forget(&self, stream: u64) {
-        self.told().streams.remove(&stream);
+        self.told().streams.retain(|(number, _)| *number != stream);
     }
 
     pub(super) fn report(&self) -> ProxyReport {
         let snapshot = self.current().snapshot.clone();
         let told = self.told();
         let of_type = |kind: ResourceType| {
-            let mut report = told.types.get(&kind).cloned().unwrap_or_default();
+            let mut report = told.types[kind as usize].clone();
             report.resources = snapshot.as_ref().map_or(0, |snapshot| snapshot.get(kind).len());
             (kind, report)
         };
@@ -203,7 +204,7 @@ impl Slot {
             is_registered: told.is_registered,
             problems: told.problems.clone(),
             streams: told.streams.len(),
-            envoy_version: told.streams.values().next_back().cloned().unwrap_or_default(),
+            envoy_version: told.streams.last().map(|(_, version)| version.clone()).unwrap_or_default(),
             types: ResourceType::ALL.into_iter().map(of_type).collect(),
         }
     }

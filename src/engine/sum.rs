@@ -77,19 +77,23 @@ impl Sum {
         replace(&mut self.resources, ResourceType::Endpoint, found);
     }
 
-    /// Takes over assignments that changed.
-    pub(super) fn put_endpoints(
+    /// Takes over assignments that changed. True if the endpoints are others then.
+    pub(super) fn put_endpoints<'e>(
         &mut self,
         changed: &[Arc<AssignmentKey>],
-        entries: &[&Entry],
+        entries: impl Fn() -> Vec<&'e Entry>,
         assignments: &Assignments,
-    ) {
+    ) -> bool {
+        let mut is_changed = false;
         for key in changed {
-            let source = || made(entries).find_map(|part| part.endpoints.get(&key.0));
-            let winner = self.disputed.contains(&key.0).then(source).flatten();
-            let winner = winner.map(|source| (key.0.clone(), source.clone()));
-            put_shared(&mut self.resources, &**key, assignments.get(winner.as_ref().unwrap_or(key)));
+            let winner = || {
+                let source = made(&entries()).find_map(|part| part.endpoints_of(&key.0))?;
+                Some((key.0.clone(), source.clone()))
+            };
+            let winner = self.disputed.contains(&key.0).then(winner).flatten();
+            is_changed |= put_shared(&mut self.resources, &**key, assignments.get(winner.as_ref().unwrap_or(key)));
         }
+        is_changed
     }
 
     /// True if both want the same, so that what they add up to is not just both of them.

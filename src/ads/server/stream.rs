@@ -102,7 +102,7 @@ impl<R: DiscoveryRequest> AdsStream<R> {
     fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Response>, Status>> {
         if let Phase::Meeting(meeting) = &mut self.phase {
             let Some(met) = ready!(meeting.poll_unpin(context))? else { return Poll::Ready(Ok(None)) };
-            self.open(met)?;
+            self.open(met, context)?;
         }
         let Phase::Open(mut proxy) = std::mem::replace(&mut self.phase, Phase::Ended) else {
             return Poll::Ready(Ok(None));
@@ -112,7 +112,7 @@ impl<R: DiscoveryRequest> AdsStream<R> {
         response
     }
 
-    fn open(&mut self, met: Met<R>) -> Result<(), Status> {
+    fn open(&mut self, met: Met<R>, context: &mut Context<'_>) -> Result<(), Status> {
         let Met { client: Client { identity, user_agent_version }, request, inbound, permit } = met;
         self.span.record("proxy", &*identity.id);
         info!(parent: &self.span, variant = ?R::VARIANT, envoy = user_agent_version, "stream opened");
@@ -120,6 +120,10 @@ impl<R: DiscoveryRequest> AdsStream<R> {
         snapshots.report(Feedback::Connected { user_agent_version });
         let loading = Some((permit, self.opened.elapsed() + LOADING_LIMIT));
         let mut proxy = Box::new(Proxy { inbound, snapshots, loading });
+        // Of a proxy that is known already, what the client says is seen in its light.
+        if let Poll::Ready(Some(snapshot)) = proxy.snapshots.poll_next_unpin(context) {
+            self.session.on_snapshot(snapshot);
+        }
         self.on_request(&mut proxy, request)?;
         self.phase = Phase::Open(proxy);
         Ok(())

@@ -1,6 +1,6 @@
 //! Requests of the Delta form.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Session;
@@ -9,8 +9,27 @@ use crate::ads::message::Event;
 use crate::ads::subscription::Changes;
 use crate::envoy::snapshot::{ResourceSet, ResourceType, Snapshot, Version};
 
-/// What a reconnecting client says that it holds; `None` for a version that is not ours.
-type InitialVersions<'a> = BTreeMap<&'a str, Option<Version>>;
+/// What a reconnecting client says that it holds.
+#[derive(Debug, Default)]
+struct InitialVersions<'a> {
+    /// Sorted by name; `None` for a version that is not ours.
+    held: Vec<(&'a str, Option<Version>)>,
+}
+
+impl<'a> InitialVersions<'a> {
+    /// Of a name that is said twice, the last one counts.
+    fn new(said: &'a [(String, String)]) -> Self {
+        let mut held: Vec<_> = said.iter().rev().map(|(name, version)| (&**name, Version::parse(version))).collect();
+        held.sort_by_key(|(name, _)| *name);
+        held.dedup_by_key(|(name, _)| *name);
+        Self { held }
+    }
+
+    fn get(&self, name: &str) -> Option<Option<Version>> {
+        let at = self.held.binary_search_by_key(&name, |(name, _)| name).ok()?;
+        self.held.get(at).map(|(_, version)| *version)
+    }
+}
 
 impl Session {
     /// Matches an answer to the response in flight. Any other nonce answers nothing (R13).
@@ -42,12 +61,11 @@ impl Session {
         let changes = state.subscription.apply_delta(kind, &subscribe, &unsubscribe);
         state.drop_names(&changes, set);
         if is_first {
-            let held = initial_versions.iter().map(|(name, version)| (&**name, Version::parse(version))).collect();
-            self.on_first_interest(kind, &changes, &held, &snapshot);
+            self.on_first_interest(kind, &changes, &InitialVersions::new(initial_versions), &snapshot);
             return;
         }
         if changes.wildcard_asked {
-            state.add_all(set, &InitialVersions::new());
+            state.add_all(set, &InitialVersions::default());
         }
         for name in &changes.asked {
             if before.contains(name) {
@@ -74,8 +92,10 @@ impl Session {
             state.add_all(snapshot.get(kind), initial_versions);
         }
         for name in &changes.asked {
-            match initial_versions.get(&**name) {
-                Some(version) if !in_doubt && !owed.contains(name) => state.resume(name, *version),
+            match initial_versions.get(name) {
+                Some(version) if !in_doubt && !owed.contains(name) => {
+                    state.resume(name, version, snapshot.get(kind));
+                }
                 Some(_) => state.force(name, Held::Unknown),
                 None => state.force(name, Held::Nothing),
             }
@@ -88,19 +108,27 @@ impl TypeState {
     /// nothing (R26).
     fn add_all(&mut self, set: &ResourceSet, initial_versions: &InitialVersions<'_>) {
         self.answer_due = true;
+        let held = &initial_versions.held;
+        if held.len() == set.len() && held.iter().all(|(name, version)| is_current(set, name, *version)) {
+            // As after most reconnects.
+            return;
+        }
         for name in set.keys() {
             if !self.subscription.names(name) {
                 let pending = Pending { held: Held::Nothing, reason: Reason::Changed };
                 self.pending.entry(name.clone()).or_insert(pending);
             }
         }
-        for (name, version) in initial_versions {
+        for (name, version) in held {
             let held = version.map_or(Held::Unknown, Held::Version);
             self.pending.insert(Arc::from(*name), Pending { held, reason: Reason::Changed });
         }
     }
 
-    fn resume(&mut self, name: &Arc<str>, version: Option<Version>) {
+    fn resume(&mut self, name: &Arc<str>, version: Option<Version>, set: &ResourceSet) {
+        if is_current(set, name, version) {
+            return;
+        }
         let held = version.map_or(Held::Unknown, Held::Version);
         self.pending.insert(name.clone(), Pending { held, reason: Reason::Resumed });
     }
@@ -115,4 +143,9 @@ impl TypeState {
             self.forget_uncovered();
         }
     }
+}
+
+/// True if the snapshot has this version under the name.
+fn is_current(set: &ResourceSet, name: &str, version: Option<Version>) -> bool {
+    version.is_some() && set.get(name).map(|resource| resource.version) == version
 }

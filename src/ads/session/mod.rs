@@ -97,7 +97,7 @@ impl Session {
         }
         for state in &mut self.types {
             let (old, new) = (before.get(state.kind), snapshot.get(state.kind));
-            if old.ptr_eq(new) {
+            if old.ptr_eq(new) || !state.subscription.is_open() {
                 continue;
             }
             for change in old.diff(new) {
