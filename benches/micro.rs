@@ -17,7 +17,7 @@ use meshgate::envoy::{self, canonical};
 use meshgate::model::{
     Datacenter, DnsDomain, InstanceId, IntentionPolicy, NodeName, Partition, Place, ServiceId, ServiceName, TrustDomain,
 };
-use meshgate::resolve::{self, Caller, Context, Part, Scope};
+use meshgate::resolve::{self, Caller, Context, Forwarder, Part, Scope};
 use meshgate::store::{Memory, Reader, Store, View};
 use prost::Message;
 use serde_json::{Value, json};
@@ -76,7 +76,7 @@ impl World {
 
     fn gateway(&self) -> Part {
         let service = self.view.service(&self.instance("gateway")).expect("it is registered").value.clone();
-        self.with_context(|context| resolve::mesh_gateway_part(context, &self.place, &service))
+        self.with_context(|context| resolve::forwarding_part(context, &self.place, &Forwarder::of(&service)))
     }
 }
 

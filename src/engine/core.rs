@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Options;
 use super::chains::Chains;
 use super::intern::Interner;
-use super::outbound::{Asked, Stale};
+use super::outbound::{Outbound, Stale, fingerprint};
 use super::parts::{Kitchen, OutboundId, Owner, PartId, ProxyId, Recipe, User, contained};
 use super::proxy::{Common, Pending, Proxy};
 use super::readers::Readers;
@@ -14,7 +14,7 @@ use super::shared::World;
 use super::slot::Slot;
 use crate::ca::Authority;
 use crate::model::{InstanceId, Service, ServiceKey, ServiceKind, SpiffeId};
-use crate::resolve::{Caller, Upstreams, collector};
+use crate::resolve::{Caller, collector};
 use crate::store::{Key, Reader, View};
 
 /// The state. One thread owns it.
@@ -129,7 +129,10 @@ impl Core {
             pending.entry(id).or_default().has_newer_parts = true;
         }
         self.advance_assignments(&changed, &mut pending, &mut stale);
-        self.refresh_outbounds(stale, &mut pending);
+        for gateway in self.refresh_outbounds(stale, &mut pending) {
+            // Its listeners lead to what it forwards.
+            self.list_parts(gateway);
+        }
         for (id, _) in pending.iter().filter(|(_, pending)| pending.has_newer_parts) {
             self.list_secrets(*id);
         }
@@ -175,8 +178,13 @@ impl Core {
         }
     }
 
-    /// Brings outbound sides up to date, and notes for whom they are other ones.
-    fn refresh_outbounds(&mut self, stale: BTreeMap<OutboundId, Stale>, pending: &mut BTreeMap<ProxyId, Pending>) {
+    /// Brings outbound sides up to date, and notes for whom they are other ones. Returns the gateways among those.
+    fn refresh_outbounds(
+        &mut self,
+        stale: BTreeMap<OutboundId, Stale>,
+        pending: &mut BTreeMap<ProxyId, Pending>,
+    ) -> Vec<ProxyId> {
+        let mut gateways = Vec::new();
         let Common { parts, outbounds, assignments, .. } = &mut self.common;
         for (id, stale) in stale {
             let Some(news) = outbounds.refresh(id, &stale, parts, assignments) else { continue };
@@ -186,7 +194,11 @@ impl Core {
                 pending.has_newer_endpoints |= news.has_newer_endpoints;
                 pending.has_other_problems |= news.has_other_problems;
             }
+            if news.has_newer_parts && outbounds.get(id).is_some_and(Outbound::is_of_gateways) {
+                gateways.extend(outbounds.users(id));
+            }
         }
+        gateways
     }
 
     /// Makes the parts again that read one of these keys; returns those that are other ones then.
@@ -208,11 +220,9 @@ impl Core {
             let service = service.as_ref()?;
             let own = own_recipes(&proxy.instance, service, world, &reader)?;
             let state = world.state(&reader);
-            let outbound = (service.kind == ServiceKind::ConnectProxy).then(|| {
-                let (sidecar, had) = ((&proxy.instance, &**service), proxy.outbound);
-                (common.outbounds.asked(sidecar, &state, had, &common.parts), Upstreams::fingerprint(service))
-            });
-            Some((own, outbound))
+            let (asking, had) = ((&proxy.instance, &**service), proxy.outbound);
+            let outbound = common.outbounds.asked(asking, &state, had, &common.parts);
+            Some((own, (outbound, fingerprint(service))))
         };
         let asked = contained(asked);
         readers.set(&id, reader.into_read_set());
@@ -228,18 +238,23 @@ impl Core {
         let Ok(Some((own, outbound))) = asked else { return };
         let Common { parts, outbounds, assignments, .. } = common;
         let mut kitchen = Kitchen { world, interner, assignments };
+        let had = proxy.outbound.take();
+        let outbound = outbounds.join((id, &proxy.instance), outbound, had, parts, &mut kitchen);
+        if let Some(had) = had.filter(|had| *had != outbound) {
+            outbounds.leave(had, id, parts, kitchen.assignments);
+        }
+        proxy.outbound = Some(outbound);
+        let forwarded = outbounds.get(outbound).map(|outbound| outbound.forwarded(parts)).unwrap_or_default();
         let had = std::mem::take(&mut proxy.own);
-        for made in own {
-            proxy.own.push(parts.join((User::Proxy(id), &proxy.instance), made, &had, &mut kitchen));
+        for (owner, recipe) in own {
+            let recipe = match recipe {
+                Recipe::Own(instance, _) => Recipe::Own(instance, forwarded.clone()),
+                other => other,
+            };
+            proxy.own.push(parts.join((User::Proxy(id), &proxy.instance), (owner, recipe), &had, &mut kitchen));
         }
         for part in had.into_iter().filter(|part| !proxy.own.contains(part)) {
             parts.leave(part, User::Proxy(id), kitchen.assignments);
-        }
-        let had = proxy.outbound.take();
-        proxy.outbound =
-            outbound.map(|asked: (Asked, u64)| outbounds.join((id, &proxy.instance), asked, had, parts, &mut kitchen));
-        if let Some(had) = had.filter(|had| proxy.outbound != Some(*had)) {
-            outbounds.leave(had, id, parts, kitchen.assignments);
         }
         self.list_secrets(id);
     }
@@ -282,15 +297,15 @@ impl Core {
     }
 }
 
-/// What a proxy has for itself, if it is of a kind that is configured: its inbound side, and a collector that it dials for
-/// itself.
+/// What a proxy has for itself, if it is of a kind that is configured: its inbound side or its listeners, and a collector
+/// that it dials for itself.
 fn own_recipes(
     instance: &InstanceId,
     service: &Service,
     world: World<'_>,
     reader: &Reader<'_>,
 ) -> Option<Vec<(Owner, Recipe)>> {
-    let own = (Owner::Own, Recipe::Own(instance.clone()));
+    let own = (Owner::Own, Recipe::Own(instance.clone(), Arc::default()));
     match service.kind {
         ServiceKind::ConnectProxy => {
             let state = world.state(reader);

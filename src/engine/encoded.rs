@@ -9,7 +9,7 @@ use crate::envoy::names;
 use crate::envoy::snapshot::{Resource, ResourceType};
 use crate::ir::{self, ClusterName, Given};
 use crate::model::Place;
-use crate::resolve::{EndpointSource, Part, TrustSource};
+use crate::resolve::{EndpointSource, Forwarded, Part, TrustSource};
 
 /// A part with its encoded resources.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub(super) struct EncodedPart {
     pub(super) endpoints: Box<[(ClusterName, EndpointSource)]>,
     /// Whom to trust, by the secrets that say it. Sorted.
     pub(super) trusts: Box<[(ir::SecretName, TrustSource)]>,
+    /// What the listeners of a gateway have to know of it.
+    pub(super) forwarded: Arc<Forwarded>,
     /// What it goes without.
     left_out: Vec<String>,
 }
@@ -32,7 +34,8 @@ impl EncodedPart {
     /// A newer state of the same part.
     pub(super) fn next(&self, place: &Place, part: Part, interner: &mut Interner) -> Self {
         let trusts = part.trust_sources(place).collect::<BTreeMap<_, _>>().into_iter().collect();
-        let Part { resources: ir::Resources { listeners, clusters, routes }, endpoints, importers: _, left_out } = part;
+        let Part { resources: ir::Resources { listeners, clusters, routes }, endpoints, importers, ways, left_out } =
+            part;
         let clusters = self.clusters.next(clusters, interner);
         let named = endpoints.into_iter().filter_map(|(name, source)| {
             let generated = names::cluster(&name);
@@ -48,6 +51,7 @@ impl EncodedPart {
         Self {
             endpoints: named.collect::<BTreeMap<_, _>>().into_iter().collect(),
             trusts,
+            forwarded: Arc::new(Forwarded { ways, importers }),
             left_out: left_out.iter().map(ToString::to_string).collect(),
             listeners: self.listeners.next(listeners, interner),
             routes: self.routes.next(routes, interner),
@@ -63,8 +67,9 @@ impl EncodedPart {
 
     /// True if both are the same to whoever holds them.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let Self { listeners, clusters, routes, endpoints, trusts, left_out } = self;
-        let shared = (endpoints, trusts, left_out) == (&other.endpoints, &other.trusts, &other.left_out);
+        let Self { listeners, clusters, routes, endpoints, trusts, forwarded, left_out } = self;
+        let others = (&other.endpoints, &other.trusts, &other.forwarded, &other.left_out);
+        let shared = (endpoints, trusts, forwarded, left_out) == others;
         let own = listeners.is_same(&other.listeners) && clusters.is_same(&other.clusters);
         shared && own && routes.is_same(&other.routes)
     }

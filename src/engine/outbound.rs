@@ -1,7 +1,8 @@
-//! The outbound side of sidecars. Those whose registrations have the same upstreams have one for all of them: it is looked
-//! up, put together, and brought up to date once, however many replicas of a service there are.
+//! The outbound side of proxies. Sidecars whose registrations have the same upstreams have one for all of them, and gateways
+//! of a place that differ in no more than their addresses: it is looked up, put together, and brought up to date once,
+//! however many replicas there are.
 //!
-//! **Invariant.** What is kept of a part that cannot be made is kept for those who had it (see `parts`). So a sidecar with a
+//! **Invariant.** What is kept of a part that cannot be made is kept for those who had it (see `parts`). So a proxy with a
 //! past of its own has an outbound side of its own while it differs from what others have.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,17 +13,64 @@ use super::proxy::secrets_of;
 use super::secrets::SecretKey;
 use super::shared::AssignmentKey;
 use super::sum::{self, Sum};
-use crate::ir::UpstreamId;
-use crate::model::{InstanceId, Place, Service};
-use crate::resolve::{Dialled, State, Upstreams};
+use crate::model::{InstanceId, Place, Service, ServiceKind};
+use crate::resolve::{Forwarded, Forwarder, State, Upstreams};
 
-/// The outbound side of some sidecars.
+/// What of registrations an outbound side is made from.
+#[derive(Debug)]
+pub(super) enum Side {
+    /// The upstreams of sidecars.
+    Sidecar(Upstreams),
+    /// Mesh gateways.
+    Gateway(Arc<Forwarder>),
+}
+
+impl Side {
+    fn of(state: &dyn State, service: &Service) -> Self {
+        if service.kind == ServiceKind::MeshGateway {
+            Side::Gateway(Arc::new(Forwarder::of(service)))
+        } else {
+            Side::Sidecar(Upstreams::of(state, service))
+        }
+    }
+
+    /// True if it is the side of this registration too.
+    fn is_of(&self, state: &dyn State, service: &Service) -> bool {
+        match self {
+            Side::Sidecar(upstreams) => service.kind == ServiceKind::ConnectProxy && upstreams.are_of(state, service),
+            Side::Gateway(forwarder) => **forwarder == Forwarder::of(service),
+        }
+    }
+
+    /// The parts that it is made of.
+    fn recipes(&self, place: &Place) -> Vec<(Owner, Recipe)> {
+        match self {
+            Side::Sidecar(upstreams) => {
+                let caller = upstreams.caller();
+                let recipe = |(id, dialled)| {
+                    (Owner::Upstream(id), Recipe::Upstream(place.clone(), caller.clone(), Box::new(dialled)))
+                };
+                upstreams.dialled().into_iter().map(recipe).collect()
+            }
+            Side::Gateway(forwarder) => {
+                vec![(Owner::Forwarding, Recipe::Forwarding(place.clone(), forwarder.clone()))]
+            }
+        }
+    }
+}
+
+/// A number that outbound sides have in common if they are the same.
+pub(super) fn fingerprint(service: &Service) -> u64 {
+    if service.kind == ServiceKind::MeshGateway { 0 } else { Upstreams::fingerprint(service) }
+}
+
+/// The outbound side of some proxies.
 #[derive(Debug)]
 pub(super) struct Outbound {
     place: Place,
-    upstreams: Upstreams,
+    side: Side,
     fingerprint: u64,
-    /// The only sidecar that has it, if it has a past of its own.
+    /// The only proxy that has it, if it has a past of its own.
     alone: Option<InstanceId>,
     parts: Vec<PartId>,
     /// What the parts add up to.
@@ -36,7 +84,7 @@ pub(super) struct Outbound {
     users: BTreeSet<ProxyId>,
 }
 
-/// Every outbound side that some sidecar has.
+/// Every outbound side that some proxy has.
 #[derive(Debug, Default)]
 pub(super) struct Outbounds {
     table: BTreeMap<OutboundId, Outbound>,
@@ -52,10 +100,10 @@ pub(super) enum Asked {
     /// It has to be made.
     New {
         /// What registrations ask for it.
-        upstreams: Upstreams,
-        /// The same, by name.
-        dialled: BTreeMap<UpstreamId, Dialled>,
-        /// Sidecars without the past of this one have another one.
+        side: Side,
+        /// What it is made of.
+        recipes: Vec<(Owner, Recipe)>,
+        /// Proxies without the past of this one have another one.
         is_taken: bool,
     },
 }
@@ -86,6 +134,18 @@ impl Outbound {
         parts.entries(&self.parts)
     }
 
+    /// What the listeners of a gateway have to know of it.
+    pub(super) fn forwarded(&self, parts: &PartTable) -> Arc<Forwarded> {
+        let made = self.parts.iter().filter_map(|id| parts.get(*id)?.part.as_ref()).next();
+        let made = made.filter(|_| self.is_of_gateways());
+        made.map(|part| part.forwarded.clone()).unwrap_or_default()
+    }
+
+    /// True if proxies have listeners that depend on it.
+    pub(super) fn is_of_gateways(&self) -> bool {
+        matches!(self.side, Side::Gateway(_))
+    }
+
     /// Adds up the parts.
     fn add_up(&mut self, parts: &PartTable, assignments: &Assignments) {
         let entries = self.entries(parts);
@@ -106,7 +166,7 @@ impl Outbounds {
         self.table.get(&id).into_iter().flat_map(|outbound| outbound.users.iter().copied())
     }
 
-    /// What the registration of a sidecar asks for, which `had` another one until now, or the same.
+    /// What the registration of a proxy asks for, which `had` another one until now, or the same.
     pub(super) fn asked(
         &self,
         (instance, service): (&InstanceId, &Service),
@@ -114,9 +174,9 @@ impl Outbounds {
         had: Option<OutboundId>,
         parts: &PartTable,
     ) -> Asked {
-        let alike = self.by_fingerprint.get(&Upstreams::fingerprint(service)).into_iter().flatten();
+        let alike = self.by_fingerprint.get(&fingerprint(service)).into_iter().flatten();
         let alike = alike.filter_map(|id| Some((*id, self.table.get(id)?)));
-        let is_same = |it: &Outbound| it.place == instance.place && it.upstreams.are_of(state, service);
+        let is_same = |it: &Outbound| it.place == instance.place && it.side.is_of(state, service);
         let same: Vec<_> = alike.filter(|(_, outbound)| is_same(outbound)).collect();
         if let Some((id, _)) = same.iter().find(|(_, outbound)| outbound.alone.as_ref() == Some(instance)) {
             return Asked::Known(*id);
@@ -127,11 +187,11 @@ impl Outbounds {
         {
             return Asked::Known(*id);
         }
-        let upstreams = Upstreams::of(state, service);
-        Asked::New { dialled: upstreams.dialled(), upstreams, is_taken: shared.is_some() }
+        let side = Side::of(state, service);
+        Asked::New { recipes: side.recipes(&instance.place), side, is_taken: shared.is_some() }
     }
 
-    /// The outbound side that a sidecar asked for, which is its own from now on.
+    /// The outbound side that a proxy asked for, which is its own from now on.
     pub(super) fn join(
         &mut self,
         (user, instance): (ProxyId, &InstanceId),
@@ -142,21 +202,17 @@ impl Outbounds {
     ) -> OutboundId {
         let id = match asked {
             Asked::Known(id) => id,
-            Asked::New { upstreams, dialled, is_taken } => {
+            Asked::New { side, recipes, is_taken } => {
                 self.last += 1;
                 let id = OutboundId(self.last);
-                let had_parts = had.and_then(|had| self.get(had)).map(|had| had.parts.clone()).unwrap_or_default();
-                let part = |(name, dialled)| {
-                    let recipe =
-                        Recipe::Upstream(instance.place.clone(), upstreams.caller().clone(), Box::new(dialled));
-                    let made = (Owner::Upstream(name), recipe);
-                    parts.join((User::Outbound(id), instance), made, &had_parts, kitchen)
-                };
-                let ids: Vec<_> = dialled.into_iter().map(part).collect();
+                let had = had.and_then(|had| self.get(had)).map(|had| had.parts.clone()).unwrap_or_default();
+                let user = User::Outbound(id);
+                let part = |made| parts.join((user, instance), made, &had, kitchen);
+                let ids: Vec<_> = recipes.into_iter().map(part).collect();
                 let is_alone = is_taken || ids.iter().any(|part| parts.is_alone(*part));
                 let mut outbound = Outbound {
                     place: instance.place.clone(),
-                    upstreams,
+                    side,
                     fingerprint,
                     alone: is_alone.then(|| instance.clone()),
                     parts: ids,
@@ -178,7 +234,7 @@ impl Outbounds {
         id
     }
 
-    /// The sidecar has it no longer; the last one takes it away.
+    /// The proxy has it no longer; the last one takes it away.
     pub(super) fn leave(
         &mut self,
         id: OutboundId,

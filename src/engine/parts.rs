@@ -9,13 +9,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::encoded::EncodedPart;
 use super::intern::Interner;
 use super::readers::Readers;
 use super::shared::{AssignmentKey, SharedTable, World};
 use crate::ir::UpstreamId;
 use crate::model::{InstanceId, Place, ServiceKind};
-use crate::resolve::{Caller, Context, Dialled, Part, PartError, inbound_part, mesh_gateway_part, upstream_part};
+use crate::resolve::{
+    Caller, Context, Dialled, Forwarded, Forwarder, Part, PartError, forwarding_part, gateway_part, inbound_part,
+    upstream_part,
+};
 use crate::store::{Key, Reader};
 
 /// A proxy with streams, by a number that no other one has.
@@ -45,17 +50,21 @@ pub(super) type Assignments = SharedTable<AssignmentKey, PartId>;
 /// What of a proxy a part is. A part that cannot be made leaves the others alone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Owner {
-    /// The inbound side of a sidecar, or a gateway as a whole.
+    /// The inbound side of a sidecar, or the listeners of a gateway.
     Own,
     /// One upstream of a sidecar.
     Upstream(UpstreamId),
+    /// All that a gateway forwards to.
+    Forwarding,
 }
 
 /// What a part is made from.
 #[derive(Debug, Clone)]
 pub(super) enum Recipe {
-    /// The registration of one proxy.
-    Own(InstanceId),
+    /// The registration of one proxy; of a gateway with what it forwards.
+    Own(InstanceId, Arc<Forwarded>),
+    /// What gateways of a place have in common.
+    Forwarding(Place, Arc<Forwarder>),
     /// What sidecars of a place have in common, and an upstream of theirs.
     Upstream(Place, Arc<Caller>, Box<Dialled>),
 }
@@ -71,8 +80,8 @@ struct PartKey {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Ingredients {
     Own(InstanceId),
-    /// Upstream and caller, written out.
-    Upstream(Place, Arc<str>),
+    /// Upstream and caller, or a gateway, written out.
+    Shared(Place, Arc<str>),
 }
 
 /// A part.
@@ -119,6 +128,17 @@ impl PartTable {
         self.entries.get(&id).into_iter().flat_map(|entry| entry.users.iter().copied())
     }
 
+    /// Makes a gateway's own part again if what it forwards is something else.
+    fn follow(&mut self, id: PartId, recipe: &Recipe, kitchen: &mut Kitchen<'_>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if let (Recipe::Own(_, held), Recipe::Own(_, newer)) = (&mut entry.recipe, recipe)
+            && held != newer
+        {
+            held.clone_from(newer);
+            entry.make(id, &mut self.readers, kitchen);
+        }
+    }
+
     /// The part of a proxy that is made so. What it was until now is among the parts that the proxy `had`.
     pub(super) fn join(
         &mut self,
@@ -134,6 +154,9 @@ impl PartTable {
         let shared = PartKey { ingredients, alone: None };
         let is_open = |id: &&PartId| older.is_none() || had.contains(id) || self.is_sound(**id);
         let known = self.ids.get(&alone).or_else(|| self.ids.get(&shared).filter(is_open)).copied();
+        if let Some(known) = known {
+            self.follow(known, &recipe, kitchen);
+        }
         let id = known.unwrap_or_else(|| {
             let mut entry =
                 Entry { key: shared, owner, recipe, part: older.clone(), problems: Vec::new(), users: BTreeSet::new() };
@@ -254,19 +277,20 @@ impl Entry {
 impl Recipe {
     fn ingredients(&self) -> Ingredients {
         match self {
-            Recipe::Own(instance) => Ingredients::Own(instance.clone()),
+            Recipe::Own(instance, _) => Ingredients::Own(instance.clone()),
+            Recipe::Forwarding(place, forwarder) => {
+                Ingredients::Shared(place.clone(), written(forwarder.as_ref()).into())
+            }
             Recipe::Upstream(place, caller, dialled) => {
-                let text =
-                    serde_json::to_string(&(dialled, caller)).unwrap_or_else(|_| format!("{dialled:?} {caller:?}"));
-                Ingredients::Upstream(place.clone(), text.into())
+                Ingredients::Shared(place.clone(), written(&(dialled, caller)).into())
             }
         }
     }
 
     fn place(&self) -> &Place {
         match self {
-            Recipe::Own(instance) => &instance.place,
-            Recipe::Upstream(place, ..) => place,
+            Recipe::Own(instance, _) => &instance.place,
+            Recipe::Upstream(place, ..) | Recipe::Forwarding(place, _) => place,
         }
     }
 
@@ -278,20 +302,26 @@ impl Recipe {
             default_intention: world.options.default_intention,
             dns_domain: &world.options.dns_domain,
         };
-        let instance = match self {
-            Recipe::Own(instance) => instance,
+        let (instance, forwarded) = match self {
+            Recipe::Own(instance, forwarded) => (instance, forwarded),
             Recipe::Upstream(place, caller, dialled) => return Some(upstream_part(context, place, caller, dialled)),
+            Recipe::Forwarding(place, forwarder) => return Some(Ok(forwarding_part(context, place, forwarder))),
         };
         let service = &reader.service(instance)?.value;
         match service.kind {
             ServiceKind::ConnectProxy => Some(Ok(inbound_part(context, instance, service))),
-            ServiceKind::MeshGateway => Some(Ok(mesh_gateway_part(context, &instance.place, service))),
+            ServiceKind::MeshGateway => Some(Ok(gateway_part(context, service, forwarded))),
             ServiceKind::Typical
             | ServiceKind::TerminatingGateway
             | ServiceKind::IngressGateway
             | ServiceKind::ApiGateway => None,
         }
     }
+}
+
+/// A value written out: equal ones are written alike.
+fn written(value: &(impl Serialize + std::fmt::Debug)) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| format!("{value:?}"))
 }
 
 /// What `make` returns, or what to say if it panics: a defect that one part's configuration meets must not keep the others

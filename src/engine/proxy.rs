@@ -45,9 +45,9 @@ pub(super) struct Proxy {
     pub(super) instance: InstanceId,
     /// Clients that name the proxy in different ways have a slot each.
     pub(super) slots: Vec<Arc<Slot>>,
-    /// What it has for itself: a gateway all, a sidecar its inbound side.
+    /// What it has for itself: a gateway its listeners, a sidecar its inbound side.
     pub(super) own: Vec<PartId>,
-    /// What a sidecar has in common with others.
+    /// What it may have in common with others.
     pub(super) outbound: Option<OutboundId>,
     pub(super) secrets: Vec<Arc<SecretKey>>,
     pub(super) is_registered: bool,

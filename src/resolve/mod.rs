@@ -43,7 +43,7 @@ pub use chain::{
 pub use endpoints::{EndpointSource, Omission, Servers, Subset, Via, assignment};
 pub use exports::PeerExports;
 pub use exposed::{ExposedCheck, exposed_checks, exposes_checks};
-pub use gateway::mesh_gateway_part;
+pub use gateway::{Forwarded, Forwarder, Ways, forwarding_part, gateway_part};
 pub use intentions::Refused;
 pub use merge::merged_proxy;
 pub use precedence::{Decision, LADDER, Ladder, Origin, Rung, Sources, TargetSources};
@@ -65,6 +65,8 @@ pub struct Part {
     pub endpoints: BTreeMap<ir::ClusterName, EndpointSource>,
     /// Peers whose callers are accepted besides those of the own trust domain, by the role that they call.
     pub importers: BTreeMap<ir::Callers, BTreeSet<PeerName>>,
+    /// The ways through a mesh gateway, which its listeners are made of.
+    pub ways: Ways,
     /// What it goes without.
     pub left_out: Vec<LeftOut>,
 }

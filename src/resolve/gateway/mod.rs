@@ -21,22 +21,66 @@ mod peering;
 mod remote;
 mod wan;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use serde::Serialize;
 
 use self::draft::Draft;
 use super::state::Context;
 use super::{Part, access_log, binds, merge};
-use crate::ir::{CircuitBreaker, ClusterName, Direction, Filter, FilterChain, Listener, ListenerName, Stat};
-use crate::model::{OpaqueConfig, Place, Service};
+use crate::ir::{Callers, CircuitBreaker, ClusterName, Direction, Filter, FilterChain, Listener, ListenerName, Stat};
+use crate::model::{OpaqueConfig, PeerName, Place, Service};
 
-/// A mesh gateway that runs in `place`.
-pub fn mesh_gateway_part(context: Context<'_>, place: &Place, proxy: &Service) -> Part {
+/// What of a mesh gateway's registration counts for what it forwards. Gateways of a place that agree in it have the same
+/// clusters, so that those are made once for all of them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Forwarder(Service);
+
+impl Forwarder {
+    /// What counts of a registration. What is forwarded is made from this alone, so nothing that is left out here can
+    /// matter; above all not where the gateway listens.
+    pub fn of(proxy: &Service) -> Self {
+        let Service { kind, name, namespace, partition, meta, proxy, .. } = proxy.clone();
+        Self(Service { kind, name, namespace, partition, meta, proxy, ..Service::default() })
+    }
+}
+
+/// The ways through a gateway: what its listeners choose from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ways(Arc<[Way]>);
+
+/// All that mesh gateways like this forward to from `place`: clusters, routes, and the ways to them. Listeners are each
+/// gateway's own.
+pub fn forwarding_part(context: Context<'_>, place: &Place, Forwarder(proxy): &Forwarder) -> Part {
     let options = merge::options(context.state, proxy);
     let gateway = Gateway { context, place, proxy, options: &options, limits: clusters::limits(context, proxy) };
-    let mut part = gateway.build();
+    gateway.build()
+}
+
+/// The listeners of a mesh gateway, which lead to what is forwarded.
+pub fn gateway_part(context: Context<'_>, proxy: &Service, forwarded: &Forwarded) -> Part {
+    let options = merge::options(context.state, proxy);
+    let mut part = Part { importers: forwarded.importers.clone(), ..Part::default() };
+    for (name, bind) in addresses::of(proxy, &options) {
+        let chains = forwarded.ways.0.iter().map(|way| way.chain(&name)).chain([catch_all(&name)]).collect();
+        part.resources.listeners.push(Listener {
+            tls_inspector: true,
+            ..Listener::new(ListenerName::Gateway(name), bind, Direction::Unspecified, chains)
+        });
+    }
     binds::leave_out_binds(&mut part);
     access_log::add(&mut part, access_log::of(context.state, proxy));
     part
+}
+
+/// What the listeners of a gateway have to know of what it forwards.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Forwarded {
+    /// What they choose from.
+    pub ways: Ways,
+    /// Peers whose callers are accepted, by the role that they call.
+    pub importers: BTreeMap<Callers, BTreeSet<PeerName>>,
 }
 
 struct Gateway<'a> {
@@ -60,13 +104,7 @@ impl Gateway<'_> {
         servers.extend(self.peers_servers(&mut draft));
 
         let ways = [exported, remote.iter().map(remote::Remote::way).collect(), servers].concat();
-        for (name, bind) in addresses::of(self.proxy, self.options) {
-            let chains = ways.iter().map(|way| way.chain(&name)).chain([catch_all(&name)]).collect();
-            draft.part.resources.listeners.push(Listener {
-                tls_inspector: true,
-                ..Listener::new(ListenerName::Gateway(name), bind, Direction::Unspecified, chains)
-            });
-        }
+        draft.part.ways = Ways(ways.into());
         draft.part
     }
 
@@ -77,7 +115,7 @@ impl Gateway<'_> {
 }
 
 /// A filter chain, of which every listener has a copy of its own: statistics tell some of them apart.
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Way {
     /// What selects it.
     server_names: Vec<Arc<str>>,
@@ -85,7 +123,7 @@ struct Way {
 }
 
 /// What becomes of its connections.
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
     /// They are forwarded, counted by the listener that took them.
     Forward(ClusterName, Counted),
@@ -94,7 +132,7 @@ enum End {
 }
 
 /// What a forwarded connection counts as.
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Counted {
     /// One to another place, by the place's key.
     Remote(Arc<str>),
