@@ -372,3 +372,103 @@ fn a_command_is_run_whenever_what_it_watches_changes() {
     agent.signal("-TERM");
     assert_eq!(agent.wait().0.code(), Some(0));
 }
+
+/// What a command that may fail ends with: its exit code, and what it says on standard output.
+fn ends(agent: &Agent, line: &str) -> (i32, String) {
+    let output = meshgate(line).env("CONSUL_HTTP_ADDR", &agent.http).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn operators_say_and_ask_who_may_call_whom() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("intention.hcl");
+    let text = r#"
+        SourceName      = "shop"
+        DestinationName = "db"
+        Permissions     = [{ Action = "allow", HTTP { PathPrefix = "/" } }]
+    "#;
+    write(directory.path(), "intention.hcl", text);
+    let agent = Agent::start("-dev");
+
+    assert_eq!(ends(&agent, "intention list"), (2, String::new()));
+    assert_eq!(ends(&agent, "intention match db"), (2, String::new()));
+    assert_eq!(agent.say("intention create web db"), "Created: web => db (allow)\n");
+    assert_eq!(ends(&agent, "intention create -deny web db"), (1, String::new()));
+    let replaced = agent.say("intention create -deny -replace -meta owner=us web db");
+    assert_eq!(replaced, "Created: web => db (deny)\n");
+    assert_eq!(agent.say("intention create -allow blue/api db"), "Created: blue/api => db (allow)\n");
+    assert_eq!(
+        agent.say(&format!("intention create -file {}", file.display())),
+        "Created: shop => db (1 permission)\n"
+    );
+    assert_eq!(ends(&agent, "intention create web"), (1, String::new()));
+
+    assert_eq!(ends(&agent, "intention check web db"), (1, "Denied\n".to_owned()));
+    assert_eq!(ends(&agent, "intention check blue/api db"), (0, "Allowed\n".to_owned()));
+    assert_eq!(ends(&agent, "intention check a/b/c/d db"), (2, String::new()));
+    let to = "blue/api => db (allow)\nshop => db (1 permission)\nweb => db (deny)\n";
+    assert_eq!(agent.say("intention match db"), to);
+    assert_eq!(agent.say("intention match -source web"), "web => db (deny)\n");
+
+    let list = agent.say("intention list");
+    let rows: Vec<Vec<&str>> = list.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["ID", "Source", "Action", "Destination", "Precedence"]);
+    let web = rows.iter().find(|row| row.contains(&"web")).unwrap();
+    assert_eq!(web[1..], ["web", "deny", "db", "9"]);
+    assert_eq!(agent.say("intention list -filter SourceName==web").lines().count(), 2);
+    let facts = agent.say(&format!("intention get {}", web[0]));
+    assert_eq!(agent.say("intention get web db"), facts);
+    assert!(facts.starts_with("Source:       web\nDestination:  db\nAction:       deny\n"), "{facts}");
+    assert!(facts.contains("Meta[owner]:  us\n"), "{facts}");
+
+    assert_eq!(agent.say(&format!("intention delete {}", web[0])), "Intention deleted.\n");
+    assert_eq!(ends(&agent, &format!("intention delete {}", web[0])), (1, String::new()));
+    assert_eq!(agent.say("intention delete blue/api db"), "Intention deleted.\n");
+    assert_eq!(ends(&agent, "intention get blue/api db"), (1, String::new()));
+    agent.signal("-TERM");
+    assert_eq!(agent.wait().0.code(), Some(0));
+}
+
+#[test]
+fn operators_configure_the_ca_and_make_tenants() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "ca.json", r#"{"Provider": "consul", "Config": {"LeafCertTTL": "24h"}}"#);
+    write(directory.path(), "bad.json", r#"{"Provider": "vault", "Config": {}}"#);
+    write(directory.path(), "blue.hcl", "Name = \"blue\"\nDescription = \"from a file\"\nMeta { owner = \"us\" }\n");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let agent = Agent::start("-dev");
+
+    let line = format!("connect ca set-config -force-without-cross-signing -config-file {}", path("ca.json"));
+    assert_eq!(agent.say(&line), "Configuration updated!\n");
+    let config: Value = serde_json::from_str(&agent.say("connect ca get-config")).unwrap();
+    let settings = (&config["Config"]["LeafCertTTL"], &config["ForceWithoutCrossSigning"]);
+    assert_eq!(settings, (&json!("24h"), &json!(true)));
+    let refused = ends(&agent, &format!("connect ca set-config -config-file {}", path("bad.json")));
+    assert_eq!(refused, (1, String::new()));
+
+    let made = agent.say("partition create -name team -description ours");
+    assert_eq!(made, "Name:         team\nDescription:  ours\n");
+    assert_eq!(
+        agent.say("partition update -name team -description theirs"),
+        "Name:         team\nDescription:  theirs\n"
+    );
+    assert_eq!(ends(&agent, "partition update -name ghost"), (1, String::new()));
+    let list = agent.say("partition list");
+    assert_eq!(list.lines().last(), Some("team     theirs"), "{list}");
+    let read: Value = serde_json::from_str(&agent.say("partition read -format json team")).unwrap();
+    assert_eq!(read["Description"], "theirs");
+
+    let made = agent.say(&format!("namespace write -partition team {}", path("blue.hcl")));
+    assert!(made.contains("Partition:    team\n") && made.contains("Meta[owner]:  us\n"), "{made}");
+    let changed = agent.say("namespace update -partition team -name blue -meta owner=them");
+    assert!(changed.contains("Description:  from a file\n") && changed.contains("Meta[owner]:  them\n"), "{changed}");
+    assert_eq!(agent.say("namespace create -name green").lines().next(), Some("Name:  green"));
+    assert_eq!(agent.say("namespace delete green"), "Namespace deleted: green\n");
+    assert_eq!(ends(&agent, "namespace read green"), (1, String::new()));
+    assert_eq!(agent.say("partition delete team"), "Partition deleted: team\n");
+    assert_eq!(ends(&agent, "partition read team"), (1, String::new()));
+    assert_eq!(ends(&agent, "partition delete default"), (1, String::new()));
+    agent.signal("-TERM");
+    assert_eq!(agent.wait().0.code(), Some(0));
+}

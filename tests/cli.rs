@@ -40,9 +40,21 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
     assert_eq!(code(&output), 0);
     let text = stdout(&output);
-    for command in
-        ["agent", "services", "config", "catalog", "connect", "envoy", "debug", "replay", "validate", "version"]
-    {
+    for command in [
+        "agent",
+        "services",
+        "config",
+        "catalog",
+        "intention",
+        "partition",
+        "namespace",
+        "connect",
+        "envoy",
+        "debug",
+        "replay",
+        "validate",
+        "version",
+    ] {
         assert!(text.lines().any(|line| line.trim_start().starts_with(command)), "{command} in {text}");
     }
     assert_eq!(stderr(&output), "");
@@ -50,7 +62,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 25] = [
+    let commands: [&[&str]; 36] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
@@ -62,6 +74,17 @@ fn every_command_explains_each_of_its_options() {
         &["catalog", "nodes"],
         &["catalog", "services"],
         &["connect", "envoy"],
+        &["connect", "ca", "get-config"],
+        &["connect", "ca", "set-config"],
+        &["intention", "create"],
+        &["intention", "check"],
+        &["intention", "match"],
+        &["intention", "list"],
+        &["intention", "get"],
+        &["partition", "create"],
+        &["partition", "list"],
+        &["namespace", "write"],
+        &["namespace", "delete"],
         &["envoy", "install"],
         &["debug", "bundle"],
         &["replay"],

@@ -21,6 +21,12 @@ pub(crate) enum CliError {
     /// Files or values that are wrong; every problem is listed.
     #[error("{0}")]
     Input(String),
+    /// The question was answered, and the answer is no. It has been told.
+    #[error("no")]
+    No,
+    /// The question was not answered, where no is an answer.
+    #[error(transparent)]
+    Unanswered(Box<CliError>),
     /// Settings that are wrong.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -100,7 +106,7 @@ impl Verb {
     /// The code for an error.
     pub(crate) fn code(self, error: &CliError) -> ExitCode {
         match (self, error) {
-            (_, CliError::Nothing(_)) => ExitCode::from(2),
+            (_, CliError::Nothing(_) | CliError::Unanswered(_)) => ExitCode::from(2),
             (Self::Consuls, _) => ExitCode::from(1),
             (Self::Ours, CliError::Usage(_)) => ExitCode::from(3),
             (Self::Ours, CliError::Client(ClientError::Connect { .. })) => ExitCode::from(4),
@@ -109,6 +115,7 @@ impl Verb {
                 Self::Ours,
                 CliError::Client(_)
                 | CliError::Input(_)
+                | CliError::No
                 | CliError::Settings(_)
                 | CliError::Envoy(_)
                 | CliError::App(_)

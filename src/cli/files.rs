@@ -3,8 +3,10 @@
 use std::io::Read;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
+
 use super::CliError;
-use crate::codec::{self, Definitions, Format, MAX_BUNDLE_BYTES, MAX_BYTES};
+use crate::codec::{self, Definitions, Format, MAX_BUNDLE_BYTES, MAX_BYTES, Typing};
 use crate::model::{Bundle, ConfigEntry, Problem, Problems, ServiceDefinition};
 use crate::settings::checked;
 
@@ -25,6 +27,16 @@ impl SourceText {
         let (name, text) = read(argument, MAX_BYTES)?;
         let format = format_of(Path::new(argument), &text);
         Ok(Self { name, text, format })
+    }
+
+    /// The one value in it, whatever it is about.
+    ///
+    /// # Errors
+    /// What cannot be decoded, with its place.
+    pub(super) fn value<T: DeserializeOwned>(&self) -> Result<T, CliError> {
+        let tree = codec::parse(&self.text, self.format).map_err(Problems::from);
+        let value = tree.and_then(|tree| codec::from_tree(&tree, Typing::Weak));
+        value.map_err(|problems| CliError::input(&self.located(problems)))
     }
 
     /// The registrations in it, all of them good.

@@ -12,6 +12,7 @@ pub mod envoy;
 mod error;
 mod files;
 mod info;
+mod intention;
 mod maint;
 mod members;
 mod monitor;
@@ -20,6 +21,7 @@ mod reload;
 mod replay;
 mod services;
 mod snapshot;
+mod tenancy;
 mod validate;
 mod watch;
 
@@ -64,7 +66,16 @@ enum Command {
     /// List datacenters, nodes and services
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
-    /// Start proxies of the mesh
+    /// Say who may call whom, and ask
+    #[command(subcommand)]
+    Intention(intention::IntentionCommand),
+    /// Make, read, list and delete partitions
+    #[command(subcommand)]
+    Partition(tenancy::TenantCommand),
+    /// Make, read, list and delete namespaces
+    #[command(subcommand)]
+    Namespace(tenancy::TenantCommand),
+    /// Start proxies of the mesh, and configure its certificate authority
     #[command(subcommand)]
     Connect(connect::ConnectCommand),
     /// Set up a whole mesh with real Envoys on this machine, and show what it does
@@ -122,6 +133,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error @ CliError::No) => verb.code(&error),
         Err(error) => {
             output::error(&error);
             verb.code(&error)
@@ -135,6 +147,9 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Services(command) => block_on(services::run(command)),
         Command::Config(command) => block_on(config::run(command)),
         Command::Catalog(command) => block_on(catalog::run(command)),
+        Command::Intention(command) => block_on(intention::run(command)),
+        Command::Partition(command) => block_on(tenancy::run(tenancy::Tenant::Partition, command)),
+        Command::Namespace(command) => block_on(tenancy::run(tenancy::Tenant::Namespace, command)),
         Command::Connect(command) => connect::run(command),
         Command::Demo(options) => demo::run(&options),
         Command::Envoy(command) => envoy::run(command),

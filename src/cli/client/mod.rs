@@ -162,6 +162,15 @@ impl Client {
         answer.text().await.map_err(|source| self.answer_error(source))
     }
 
+    /// Sends something new; the answer is decoded.
+    ///
+    /// # Errors
+    /// No answer, a refusal, or an answer of another shape.
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &Value) -> Result<T, ClientError> {
+        let answer = self.send(Method::POST, path, &[], Some(body)).await?;
+        answer.json().await.map_err(|source| self.answer_error(source))
+    }
+
     /// Deletes; the answer's text is returned.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
-//! `meshgate connect`: proxies of the mesh.
+//! `meshgate connect`: proxies of the mesh, and its certificate authority.
 
 mod bind;
+mod ca;
 mod envoy;
 mod identity;
 mod launch;
@@ -12,11 +13,14 @@ use clap::Subcommand;
 
 use super::CliError;
 
-/// Commands that start proxies.
+/// Commands about proxies and certificates.
 #[derive(Debug, Subcommand)]
 pub(super) enum ConnectCommand {
     /// Start Envoy for a sidecar or gateway, or print what it is started with
     Envoy(Box<options::EnvoyOptions>),
+    /// Configure the certificate authority
+    #[command(subcommand)]
+    Ca(Box<ca::CaCommand>),
 }
 
 /// Runs a `connect` command.
@@ -24,6 +28,8 @@ pub(super) enum ConnectCommand {
 /// # Errors
 /// Options that do not fit together, a control plane that does not answer, or an Envoy that cannot be started.
 pub(super) fn run(command: ConnectCommand) -> Result<(), CliError> {
-    let ConnectCommand::Envoy(options) = command;
-    envoy::run(&options)
+    match command {
+        ConnectCommand::Envoy(options) => envoy::run(&options),
+        ConnectCommand::Ca(command) => super::block_on(ca::run(*command)),
+    }
 }
