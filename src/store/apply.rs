@@ -643,6 +643,7 @@ pub(super) fn rows(view: &View) -> Vec<(Vec<u8>, Vec<u8>)> {
         imported_by_destination: _,
         checks_of: _,
         changed: _,
+        recent: _,
     } = view;
     let mut rows = Vec::new();
     rows.extend(table(tag::NODE, nodes));
