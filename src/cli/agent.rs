@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{CliError, output};
+use super::{CliError, descriptors, output};
 use crate::app::{AppError, Process};
 use crate::settings::{FileFormat, Inputs, Settings};
 
@@ -176,6 +176,7 @@ pub(super) fn serve<F: Future<Output = Result<(), AppError>>>(
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(CliError::io("the runtime cannot be started"))?;
     let ran = runtime.block_on(async {

@@ -8,6 +8,7 @@ mod config;
 mod connect;
 mod debug;
 pub mod demo;
+mod descriptors;
 pub mod envoy;
 mod error;
 mod files;

@@ -23,7 +23,8 @@ pub(super) struct Core {
     authority: Authority,
     view: Arc<View>,
     ids: BTreeMap<InstanceId, ProxyId>,
-    proxies: BTreeMap<ProxyId, Proxy>,
+    /// In boxes: numbers grow, and a map that is filled so is half empty.
+    proxies: BTreeMap<ProxyId, Box<Proxy>>,
     last_id: u64,
     /// What decides of which parts a proxy is made.
     readers: Readers<ProxyId>,
@@ -53,7 +54,7 @@ impl Core {
         let mut pending = BTreeMap::new();
         for slot in slots {
             let id = self.id_of(&slot.instance);
-            let proxy = self.proxies.entry(id).or_insert_with(|| Proxy::new(slot.instance.clone()));
+            let proxy = self.proxies.entry(id).or_insert_with(|| Box::new(Proxy::new(slot.instance.clone())));
             if let Some(snapshot) = proxy.snapshot() {
                 slot.publish(snapshot.clone());
             }

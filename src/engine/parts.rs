@@ -87,7 +87,7 @@ enum Ingredients {
 /// A part.
 #[derive(Debug)]
 pub(super) struct Entry {
-    key: PartKey,
+    key: Arc<PartKey>,
     pub(super) owner: Owner,
     recipe: Recipe,
     /// As it was last made, if it ever was.
@@ -100,8 +100,9 @@ pub(super) struct Entry {
 /// Every part that some proxy has.
 #[derive(Debug, Default)]
 pub(super) struct PartTable {
-    ids: BTreeMap<PartKey, PartId>,
-    entries: BTreeMap<PartId, Entry>,
+    ids: BTreeMap<Arc<PartKey>, PartId>,
+    /// In boxes: numbers grow, and a map that is filled so is half empty.
+    entries: BTreeMap<PartId, Box<Entry>>,
     readers: Readers<PartId>,
     last: u64,
 }
@@ -115,7 +116,7 @@ pub(super) struct Kitchen<'k> {
 
 impl PartTable {
     pub(super) fn get(&self, id: PartId) -> Option<&Entry> {
-        self.entries.get(&id)
+        self.entries.get(&id).map(|entry| &**entry)
     }
 
     /// These parts, in this order.
@@ -150,8 +151,8 @@ impl PartTable {
         let older = had.iter().filter_map(|id| self.get(*id)).find(|entry| entry.owner == owner);
         let older = older.and_then(|entry| entry.part.clone());
         let ingredients = recipe.ingredients();
-        let alone = PartKey { ingredients: ingredients.clone(), alone: Some(instance.clone()) };
-        let shared = PartKey { ingredients, alone: None };
+        let alone = Arc::new(PartKey { ingredients: ingredients.clone(), alone: Some(instance.clone()) });
+        let shared = Arc::new(PartKey { ingredients, alone: None });
         let is_open = |id: &&PartId| older.is_none() || had.contains(id) || self.is_sound(**id);
         let known = self.ids.get(&alone).or_else(|| self.ids.get(&shared).filter(is_open)).copied();
         if let Some(known) = known {
@@ -168,7 +169,7 @@ impl PartTable {
             }
             entry.join_assignments(id, kitchen);
             self.ids.insert(entry.key.clone(), id);
-            self.entries.insert(id, entry);
+            self.entries.insert(id, Box::new(entry));
             id
         });
         if let Some(entry) = self.entries.get_mut(&id) {

@@ -132,7 +132,7 @@ impl Draft {
     pub(super) fn after(view: View, ops: &[Op]) -> Self {
         let restored = ops.iter().map(|op| if let Op::Restore(_, at) = op { *at } else { 0 }).max().unwrap_or_default();
         let at = (view.index.max(1) + 1).max(restored);
-        let recent = Recent { since: view.changed.clone(), ..Recent::default() };
+        let recent = Recent { since: view.index, changed_until: view.changed.clone(), ..Recent::default() };
         let view = View { recent: Some(Arc::new(recent)), ..view };
         Self { view, rows: Vec::new(), at, stamp: Stamp::Now(at) }
     }

@@ -58,8 +58,10 @@ pub struct View {
 /// What differs from an earlier state, so that whoever saw that one need not compare.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Recent {
-    /// The earlier state, by what had changed until then: every commit changes some key, so no other state has this map.
-    pub(super) since: OrdMap<Key, Index>,
+    /// The commit that made the earlier state, which is not alone with it: drafts that were refused have it too.
+    pub(super) since: Index,
+    /// What had changed until then. Every commit changes some key, so with the commit it tells the state.
+    pub(super) changed_until: OrdMap<Key, Index>,
     pub(super) keys: BTreeSet<Key>,
     pub(super) checks: BTreeSet<CheckKey>,
 }
@@ -67,7 +69,8 @@ pub(super) struct Recent {
 impl Recent {
     /// The same, with what was changed before it.
     pub(super) fn after(mut self, earlier: &Self) -> Self {
-        self.since = earlier.since.clone();
+        self.since = earlier.since;
+        self.changed_until = earlier.changed_until.clone();
         self.keys.extend(earlier.keys.iter().cloned());
         self.checks.extend(earlier.checks.iter().cloned());
         self
@@ -155,7 +158,8 @@ impl View {
 
     /// What differs from `older`, if that is the state of which this one knows it.
     fn recent_since(&self, older: &View) -> Option<&Recent> {
-        self.recent.as_deref().filter(|recent| recent.since.ptr_eq(&older.changed))
+        let is_it = |recent: &&Recent| recent.since == older.index && recent.changed_until.ptr_eq(&older.changed);
+        self.recent.as_deref().filter(is_it)
     }
 
     /// A node.

@@ -1,0 +1,43 @@
+//! How many files and connections the process may have open.
+
+/// Below this many, some hundred proxies with their callers could fill the process.
+#[cfg(unix)]
+const FEW: u64 = 4096;
+
+/// Raises the limit to as many as the system lets this process have, and warns where that is few. Each proxy takes one, and
+/// so does each call that waits.
+#[cfg(unix)]
+pub(super) fn raise_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files and connections cannot be raised");
+    }
+    match getrlimit(Resource::Nofile).current {
+        Some(most) if most < FEW => tracing::warn!(
+            most,
+            "few files and connections may be open at a time, and each proxy takes one: raise the hard limit (LimitNOFILE \
+             of systemd, ulimit -Hn)"
+        ),
+        most => tracing::debug!(most, "open files and connections"),
+    }
+}
+
+/// There is no limit that the process could raise.
+#[cfg(not(unix))]
+pub(super) fn raise_limit() {}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use rustix::process::{Resource, getrlimit};
+
+    #[test]
+    fn the_limit_is_the_highest_that_there_can_be() {
+        super::raise_limit();
+
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
+}
