@@ -472,3 +472,37 @@ fn operators_configure_the_ca_and_make_tenants() {
     agent.signal("-TERM");
     assert_eq!(agent.wait().0.code(), Some(0));
 }
+
+#[test]
+fn checks_of_files_come_and_go_with_their_files() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "web.hcl", "service {\n name = \"web\"\n}");
+    let checks = r#"
+        check {
+          id   = "disk"
+          name = "Disk"
+          ttl  = "1h"
+        }
+        checks = [{ id = "up", name = "Up", service_id = "web", tcp = "127.0.0.1:1", interval = "1h" }]
+    "#;
+    write(directory.path(), "checks.hcl", checks);
+    let agent = Agent::start(&format!("-dev -config-dir {}", directory.path().display()));
+    let seen = || -> Vec<(String, String)> {
+        let rows: Value = serde_json::from_str(&agent.say("watch -type checks")).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        rows.as_array().unwrap().iter().map(|row| (text(&row["CheckID"]), text(&row["ServiceName"]))).collect()
+    };
+    let pair = |check: &str, service: &str| (check.to_owned(), service.to_owned());
+
+    assert_eq!(seen(), [pair("disk", ""), pair("up", "web")]);
+    write(directory.path(), "checks.hcl", "check {\n name = \"Memory\"\n ttl = \"1h\"\n}");
+    agent.say("reload");
+    assert_eq!(seen(), [pair("Memory", "")]);
+    write(directory.path(), "checks.hcl", "check {\n name = \"x\"\n ttl = \"1h\"\n service_id = \"ghost\"\n}");
+    let refused = meshgate("reload").env("CONSUL_HTTP_ADDR", &agent.http).output().unwrap();
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(1) && text.contains("ghost"), "{text}");
+    assert_eq!(seen(), [pair("Memory", "")]);
+    agent.signal("-TERM");
+    assert_eq!(agent.wait().0.code(), Some(0));
+}

@@ -43,7 +43,7 @@ use std::sync::Arc;
 use axum::Router;
 use tokio_util::sync::CancellationToken;
 
-pub use agent::{Registration, RegistrationError};
+pub use agent::{AddedCheck, Registration, RegistrationError};
 pub use chain::{
     ChainFailover, ChainNode, ChainOverrides, ChainResolver, ChainRoute, ChainSplit, ChainTarget, CompiledChain,
 };

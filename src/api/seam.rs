@@ -36,7 +36,7 @@ pub trait Certificates: Send + Sync + 'static {
 
 /// Reads the files that the process was started with once more.
 pub trait Files: Send + Sync + 'static {
-    /// Takes over what the files hold now: services that they no longer have go, what came by HTTP stays.
+    /// Takes over what the files hold now: what they no longer have goes, what came by HTTP stays.
     ///
     /// # Errors
     /// What is wrong with them, as a text; nothing was taken over.

@@ -10,8 +10,8 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::AppError;
-use crate::api::{Files, Options, Registration};
-use crate::model::{Place, Problems, ServiceDefinition};
+use crate::api::{AddedCheck, Files, Options, Registration};
+use crate::model::{CheckRegistration, Place, Problems, ServiceDefinition};
 use crate::settings::Settings;
 use crate::store::{CheckKey, Condition, NodeKey, Op, Store, StoreError, View, Write};
 use crate::telemetry::Logs;
@@ -24,6 +24,8 @@ use crate::telemetry::Logs;
 pub(super) async fn take_over(store: &Store, settings: &Settings, options: &Options) -> Result<(), AppError> {
     let services = settings.services.iter().map(|definition| registration(settings, options, definition));
     let services = services.collect::<Result<Vec<_>, _>>()?;
+    let checks = settings.checks.iter().map(|check| added_check(settings, options, check));
+    let checks = checks.collect::<Result<Vec<_>, _>>()?;
     for entry in &settings.entries {
         let key = entry.key();
         let what = format!("the entry {key}");
@@ -31,7 +33,7 @@ pub(super) async fn take_over(store: &Store, settings: &Settings, options: &Opti
         store.write(write).await.map_err(|error| refused(what, error))?;
     }
     let options = options.clone();
-    let written = store.write_with(move |view| changes(view, &options, services)).await;
+    let written = store.write_with(move |view| changes(view, &options, (services, checks))).await;
     written.map(drop).map_err(|error| refused("a registration".to_owned(), error))
 }
 
@@ -47,16 +49,37 @@ fn registration(settings: &Settings, options: &Options, definition: &ServiceDefi
     }
 }
 
+fn added_check(
+    settings: &Settings,
+    options: &Options,
+    check: &CheckRegistration,
+) -> Result<(String, AddedCheck), AppError> {
+    let what = format!("the check {:?}", check.definition.name);
+    let place = Place::new(&settings.datacenter, &check.tenancy.partition.clone().unwrap_or_default());
+    match AddedCheck::new(check.clone(), place, options) {
+        Ok(check) => Ok((what, check.from_file())),
+        Err(error) => Err(AppError::Refused { what, problems: error.to_string() }),
+    }
+}
+
 /// What must be done so that the agent's nodes have what the files have, and nothing that they had before.
-fn changes(view: &View, options: &Options, services: Vec<Named>) -> Result<Write, Problems> {
+fn changes(
+    view: &View,
+    options: &Options,
+    (services, checks): (Vec<Named>, Vec<(String, AddedCheck)>),
+) -> Result<Write, Problems> {
     let mut ops = agent_nodes(view, options);
-    ops.extend(no_longer_defined(view, options, &services));
+    ops.extend(no_longer_defined(view, options, &services, checks.iter().map(|(_, check)| check.key())));
     let mut made = view.after(&ops);
     for (what, registration) in services {
         let located = |problems: Problems| Problems(problems.0.into_iter().map(|it| it.under(&what)).collect());
         let write = registration.into_write(&made).map_err(located)?;
         made = made.after(&write.ops);
         ops.extend(write.ops);
+    }
+    for (what, check) in checks {
+        let located = |problems: Problems| Problems(problems.0.into_iter().map(|it| it.under(&what)).collect());
+        ops.extend(check.into_write(&made).map_err(located)?.ops);
     }
     Ok(ops.into())
 }
@@ -75,8 +98,13 @@ fn agent_nodes(view: &View, options: &Options) -> Vec<Op> {
     places(view, options).filter(is_there).map(|place| Op::PutNode(options.agent_node(&place))).collect()
 }
 
-fn no_longer_defined(view: &View, options: &Options, services: &[Named]) -> Vec<Op> {
-    let (mut instances, mut checks) = (BTreeSet::new(), BTreeSet::new());
+fn no_longer_defined(
+    view: &View,
+    options: &Options,
+    services: &[Named],
+    alone: impl Iterator<Item = CheckKey>,
+) -> Vec<Op> {
+    let (mut instances, mut checks) = (BTreeSet::new(), alone.collect::<BTreeSet<_>>());
     for (_, registration) in services {
         let (of_instances, of_checks) = registration.rows();
         instances.extend(of_instances);
@@ -101,7 +129,7 @@ fn refused(what: String, error: StoreError) -> AppError {
 }
 
 /// Settings that a reload takes over; all others need a restart.
-const TAKEN_OVER: [&str; 4] = ["services", "config_entries", "node_meta", "log_level"];
+const TAKEN_OVER: [&str; 5] = ["services", "checks", "config_entries", "node_meta", "log_level"];
 
 /// Reads the files again when somebody asks for it. Clones share what was read last.
 #[derive(Debug, Clone)]

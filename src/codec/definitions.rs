@@ -3,7 +3,7 @@
 use super::decoded::{Decoded, Items};
 use super::lenient::{Decoding, Typing, decode, suggestion};
 use super::tree::{Content, Member, Tree, same_key, shortened};
-use crate::model::{ConfigEntry, EntryKind, Problem, ProblemKind};
+use crate::model::{CheckRegistration, CheckTenancy, ConfigEntry, EntryKind, Problem, ProblemKind};
 
 /// Kinds of services that are not the name of any kind of entry too.
 const SERVICE_KINDS: [&str; 2] = ["connect-proxy", "mesh-gateway"];
@@ -105,6 +105,28 @@ pub(super) fn collect<'t>(document: &'t Tree, found: &mut Items<'t>) {
             found.problems.0.push(unknown_key(member, "", &known));
         }
     }
+}
+
+/// The checks that `check` and `checks` of a document hold, each once, repeated or as a list.
+pub(super) fn checks(document: &Tree) -> Vec<Decoded<'_, CheckRegistration>> {
+    let mut found = Vec::new();
+    for member in document.members().unwrap_or_default() {
+        each(member, &member.key, |tree, place| {
+            found.push(Decoded::at(place, tree, |tree| check(tree, Typing::Weak)));
+        });
+    }
+    found
+}
+
+/// A check that is registered alone.
+pub(super) fn check(tree: &Tree, typing: Typing) -> Decoding<CheckRegistration> {
+    let mut definition = tree.clone();
+    let tenancy = definition.split_off(&["Token", "Namespace", "Partition"]);
+    let tenancy = decode::<CheckTenancy>(&tenancy, typing);
+    let mut decoding = decode(&definition, typing);
+    decoding.problems.0.extend(tenancy.problems.0);
+    let tenancy = tenancy.value.unwrap_or_default();
+    decoding.map(|definition| CheckRegistration { definition, tenancy })
 }
 
 fn collect_bootstrap<'t>(tree: &'t Tree, place: &str, found: &mut Items<'t>) {

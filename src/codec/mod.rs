@@ -23,8 +23,8 @@ pub use self::lenient::{Typing, from_tree};
 pub use self::transaction::transaction;
 pub use self::tree::{Content, Member, Tree};
 use crate::model::{
-    CatalogDeregistration, CatalogRegistration, CheckRegistration, CheckTenancy, CheckUpdate, ConfigEntry, Problem,
-    ProblemKind, Problems, ServiceDefinition,
+    CatalogDeregistration, CatalogRegistration, CheckRegistration, CheckUpdate, ConfigEntry, Problem, ProblemKind,
+    Problems, ServiceDefinition,
 };
 
 /// Largest text that is read, in bytes.
@@ -132,15 +132,12 @@ pub fn service_definition(body: &[u8]) -> Decoded<'static, ServiceDefinition> {
 
 /// The body of `PUT /v1/agent/check/register` (decoder A).
 pub fn check_registration(body: &[u8]) -> Decoded<'static, CheckRegistration> {
-    Decoded::of_text(body, Format::Json, |tree| {
-        let mut definition = tree.clone();
-        let tenancy = definition.split_off(&["Token", "Namespace", "Partition"]);
-        let tenancy = decode::<CheckTenancy>(&tenancy, Typing::Strict);
-        let mut decoding = decode(&definition, Typing::Strict);
-        decoding.problems.0.extend(tenancy.problems.0);
-        let tenancy = tenancy.value.unwrap_or_default();
-        decoding.map(|definition| CheckRegistration { definition, tenancy })
-    })
+    Decoded::of_text(body, Format::Json, |tree| definitions::check(tree, Typing::Strict))
+}
+
+/// The checks of `check` and `checks` in the settings of an agent (decoder B), which judge a service or the node.
+pub fn checks(document: &Tree) -> Vec<Decoded<'_, CheckRegistration>> {
+    definitions::checks(document)
 }
 
 /// The body of `PUT /v1/agent/check/update/:id` (decoder A).

@@ -47,6 +47,7 @@ pub(super) fn compose(mut draft: Draft, inputs: &Inputs) -> Result<Settings, Set
         shutdown_deadline: draft.read("shutdown_deadline", parse::duration).unwrap_or(SHUTDOWN_DEADLINE),
         data_dir: if inputs.dev { None } else { data_dir },
         services: std::mem::take(&mut draft.services),
+        checks: std::mem::take(&mut draft.checks),
         entries: std::mem::take(&mut draft.entries),
         prometheus: draft
             .read("telemetry.prometheus_retention_time", parse::duration_or_none)

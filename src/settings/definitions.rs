@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::draft::Draft;
 use crate::codec::{self, Definitions, Tree};
-use crate::model::{ConfigEntry, Namespace, Partition, Problems, ServiceDefinition};
+use crate::model::{CheckRegistration, ConfigEntry, Namespace, Partition, Problems, ServiceDefinition};
 
 /// Reads the registrations and config entries of a document into the draft.
 pub(super) fn collect(path: &Path, document: &Tree, draft: &mut Draft) {
@@ -18,6 +18,17 @@ pub(super) fn collect(path: &Path, document: &Tree, draft: &mut Draft) {
             draft.entries.extend(definitions.entries);
         }
         Err(problems) => problems.0.into_iter().for_each(|problem| draft.located_problem(path, problem)),
+    }
+}
+
+/// Reads the checks of a document into the draft.
+pub(super) fn collect_checks(path: &Path, document: &Tree, draft: &mut Draft) {
+    for mut check in codec::checks(document) {
+        check.judge(CheckRegistration::validate);
+        match check.into_result() {
+            Ok(check) => draft.checks.push(check),
+            Err(problems) => problems.0.into_iter().for_each(|problem| draft.located_problem(path, problem)),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::error::{SettingProblem, Source};
 use super::inputs::Inputs;
 use super::keys::{self, KEYS, Key, Merge};
 use super::{files, parse};
-use crate::model::{ConfigEntry, Problem, ServiceDefinition};
+use crate::model::{CheckRegistration, ConfigEntry, Problem, ServiceDefinition};
 
 /// Variables that begin like ours and are none of the settings: options of commands, and what Kubernetes sets in every
 /// pod for a service of the name `meshgate`.
@@ -30,6 +30,8 @@ pub(super) struct Draft {
     given: BTreeMap<&'static str, Vec<Given>>,
     /// Services of files.
     pub(super) services: Vec<ServiceDefinition>,
+    /// Checks of files.
+    pub(super) checks: Vec<CheckRegistration>,
     /// Config entries of files.
     pub(super) entries: Vec<ConfigEntry>,
     /// What is wrong so far.

@@ -9,7 +9,7 @@ use super::definitions::{self, is_entry};
 use super::draft::{Draft, Given};
 use super::error::Source;
 use super::inputs::Inputs;
-use super::keys::{self, DEFINITIONS, GROUPS};
+use super::keys::{self, CHECKS, DEFINITIONS, GROUPS};
 use crate::codec::{self, Format, MAX_BYTES, Member, Tree};
 
 /// Reads every file into the draft.
@@ -81,6 +81,7 @@ fn collect_document(path: &Path, mut document: Tree, draft: &mut Draft) {
         return definitions::collect(path, &document, draft);
     }
     let defined = document.split_off(&DEFINITIONS);
+    let checks = document.split_off(&CHECKS);
     let Some(members) = document.members() else {
         return draft.file_problem(path, "holds no keys: expected settings, services or config entries");
     };
@@ -90,6 +91,7 @@ fn collect_document(path: &Path, mut document: Tree, draft: &mut Draft) {
         draft.warnings.push(format!("{}: without effect in meshgate: {}", path.display(), ignored.join(", ")));
     }
     definitions::collect(path, &defined, draft);
+    definitions::collect_checks(path, &checks, draft);
 }
 
 /// Takes the keys of a map; those that have no meaning here are added to `ignored`.

@@ -57,8 +57,11 @@ pub(super) const GROUPS: [&str; 4] = ["addresses", "ports", "acl", "telemetry"];
 /// Keys that hold registrations and config entries.
 pub(super) const DEFINITIONS: [&str; 3] = ["service", "services", "config_entries"];
 
+/// Keys that hold checks.
+pub(super) const CHECKS: [&str; 2] = ["check", "checks"];
+
 /// Keys of Consul's agent that have no meaning here; a group stands for all that is in it.
-const IGNORED: [&str; 132] = [
+const IGNORED: [&str; 130] = [
     "acl.default_policy",
     "acl.down_policy",
     "acl.enable_key_list_policy",
@@ -88,10 +91,8 @@ const IGNORED: [&str; 132] = [
     "ca_path",
     "cache",
     "cert_file",
-    "check",
     "check_output_max_size",
     "check_update_interval",
-    "checks",
     "cloud",
     "connect",
     "default_query_time",
@@ -215,7 +216,7 @@ pub(super) fn variable_of(path: &str) -> String {
 
 /// The known key that is most like this one, if any is.
 pub(super) fn similar(path: &str) -> Option<&'static str> {
-    let known = KEYS.iter().map(|key| key.path).chain(DEFINITIONS);
+    let known = KEYS.iter().map(|key| key.path).chain(DEFINITIONS).chain(CHECKS);
     let scored = known.map(|known| (strsim::jaro_winkler(path, known), known));
     let best = scored.max_by(|one, other| one.0.total_cmp(&other.0))?;
     (best.0 > 0.85).then_some(best.1)

@@ -24,7 +24,9 @@ pub(crate) use definitions::{check_service, checked};
 pub use error::{SettingProblem, SettingsError, Source};
 pub use inputs::{FileFormat, Inputs};
 
-use crate::model::{ConfigEntry, Datacenter, DnsDomain, IntentionPolicy, NodeName, ServiceDefinition, SidecarPorts};
+use crate::model::{
+    CheckRegistration, ConfigEntry, Datacenter, DnsDomain, IntentionPolicy, NodeName, ServiceDefinition, SidecarPorts,
+};
 use crate::telemetry::LogOptions;
 
 /// What the process was started with, complete and consistent.
@@ -60,6 +62,8 @@ pub struct Settings {
     pub domain: DnsDomain,
     /// Services of files, checked, for `datacenter`.
     pub services: Vec<ServiceDefinition>,
+    /// Checks of files that stand alone, for `datacenter`.
+    pub checks: Vec<CheckRegistration>,
     /// Config entries of files, normalized and checked, to be written where there is none of that name.
     pub entries: Vec<ConfigEntry>,
     /// What is logged and how.
@@ -93,7 +97,9 @@ impl Settings {
     pub fn to_redacted_json(&self) -> Value {
         let mut services = json!(self.services);
         let mut entries = json!(self.entries);
+        let mut checks = json!(self.checks.iter().map(|check| &check.definition).collect::<Vec<_>>());
         hide_secrets(&mut services);
+        hide_secrets(&mut checks);
         hide_secrets(&mut entries);
         json!({
             "datacenter": self.datacenter,
@@ -119,6 +125,7 @@ impl Settings {
             "telemetry": {"prometheus": self.prometheus},
             "shutdown_deadline": format!("{:?}", self.shutdown_deadline),
             "services": services,
+            "checks": checks,
             "config_entries": {"bootstrap": entries},
         })
     }

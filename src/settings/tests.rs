@@ -50,6 +50,7 @@ fn dev_needs_nothing() {
             default_intention_policy: IntentionPolicy::Allow,
             domain: DnsDomain::default(),
             services: Vec::new(),
+            checks: Vec::new(),
             entries: Vec::new(),
             log: LogOptions { level: "info".to_owned(), json: false },
             shutdown_deadline: Duration::from_secs(10),
@@ -365,4 +366,26 @@ fn prometheus_is_served_where_metrics_are_kept_for_some_time() {
     };
 
     assert_eq!((served("0s"), served("60s")), (false, true));
+}
+
+#[test]
+fn checks_of_files_stand_alone_and_are_judged_with_their_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("checks.hcl");
+    let load = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        Inputs { files: vec![path.clone()], ..dev(&[]) }
+    };
+
+    let right = "check {\n id = \"disk\"\n name = \"Disk\"\n ttl = \"1h\"\n}\nchecks = [{ name = \"up\", service_id = \"web\", \
+                 tcp = \"127.0.0.1:80\", interval = \"5s\" }]";
+    let checks = Settings::load(&load(right)).unwrap().checks;
+    let named: Vec<_> =
+        checks.iter().map(|it| (it.definition.name.as_str(), it.definition.service_id.as_str())).collect();
+    assert_eq!(named, [("Disk", ""), ("up", "web")]);
+
+    let wrong = "check {\n name = \"x\"\n ttl = \"1h\"\n colour = \"red\"\n}\nchecks {\n ttl = \"1h\"\n}";
+    let problems = problems(&load(wrong), directory.path());
+    assert!(problems[0].starts_with("checks.hcl:4: check.colour: invalid config key"), "{problems:?}");
+    assert!(problems[1].starts_with("checks.hcl:6: checks.Name: Missing check name"), "{problems:?}");
 }

@@ -3,13 +3,14 @@
 use axum::Router;
 use axum::response::Response;
 
-use super::registration::{check_row, with_last_result};
+use super::registration::{RegistrationError, check_row, with_last_result};
+use crate::api::Options;
 use crate::api::body::{Body, SMALL};
 use crate::api::call::Call;
 use crate::api::error::{ApiError, Decoder};
 use crate::api::route::{Routes, Tail, prefix, put};
 use crate::codec;
-use crate::model::{Check, CheckDefinition, CheckId, CheckKind, CheckRegistration, Problem, Problems};
+use crate::model::{Check, CheckDefinition, CheckId, CheckKind, CheckRegistration, Node, Place, Problem, Problems};
 use crate::store::{CheckKey, NodeKey, Op, View, Write};
 
 pub(super) fn routes() -> Routes {
@@ -19,29 +20,69 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn register(call: Call, Body(body): Body<SMALL>) -> Result<Response, ApiError> {
-    let mut registration = Decoder::Strict.accept(codec::check_registration(&body), CheckRegistration::validate)?;
-    registration.normalize();
-    let CheckRegistration { definition, tenancy } = &registration;
-    if matches!(definition.kind(), Some(CheckKind::Script | CheckKind::Docker)) {
-        return Err(ApiError::ScriptsDisabled(definition.check_id.clone()));
-    }
-    registration.validate().into_result().map_err(ApiError::InvalidRegistration)?;
+    let registration = Decoder::Strict.accept(codec::check_registration(&body), CheckRegistration::validate)?;
+    let tenancy = &registration.tenancy;
     let scope =
         call.scope.clone().in_partition(tenancy.partition.as_ref())?.in_namespace(tenancy.namespace.as_ref())?;
-    let node = NodeKey::new(&scope.place, &call.api.options.node);
-    let service = definition.service_id.clone();
-    if !service.is_default() && call.api.store.view().service(&node.instance(&service)).is_none() {
-        return Err(ApiError::NoServiceToCheck(service));
+    let added = AddedCheck::new(registration, scope.place, &call.api.options)?;
+    let service = &added.definition.service_id;
+    if !service.is_default() && call.api.store.view().service(&added.node.instance(service)).is_none() {
+        return Err(ApiError::NoServiceToCheck(service.clone()));
     }
-    let agent = call.api.options.agent_node(&scope.place);
-    let definition = registration.definition;
-    let add = move |view: &View| {
-        let new_node = view.node(&node).is_none().then_some(Op::PutNode(agent));
-        let check = with_last_result(view, judging(view, &node, definition)?);
-        Ok(Write::from(new_node.into_iter().chain([Op::PutCheck(check)]).collect::<Vec<_>>()))
-    };
-    call.api.store.write_with(add).await?;
+    call.api.store.write_with(move |view| added.into_write(view)).await?;
     Ok(Response::default())
+}
+
+/// A check that is registered alone and breaks no rule.
+#[derive(Debug, Clone)]
+pub struct AddedCheck {
+    node: NodeKey,
+    agent: Node,
+    definition: CheckDefinition,
+    from_file: bool,
+}
+
+impl AddedCheck {
+    /// Checks everything that can be seen without the state.
+    ///
+    /// # Errors
+    /// Every broken rule.
+    pub fn new(
+        mut registration: CheckRegistration,
+        place: Place,
+        options: &Options,
+    ) -> Result<Self, RegistrationError> {
+        registration.normalize();
+        if matches!(registration.definition.kind(), Some(CheckKind::Script | CheckKind::Docker)) {
+            return Err(RegistrationError::Script(registration.definition.check_id));
+        }
+        registration.validate().into_result().map_err(RegistrationError::Invalid)?;
+        let (node, agent) = (NodeKey::new(&place, &options.node), options.agent_node(&place));
+        Ok(Self { node, agent, definition: registration.definition, from_file: false })
+    }
+
+    /// The same, made by a file of the agent: it goes when the file no longer has it.
+    #[must_use]
+    pub fn from_file(mut self) -> Self {
+        self.from_file = true;
+        self
+    }
+
+    /// What identifies it.
+    pub fn key(&self) -> CheckKey {
+        CheckKey { node: self.node.clone(), check: self.definition.check_id.clone() }
+    }
+
+    /// The operations, given the latest state.
+    ///
+    /// # Errors
+    /// The service that it judges is not there.
+    pub fn into_write(self, view: &View) -> Result<Write, Problems> {
+        let Self { node, agent, definition, from_file } = self;
+        let new_node = view.node(&node).is_none().then_some(Op::PutNode(agent));
+        let check = Check { from_file, ..with_last_result(view, judging(view, &node, definition)?) };
+        Ok(new_node.into_iter().chain([Op::PutCheck(check)]).collect::<Vec<_>>().into())
+    }
 }
 
 /// The row of a check with the name and tags of the service that it judges, which must still be there.

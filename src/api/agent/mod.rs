@@ -17,6 +17,7 @@ mod services;
 
 use axum::Router;
 
+pub use check_register::AddedCheck;
 pub use registration::{Registration, RegistrationError};
 
 use super::call::Call;

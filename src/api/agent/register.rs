@@ -43,9 +43,15 @@ impl Call {
         let namespace = Some(&definition.namespace).filter(|namespace| **namespace != Namespace::default());
         let scope = self.scope.clone().in_partition(definition.partition.as_ref())?.in_namespace(namespace)?;
         definition.namespace = scope.namespace;
-        Registration::new(definition, scope.place, &self.api.options).map_err(|error| match error {
-            RegistrationError::Invalid(problems) => ApiError::InvalidRegistration(problems),
-            RegistrationError::Script(check) => ApiError::ScriptsDisabled(check),
-        })
+        Ok(Registration::new(definition, scope.place, &self.api.options)?)
+    }
+}
+
+impl From<RegistrationError> for ApiError {
+    fn from(error: RegistrationError) -> Self {
+        match error {
+            RegistrationError::Invalid(problems) => Self::InvalidRegistration(problems),
+            RegistrationError::Script(check) => Self::ScriptsDisabled(check),
+        }
     }
 }
