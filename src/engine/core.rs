@@ -248,10 +248,8 @@ impl Core {
         let forwarded = outbounds.get(outbound).map(|outbound| outbound.forwarded(parts)).unwrap_or_default();
         let had = std::mem::take(&mut proxy.own);
         for (owner, recipe) in own {
-            let recipe = match recipe {
-                Recipe::Own(instance, _) => Recipe::Own(instance, forwarded.clone()),
-                other => other,
-            };
+            let recipe =
+                if let Recipe::Own(instance, _) = recipe { Recipe::Own(instance, forwarded.clone()) } else { recipe };
             proxy.own.push(parts.join((User::Proxy(id), &proxy.instance), (owner, recipe), &had, &mut kitchen));
         }
         for part in had.into_iter().filter(|part| !proxy.own.contains(part)) {

@@ -56,9 +56,9 @@ impl Exposing {
         options: &Options,
         exposures: Exposures,
     ) {
-        let of_own = |key: &Key| match key {
-            Key::Instance(id) if options.is_own(&NodeKey::new(&id.place, &id.node)) => Some(id.clone()),
-            _ => None,
+        let of_own = |key: &Key| {
+            let Key::Instance(id) = key else { return None };
+            options.is_own(&NodeKey::new(&id.place, &id.node)).then(|| id.clone())
         };
         let changed: Vec<_> = new.changed_since(old).filter_map(of_own).collect();
         let is_central = new.changed_since(old).any(is_central);
