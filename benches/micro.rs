@@ -17,7 +17,7 @@ use meshgate::envoy::{self, canonical};
 use meshgate::model::{
     Datacenter, DnsDomain, InstanceId, IntentionPolicy, NodeName, Partition, Place, ServiceId, ServiceName, TrustDomain,
 };
-use meshgate::resolve::{self, Caller, Context, Forwarder, Part, Scope};
+use meshgate::resolve::{self, Context, Forwarder, Part, Scope, Upstreams};
 use meshgate::store::{Memory, Reader, Store, View};
 use prost::Message;
 use serde_json::{Value, json};
@@ -65,12 +65,11 @@ impl World {
         let instance = self.instance("app-sidecar-proxy");
         let service = self.view.service(&instance).expect("it is registered").value.clone();
         self.with_context(|context| {
-            let caller = Caller::of(context.state, &service);
-            let upstreams = resolve::dialled(context.state, &service);
-            let upstreams = upstreams
-                .values()
-                .map(|dialled| resolve::upstream_part(context, &self.place, &caller, dialled).expect("it is plain"));
-            upstreams.chain([resolve::inbound_part(context, &instance, &service)]).collect()
+            let upstreams = Upstreams::of(context.state, &service);
+            let part = |dialled| resolve::upstream_part(context, &self.place, upstreams.caller(), dialled);
+            let dialled = upstreams.dialled();
+            let parts = dialled.values().map(|dialled| part(dialled).expect("it is plain"));
+            parts.chain([resolve::inbound_part(context, &instance, &service)]).collect()
         })
     }
 
