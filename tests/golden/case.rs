@@ -114,7 +114,8 @@ impl Case {
             namespace: "".into(),
             node_name: if proxy.node.is_empty() { AGENT.into() } else { proxy.node.as_str().into() },
         };
-        let snapshot = Watched::new(&mesh.engine, &node).next().await;
+        let mut proxy = Watched::new(&mesh.engine, &node);
+        let snapshot = proxy.next().await;
         let problems = mesh.engine.proxies().into_iter().flat_map(|proxy| proxy.problems).collect();
         Outcome { snapshot, problems }
     }
