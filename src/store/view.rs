@@ -67,13 +67,10 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    /// The same, with what was changed before it.
-    pub(super) fn after(mut self, earlier: &Self) -> Self {
-        self.since = earlier.since;
-        self.changed_until = earlier.changed_until.clone();
-        self.keys.extend(earlier.keys.iter().cloned());
-        self.checks.extend(earlier.checks.iter().cloned());
-        self
+    /// Takes over what was changed after it.
+    pub(super) fn extend(&mut self, later: &Self) {
+        self.keys.extend(later.keys.iter().cloned());
+        self.checks.extend(later.checks.iter().cloned());
     }
 }
 

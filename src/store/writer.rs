@@ -167,17 +167,17 @@ impl Writer {
         let before = self.current.load_full();
         let mut view = (*before).clone();
         let mut batch = Batch::default();
+        // Whoever watches sees the state after the whole group.
+        let mut recent: Option<Recent> = None;
         let mut answers = Vec::with_capacity(group.len());
         for request in group {
             // The draft dies with the panic, and what it was made from never changes.
             let drafted = catch_unwind(AssertUnwindSafe(|| self.draft(&view, request.decide)));
             let result = drafted.unwrap_or(Err(StoreError::Panicked)).map(|(outcome, next)| {
-                if let Some((mut next, rows)) = next {
-                    // Whoever watches sees the state after the whole group.
-                    if !batch.changes.is_empty()
-                        && let (Some(recent), Some(earlier)) = (&next.recent, &view.recent)
-                    {
-                        next.recent = Some(Arc::new(Recent::clone(recent).after(earlier)));
+                if let Some((next, rows)) = next {
+                    match (&mut recent, next.recent.as_deref()) {
+                        (Some(recent), Some(later)) => recent.extend(later),
+                        (recent, first) => *recent = first.cloned(),
                     }
                     view = next;
                     batch.changes.extend(rows);
@@ -196,6 +196,7 @@ impl Writer {
             let lost = || StoreError::Backend(Box::new(SharedError(shared.clone())));
             return answer(answers.into_iter().map(|(reply, _)| (reply, Err(lost()))).collect());
         }
+        view.recent = recent.map(Arc::new);
         let view = Arc::new(view);
         self.current.store(view.clone());
         self.announce.send_replace(view);

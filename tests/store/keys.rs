@@ -58,3 +58,36 @@ async fn whoever_saw_nothing_is_told_of_all_checks_after_a_restart() {
     assert_eq!(changed(&View::default()), ["new", "old"]);
     assert_eq!(changed(&loaded), ["new"]);
 }
+
+#[tokio::test]
+async fn a_group_of_commits_says_what_all_of_them_changed() {
+    let store = in_memory();
+    let node = questions::nodes().remove(0);
+    let before = store.view();
+    let service = |number: usize| {
+        let service =
+            Service { id: ServiceId::from(format!("s{number}")), name: "web".to_owned(), ..Service::default() };
+        store.write(Op::PutService(node.clone(), service))
+    };
+    let mut views = store.watch();
+
+    // All are asked for before the writer can answer the first.
+    let written = futures::future::join_all((0..100).map(service));
+    let mut changed = BTreeSet::new();
+    let mut seen = before;
+    let mut steps = 0;
+    let follow = async {
+        while seen.service(&node.instance(&ServiceId::from("s99"))).is_none() {
+            views.changed().await.unwrap();
+            let view = views.borrow_and_update().clone();
+            changed.extend(view.changed_since(&seen).cloned());
+            seen = view;
+            steps += 1;
+        }
+    };
+    tokio::join!(written, follow);
+
+    let instances = (0..100).map(|number| Key::Instance(node.instance(&ServiceId::from(format!("s{number}")))));
+    assert!(instances.into_iter().all(|key| changed.contains(&key)), "{changed:?}");
+    assert!(steps < 100, "no two writes shared a commit");
+}
