@@ -3,59 +3,18 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[path = "support/agent.rs"]
+mod agent;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use agent::{Agent, meshgate};
 use serde_json::{Value, json};
-
-/// A running agent.
-struct Agent {
-    process: Child,
-    http: String,
-    /// Read to the end, so that the process never waits for us.
-    log: std::thread::JoinHandle<Vec<String>>,
-}
-
-fn meshgate(line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_meshgate"));
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    command.args(line.split_whitespace());
-    command
-}
-
-impl Agent {
-    /// Starts an agent and returns when it is ready.
-    fn start(line: &str) -> Self {
-        let ports = "-http-port 0 -grpc-port 0 -log-json -node laptop";
-        let mut process = meshgate(&format!("agent {ports} {line}")).stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let ready = lines
-            .by_ref()
-            .map(|line| serde_json::from_str::<Value>(&line).unwrap())
-            .find(|event| event["message"] == "ready");
-        let http = ready.expect("the agent ended before it was ready")["http"].as_str().unwrap().to_owned();
-        Self { process, http, log: std::thread::spawn(move || lines.collect()) }
-    }
-
-    fn say(&self, line: &str) -> String {
-        let output = meshgate(line).env("CONSUL_HTTP_ADDR", &self.http).output().unwrap();
-        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([name, &self.process.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-    }
-
-    fn wait(mut self) -> (ExitStatus, Vec<String>) {
-        (self.process.wait().unwrap(), self.log.join().unwrap())
-    }
-}
 
 fn write(directory: &Path, name: &str, text: &str) {
     std::fs::write(directory.join(name), text).unwrap();

@@ -1,7 +1,8 @@
 //! Config entries in files: good ones mean the same in every format, bad ones are refused for the reasons on record.
 //!
 //! `testdata/entries/<kind>/` holds `ok-*` and `bad-*` files. Files with the same stem are the same entry in several
-//! formats. Beside every bad one stands a `.problems` file, which `UPDATE_GOLDEN=1` rewrites.
+//! formats; `.kubernetes.yaml` is the format of Kubernetes resources. Beside every bad one stands a `.problems` file, which
+//! `UPDATE_GOLDEN=1` rewrites.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -9,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use meshgate::codec::{Format, config_entry};
+use meshgate::codec::{Format, config_entry, items, parse_documents};
 use meshgate::model::{ConfigEntry, EntryKind, Namespace, Partition, Problem, ProblemKind, Problems};
 
 fn root() -> PathBuf {
@@ -46,13 +47,31 @@ fn read(file: &Path) -> Result<ConfigEntry, Problems> {
         entry.normalize(&Partition::default(), &Namespace::default());
         entry
     };
-    let mut decoded = config_entry(&fs::read(file).unwrap(), format);
-    decoded.judge(|entry| canonical(entry).validate());
-    decoded.into_result().map(|entry| {
-        let mut stored = canonical(&entry);
-        stored.arrange();
-        stored
-    })
+    let text = fs::read(file).unwrap();
+    let entry = if is_resource(file) {
+        let documents = parse_documents(&text, format)?;
+        let mut items = items(&documents);
+        items.entries.iter_mut().for_each(|decoded| decoded.judge(|entry| canonical(entry).validate()));
+        items.into_result()?.entries.pop().expect("one resource")
+    } else {
+        let mut decoded = config_entry(&text, format);
+        decoded.judge(|entry| canonical(entry).validate());
+        decoded.into_result()?
+    };
+    let mut stored = canonical(&entry);
+    stored.arrange();
+    Ok(stored)
+}
+
+fn is_resource(file: &Path) -> bool {
+    name(file).ends_with(".kubernetes.yaml")
+}
+
+/// What an entry says, without what no resource can say.
+fn without_meta(entry: &ConfigEntry) -> serde_json::Value {
+    let mut value = serde_json::to_value(entry).unwrap();
+    value.as_object_mut().unwrap().remove("Meta");
+    value
 }
 
 #[test]
@@ -71,15 +90,29 @@ fn good_files_mean_the_same_in_every_format() {
     for file in inputs("ok-") {
         let entry = read(&file).unwrap_or_else(|problems| panic!("{}: {problems}", file.display()));
         assert_eq!(entry.kind().as_str(), kind(&file), "{}", file.display());
-        by_stem.entry(file.with_extension("")).or_default().push((file, entry));
+        by_stem.entry(file.with_extension("").with_extension("")).or_default().push((file, entry));
     }
 
     for readings in by_stem.into_values() {
         assert!(readings.len() > 1, "{}: no other format to compare with", readings[0].0.display());
         for (file, entry) in &readings[1..] {
-            assert_eq!(*entry, readings[0].1, "{} and {}", file.display(), readings[0].0.display());
+            if is_resource(file) {
+                assert_eq!(without_meta(entry), without_meta(&readings[0].1), "{}", file.display());
+            } else {
+                assert_eq!(*entry, readings[0].1, "{} and {}", file.display(), readings[0].0.display());
+            }
         }
     }
+}
+
+#[test]
+fn every_kind_is_written_as_a_resource_too() {
+    let kinds: BTreeSet<_> = inputs("ok-").into_iter().filter(|file| is_resource(file)).collect();
+
+    assert_eq!(
+        kinds.iter().map(|file| kind(file)).collect::<BTreeSet<_>>(),
+        EntryKind::ALL.map(EntryKind::as_str).into()
+    );
 }
 
 fn line(problem: &Problem) -> String {

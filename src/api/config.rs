@@ -12,7 +12,7 @@ use super::error::{ApiError, Decoder};
 use super::filter::Filtered;
 use super::route::{Routes, Tail, get_delete, prefix, put};
 use crate::codec::{self, Format};
-use crate::model::{ConfigEntry, EntryKey, EntryKind, Namespace, ServiceName};
+use crate::model::{ConfigEntry, EntryKey, EntryKind, Namespace, Problems, ServiceName};
 use crate::store::{Condition, Index, Op, Outcome, Reader, Stored, Write};
 
 /// The routes of `/v1/config`.
@@ -41,24 +41,8 @@ impl Serialize for Entry {
 }
 
 async fn apply(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Result<Response, ApiError> {
-    let rules = |rest: &ConfigEntry| {
-        let mut canonical = rest.clone();
-        canonical.normalize(&call.scope.place.partition, &call.scope.namespace);
-        canonical.validate()
-    };
-    let mut entry = Decoder::Entry.accept(codec::config_entry(&body, format(&headers)), rules)?;
-    entry.take_what_is_not_the_callers().map_err(ApiError::Refused)?;
-    call.is_writable_here(entry.kind())?;
-    let said = entry.key().name;
-    let scope = call.scope.clone().in_partition(Some(&said.partition).filter(|partition| !partition.is_default()))?;
-    // Intentions alone can be about the services of every namespace.
-    let scope = if entry.kind() == EntryKind::ServiceIntentions && said.namespace.as_str() == "*" {
-        scope.in_every_namespace()?
-    } else {
-        scope.in_namespace(Some(&said.namespace).filter(|namespace| !namespace.is_default()))?
-    };
-    entry.normalize(&scope.place.partition, &scope.namespace);
-    entry.validate().into_result().map_err(ApiError::Refused)?;
+    let entry = Decoder::Entry.accept(codec::config_entry(&body, format(&headers)), |rest| call.rules(rest))?;
+    let entry = call.as_stored(entry)?;
     let conditions = call.condition(&entry.key())?.into_iter().collect();
     let outcome = call.api.store.write(Write { conditions, ops: vec![Op::PutEntry(entry)] }).await?;
     Ok(call.json(&(outcome != Outcome::ConditionFailed)))
@@ -91,7 +75,7 @@ async fn delete(call: Call, Tail(tail): Tail) -> Result<Response, ApiError> {
 }
 
 /// JSON unless the content type names one of the other formats. Form types, which `curl -d` sends, mean nothing.
-fn format(headers: &HeaderMap) -> Format {
+pub(super) fn format(headers: &HeaderMap) -> Format {
     let said = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match said.split(';').next().unwrap_or_default().trim() {
         "application/hcl" | "text/hcl" => Format::Hcl,
@@ -105,6 +89,31 @@ fn parse_kind(text: &str) -> Result<EntryKind, ApiError> {
 }
 
 impl Call {
+    /// The rules that an entry breaks, in the place of the call where it names none itself.
+    pub(super) fn rules(&self, entry: &ConfigEntry) -> Problems {
+        let mut canonical = entry.clone();
+        canonical.normalize(&self.scope.place.partition, &self.scope.namespace);
+        canonical.validate()
+    }
+
+    /// The entry in its canonical form, in the place that it or the call names.
+    pub(super) fn as_stored(&self, mut entry: ConfigEntry) -> Result<ConfigEntry, ApiError> {
+        entry.take_what_is_not_the_callers().map_err(ApiError::Refused)?;
+        self.is_writable_here(entry.kind())?;
+        let said = entry.key().name;
+        let scope =
+            self.scope.clone().in_partition(Some(&said.partition).filter(|partition| !partition.is_default()))?;
+        // Intentions alone can be about the services of every namespace.
+        let scope = if entry.kind() == EntryKind::ServiceIntentions && said.namespace.as_str() == "*" {
+            scope.in_every_namespace()?
+        } else {
+            scope.in_namespace(Some(&said.namespace).filter(|namespace| !namespace.is_default()))?
+        };
+        entry.normalize(&scope.place.partition, &scope.namespace);
+        entry.validate().into_result().map_err(ApiError::Refused)?;
+        Ok(entry)
+    }
+
     /// The key of an entry in the partition of the call, and in its namespace where the kind has one.
     fn key(&self, kind: EntryKind, name: &str) -> EntryKey {
         let namespace = if kind.is_namespaced() { self.scope.namespace.clone() } else { Namespace::default() };

@@ -17,6 +17,7 @@ mod chain;
 mod config;
 mod connect;
 mod debug;
+mod entries;
 mod error;
 mod federation;
 mod filter;
@@ -119,6 +120,7 @@ pub fn router(api: Api) -> Router {
         .merge(snapshot::routes())
         .merge(transaction::routes())
         .merge(debug::routes())
+        .merge(entries::routes())
         .merge(off::routes());
     layer::wrap(routes.with_state(Arc::new(api)), metrics)
 }

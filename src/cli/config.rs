@@ -1,17 +1,18 @@
 //! `meshgate config`: config entries of the mesh.
 
 use clap::{Args, Subcommand};
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::{Client, ClientOptions, DatacenterOption};
-use super::files::SourceText;
+use super::client::{Client, ClientError, ClientOptions, DatacenterOption};
+use super::files::{self, WrittenEntry};
 use super::{CliError, output};
 use crate::model::EntryKind;
 
 /// Commands on config entries.
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Write the config entry of a file, or several of a YAML file
+    /// Write the config entries of files and folders, all of them or none
     Write(WriteOptions),
     /// Print one config entry as JSON
     Read(ReadOptions),
@@ -35,9 +36,10 @@ struct CasOptions {
 /// Options of `config write`.
 #[derive(Debug, Args)]
 pub(super) struct WriteOptions {
-    /// File with a config entry, in HCL, JSON or YAML; - is standard input
-    #[arg(value_name = "FILE")]
-    file: String,
+    /// Files with config entries, in HCL, JSON or YAML, or as Kubernetes resources; folders of such files; - is standard
+    /// input
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<String>,
     #[command(flatten)]
     cas: CasOptions,
     #[command(flatten)]
@@ -110,23 +112,60 @@ pub(super) async fn run(command: ConfigCommand) -> Result<(), CliError> {
 }
 
 async fn write(options: &WriteOptions) -> Result<(), CliError> {
-    let entries = SourceText::read(&options.file)?.entries().map_err(|problems| CliError::input(&problems))?;
+    let (partition, namespace) = options.client.tenancy();
+    let written = files::entries(&options.paths, &partition, &namespace)?;
     let condition = options.cas.condition()?;
-    if condition.is_some() && entries.len() > 1 {
-        return Err(CliError::Usage("-cas is about one config entry, and the file holds several".to_owned()));
+    if condition.is_some() && written.len() > 1 {
+        return Err(CliError::Usage("-cas is about one config entry, and several were given".to_owned()));
     }
     let client = Client::new(&options.client, &options.datacenter.datacenter)?;
-    let query: Vec<_> = condition.iter().map(|index| ("cas", index.as_str())).collect();
-    for entry in &entries {
-        let body = serde_json::to_value(entry).map_err(|error| CliError::Input(error.to_string()))?;
-        let key = entry.key();
-        let shown = format!("{}/{}", key.kind, key.name.name);
+    let names = written.iter().map(|written| {
+        let key = written.key_in(&partition, &namespace);
+        format!("{}/{}", key.kind, key.name.name)
+    });
+    let names: Vec<_> = names.collect();
+    if let ([only], [name]) = (written.as_slice(), names.as_slice()) {
+        let query: Vec<_> = condition.iter().map(|index| ("cas", index.as_str())).collect();
+        let body = serde_json::to_value(&only.entry).map_err(|error| CliError::Input(error.to_string()))?;
         if client.put(&["config"], &query, Some(&body)).await?.trim() == "false" {
-            return Err(CliError::Input(format!("Config entry not updated: {shown}")));
+            return Err(CliError::Input(format!("Config entry not updated: {name}")));
         }
-        output::line(&format!("Config entry written: {shown}"))?;
+    } else {
+        write_together(&client, &written).await?;
     }
-    Ok(())
+    names.iter().try_for_each(|name| output::line(&format!("Config entry written: {name}")))
+}
+
+/// What the control plane says about entries that it did not write.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Refused {
+    errors: Vec<Refusal>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Refusal {
+    entry: Option<usize>,
+    path: String,
+    what: String,
+}
+
+/// Writes all or none. What the control plane refuses is told with the place in the files.
+async fn write_together(client: &Client, written: &[WrittenEntry]) -> Result<(), CliError> {
+    let entries: Vec<_> = written.iter().map(|written| &written.entry).collect();
+    let body = serde_json::to_value(&entries).map_err(|error| CliError::Input(error.to_string()))?;
+    let error = match client.put(&["meshgate", "config"], &[], Some(&body)).await {
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    let body = if let ClientError::Status { body, .. } = &error { body.as_str() } else { "" };
+    let Ok(Refused { errors }) = serde_json::from_str(body) else { return Err(error.into()) };
+    let told = |refusal: &Refusal| match refusal.entry.and_then(|entry| written.get(entry)) {
+        Some(entry) => entry.problem(&refusal.path, &*refusal.what),
+        None => refusal.what.clone(),
+    };
+    Err(CliError::input(&errors.iter().map(told).collect::<Vec<_>>()))
 }
 
 async fn read(options: &ReadOptions) -> Result<(), CliError> {
@@ -147,20 +186,30 @@ async fn list(options: &ListOptions) -> Result<(), CliError> {
 }
 
 async fn delete(options: &DeleteOptions) -> Result<(), CliError> {
+    let mut query = Vec::new();
     let (kind, name) = match (&options.kind, &options.name, &options.filename) {
         (Some(kind), Some(name), _) => (known_kind(kind)?, name.clone()),
         (_, _, Some(file)) => {
-            let entries = SourceText::read(file)?.entries().map_err(|problems| CliError::input(&problems))?;
-            let [entry] = entries.as_slice() else {
+            let (partition, namespace) = options.client.tenancy();
+            let entries = files::entries(std::slice::from_ref(file), &partition, &namespace)?;
+            let [written] = entries.as_slice() else {
                 return Err(CliError::Usage("-filename names one config entry, and the file holds several".to_owned()));
             };
-            (entry.kind(), entry.key().name.name.to_string())
+            let key = written.key_in(&partition, &namespace);
+            // What the options say is asked for anyway.
+            if key.name.partition != partition {
+                query.push(("partition", key.name.partition.to_string()));
+            }
+            if key.kind.is_namespaced() && key.name.namespace != namespace {
+                query.push(("ns", key.name.namespace.to_string()));
+            }
+            (key.kind, key.name.name.to_string())
         }
         (_, _, None) => return Err(CliError::Usage("-kind and -name, or -filename, are required".to_owned())),
     };
-    let condition = options.cas.condition()?;
+    query.extend(options.cas.condition()?.map(|index| ("cas", index)));
     let client = Client::new(&options.client, &options.datacenter.datacenter)?;
-    let query: Vec<_> = condition.iter().map(|index| ("cas", index.as_str())).collect();
+    let query: Vec<_> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
     if client.delete(&["config", kind.as_str(), &name], &query).await?.trim() == "false" {
         return Err(CliError::Input(format!("Config entry not deleted: {kind}/{name}")));
     }

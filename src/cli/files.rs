@@ -1,14 +1,15 @@
 //! Files of registrations, config entries and bundles, read and checked before anything is sent or started.
 
+use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use super::CliError;
-use crate::codec::{self, Definitions, Format, MAX_BUNDLE_BYTES, MAX_BYTES, Typing};
-use crate::model::{Bundle, ConfigEntry, Problem, Problems, ServiceDefinition};
-use crate::settings::checked;
+use super::{CliError, output};
+use crate::codec::{self, Format, Located, MAX_BUNDLE_BYTES, MAX_BYTES, Origin, Typing};
+use crate::model::{Bundle, ConfigEntry, EntryKey, Namespace, Partition, Problem, Problems, ServiceDefinition};
+use crate::settings::judged;
 
 /// A text to decode, with its name for messages.
 #[derive(Debug)]
@@ -44,41 +45,45 @@ impl SourceText {
     /// # Errors
     /// Every problem, with its place; also if there is no registration, or anything else.
     pub(super) fn services(&self) -> Result<Vec<ServiceDefinition>, Vec<String>> {
-        let Definitions { services, entries } = self.definitions()?;
+        let (services, entries) = self.definitions()?;
         if !entries.is_empty() {
             return Err(vec![format!("{}: holds config entries: use `meshgate config write`", self.name)]);
         }
         if services.is_empty() {
             return Err(vec![format!("{}: holds no service: expected `service {{ ... }}` or `services`", self.name)]);
         }
-        Ok(services)
+        Ok(services.into_iter().map(|(service, _)| service).collect())
     }
 
     /// The config entries in it, as they were written, all of them good.
     ///
     /// # Errors
     /// Every problem, with its place; also if there is no config entry, or anything else.
-    pub(super) fn entries(&self) -> Result<Vec<ConfigEntry>, Vec<String>> {
-        let Definitions { services, entries } = self.definitions()?;
+    pub(super) fn entries(&self) -> Result<Vec<WrittenEntry>, Vec<String>> {
+        let (services, entries) = self.definitions()?;
         if !services.is_empty() {
             return Err(vec![format!("{}: holds services: use `meshgate services register`", self.name)]);
         }
         if entries.is_empty() {
             return Err(vec![format!("{}: holds no config entry: expected `Kind` and `Name`", self.name)]);
         }
-        Ok(entries)
+        let written = |(entry, origin)| WrittenEntry { entry, file: self.name.clone(), origin };
+        Ok(entries.into_iter().map(written).collect())
     }
 
-    fn definitions(&self) -> Result<Definitions, Vec<String>> {
+    fn definitions(&self) -> Result<OwnedDefinitions, Vec<String>> {
+        fn owned<T>((value, origin): Located<'_, T>) -> Located<'static, T> {
+            (value, origin.into_owned())
+        }
         let documents =
             codec::parse_documents(&self.text, self.format).map_err(|problem| self.located(problem.into()))?;
-        let mut found = Definitions::default();
+        let mut found = OwnedDefinitions::default();
         let mut problems = Vec::new();
         for document in &documents {
-            match checked(document) {
-                Ok(definitions) => {
-                    found.services.extend(definitions.services);
-                    found.entries.extend(definitions.entries);
+            match judged(document).into_located() {
+                Ok((services, entries)) => {
+                    found.0.extend(services.into_iter().map(owned));
+                    found.1.extend(entries.into_iter().map(owned));
                 }
                 Err(inner) => problems.extend(self.located(inner)),
             }
@@ -89,6 +94,88 @@ impl SourceText {
     fn located(&self, problems: Problems) -> Vec<String> {
         located(&self.name, problems)
     }
+}
+
+/// The registrations and the config entries of a text.
+type OwnedDefinitions = (Vec<Located<'static, ServiceDefinition>>, Vec<Located<'static, ConfigEntry>>);
+
+/// A config entry with the place that it was read from.
+#[derive(Debug)]
+pub(super) struct WrittenEntry {
+    /// As it was written.
+    pub(super) entry: ConfigEntry,
+    file: String,
+    origin: Origin<'static>,
+}
+
+impl WrittenEntry {
+    /// What identifies it when it is written to this partition and namespace.
+    pub(super) fn key_in(&self, partition: &Partition, namespace: &Namespace) -> EntryKey {
+        let mut stored = self.entry.clone();
+        stored.normalize(partition, namespace);
+        stored.key()
+    }
+
+    /// What is wrong with it at `path`, with file and line.
+    pub(super) fn problem(&self, path: &str, message: impl Into<String>) -> String {
+        located(&self.file, self.origin.locate(Problem::rule(path, message)).into()).concat()
+    }
+}
+
+/// The config entries of files and of the files in directories; `-` is standard input.
+///
+/// # Errors
+/// A file that cannot be read, and everything that is wrong with any of them; also an entry that is there twice.
+pub(super) fn entries(
+    arguments: &[String],
+    partition: &Partition,
+    namespace: &Namespace,
+) -> Result<Vec<WrittenEntry>, CliError> {
+    let mut found = Vec::new();
+    let mut problems = Vec::new();
+    for argument in arguments {
+        for file in files_at(argument)? {
+            match SourceText::read(&file) {
+                Ok(text) => match text.entries() {
+                    Ok(entries) => found.extend(entries),
+                    Err(inner) => problems.extend(inner),
+                },
+                Err(unreadable) => problems.push(unreadable.to_string()),
+            }
+        }
+    }
+    let mut first: BTreeMap<EntryKey, &WrittenEntry> = BTreeMap::new();
+    for written in &found {
+        let key = written.key_in(partition, namespace);
+        match first.get(&key) {
+            Some(other) => {
+                let place = other.origin.locate(Problem::rule("", ""));
+                let line = place.line.unwrap_or(1);
+                problems.push(written.problem("Name", format!("{key} is at {}:{line} already", other.file)));
+            }
+            None => drop(first.insert(key, written)),
+        }
+    }
+    if problems.is_empty() { Ok(found) } else { Err(CliError::input(&problems)) }
+}
+
+/// The files that an argument names: itself, or those of a directory by name, without those of its directories.
+fn files_at(argument: &str) -> Result<Vec<String>, CliError> {
+    if argument == "-" || !Path::new(argument).is_dir() {
+        return Ok(vec![argument.to_owned()]);
+    }
+    let listed = std::fs::read_dir(argument).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let listed = listed.map_err(CliError::io(argument))?;
+    let mut paths: Vec<PathBuf> = listed.into_iter().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    paths.sort();
+    let (known, skipped): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| format_by_name(path).is_some());
+    for path in skipped {
+        output::warning(&format!("{}: skipped, because it is no .hcl, .json or .yaml file", path.display()));
+    }
+    if known.is_empty() {
+        return Err(CliError::Input(format!("{argument}: holds no .hcl, .json or .yaml file")));
+    }
+    Ok(known.into_iter().map(|path| path.to_string_lossy().into_owned()).collect())
 }
 
 /// The bundle of a file, or of standard input for `-`.
@@ -128,8 +215,11 @@ fn read(argument: &str, most: usize) -> Result<(String, Vec<u8>), CliError> {
 
 /// The format by suffix; without one JSON starts with a brace, YAML with `key:` or a document marker, and all else is HCL.
 fn format_of(path: &Path, text: &[u8]) -> Format {
-    let by_name = path.extension().and_then(|suffix| Format::from_extension(suffix.to_str()?));
-    by_name.unwrap_or_else(|| sniff(text))
+    format_by_name(path).unwrap_or_else(|| sniff(text))
+}
+
+fn format_by_name(path: &Path) -> Option<Format> {
+    Format::from_extension(path.extension()?.to_str()?)
 }
 
 fn sniff(text: &[u8]) -> Format {

@@ -1,6 +1,7 @@
 //! Config entries, and files of registrations and entries.
 
 use super::decoded::{Decoded, Items};
+use super::kubernetes;
 use super::lenient::{Decoding, Typing, decode, suggestion};
 use super::tree::{Content, Member, Tree, same_key, shortened};
 use crate::model::{CheckRegistration, CheckTenancy, ConfigEntry, EntryKind, Problem, ProblemKind};
@@ -10,7 +11,7 @@ const SERVICE_KINDS: [&str; 2] = ["connect-proxy", "mesh-gateway"];
 
 /// Kinds that Consul has (`http-api.md` 2.6) and meshgate has no use for. They are spelled well, so that a similar name
 /// is not what was meant.
-const NOT_KEPT: [&str; 9] = [
+pub(super) const NOT_KEPT: [&str; 9] = [
     "api-gateway",
     "control-plane-request-limit",
     "file-system-certificate",
@@ -82,6 +83,17 @@ fn kind_hint(text: &str, names: &[&str]) -> String {
 pub(super) fn collect<'t>(document: &'t Tree, found: &mut Items<'t>) {
     if document.content == Content::Null {
         return;
+    }
+    if let Content::List(items) = &document.content
+        && items.len() != 1
+    {
+        for (position, item) in items.iter().enumerate() {
+            found.entries.push(Decoded::at(&format!("[{position}]"), item, entry));
+        }
+        return;
+    }
+    if kubernetes::is_resource(document) {
+        return kubernetes::collect(document, "", found);
     }
     let Some(members) = document.members() else {
         let message = format!("expected an object at the top, found {}", document.describe());

@@ -8,6 +8,7 @@ mod decoded;
 mod definitions;
 mod hcl;
 mod json;
+mod kubernetes;
 mod lenient;
 mod transaction;
 mod tree;
@@ -17,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::bundle::{MAX_BUNDLE_BYTES, bundle, bundle_to_json};
-pub use self::decoded::{Decoded, Items};
+pub use self::decoded::{Decoded, Items, Located, Origin};
 use self::lenient::decode;
 pub use self::lenient::{Typing, from_tree};
 pub use self::transaction::transaction;
@@ -177,8 +178,9 @@ pub fn definitions(text: &[u8], format: Format) -> Result<Definitions, Problems>
     items(&parse_documents(text, format)?).into_result()
 }
 
-/// The registrations and config entries of documents: a config entry, or any mix of `service`, `services` and
-/// `config_entries { bootstrap ... }`, each once, repeated or as a list (`http-api.md` 4.1, 4.3).
+/// The registrations and config entries of documents: a config entry, a list of them, a Kubernetes resource that means
+/// one, or any mix of `service`, `services` and `config_entries { bootstrap ... }`, each once, repeated or as a list
+/// (`http-api.md` 4.1, 4.3, 4.4).
 ///
 /// Every other key is unknown; whoever owns it splits it off before.
 pub fn items(documents: &[Tree]) -> Items<'_> {

@@ -138,6 +138,11 @@ pub(super) fn shortened(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// The names and positions of a path such as `Proxy.Upstreams[0].LocalBindPort`.
+pub(super) fn path_steps(path: &str) -> impl Iterator<Item = &str> {
+    path.split(['.', '[']).map(|step| step.trim_end_matches(']')).filter(|step| !step.is_empty())
+}
+
 fn letters(key: &str) -> impl Iterator<Item = char> + '_ {
     key.chars().filter(|c| *c != '_').map(|c| c.to_ascii_lowercase())
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::draft::Draft;
-use crate::codec::{self, Definitions, Tree};
+use crate::codec::{self, Content, Definitions, Items, Tree};
 use crate::model::{CheckRegistration, ConfigEntry, Namespace, Partition, Problems, ServiceDefinition};
 
 /// Reads the registrations and config entries of a document into the draft.
@@ -32,20 +32,25 @@ pub(super) fn collect_checks(path: &Path, document: &Tree, draft: &mut Draft) {
     }
 }
 
-/// True for a document that is a config entry itself.
+/// True for a document that is a config entry itself, as a list of them is.
 pub(super) fn is_entry(document: &Tree) -> bool {
-    document.get("Kind").is_some()
+    document.get("Kind").is_some() || matches!(document.content, Content::List(_))
 }
 
 /// The registrations and config entries of a document as they were written, all of them good.
 ///
 /// # Errors
 /// Everything that cannot be decoded and everything that breaks a rule, with lines and paths, in the order of the source.
-pub(crate) fn checked(document: &Tree) -> Result<Definitions, Problems> {
+fn checked(document: &Tree) -> Result<Definitions, Problems> {
+    judged(document).into_result()
+}
+
+/// The registrations and config entries of a document as they were written, with everything that breaks a rule.
+pub(crate) fn judged(document: &Tree) -> Items<'_> {
     let mut items = codec::items(std::slice::from_ref(document));
     items.services.iter_mut().for_each(|service| service.judge(check_service));
     items.entries.iter_mut().for_each(|entry| entry.judge(check_entry));
-    items.into_result()
+    items
 }
 
 /// Every broken rule of a registration, which belongs to the partition that it names.

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-pub(crate) use definitions::{check_service, checked};
+pub(crate) use definitions::{check_service, judged};
 pub use error::{SettingProblem, SettingsError, Source};
 pub use inputs::{FileFormat, Inputs};
 

@@ -258,3 +258,94 @@ async fn an_entry_that_does_not_fit_the_others_is_an_error_of_the_server() {
     let entry = json!({ "Kind": "service-defaults", "Name": "web" });
     api.refuses(Method::PUT, CONFIG, entry, 500, "the protocol must be http").await;
 }
+
+const TOGETHER: &str = "/v1/meshgate/config";
+
+/// The errors of an answer, each as `entry line path: what`.
+fn errors(answer: &crate::support::http::Answer) -> Vec<String> {
+    let body: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    let list = body["Errors"].as_array().expect("a list").clone();
+    let told = |error: Value| format!("{} {} {}: {}", error["Entry"], error["Line"], error["Path"], error["What"]);
+    list.into_iter().map(told).collect()
+}
+
+#[tokio::test]
+async fn several_entries_are_one_commit() {
+    let api = TestApi::start().await;
+    let before = api.store.view().index();
+
+    let answer = api
+        .put(
+            TOGETHER,
+            json!([
+                { "Kind": "service-defaults", "Name": "web", "Protocol": "http" },
+                { "Kind": "service-splitter", "Name": "web", "Splits": [{ "Weight": 100 }] },
+            ]),
+        )
+        .await;
+
+    assert_eq!(answer.json(), json!({ "Index": before + 1 }));
+    for kind in ["service-defaults", "service-splitter"] {
+        assert_eq!(api.get(&format!("/v1/config/{kind}/web")).await.json()["ModifyIndex"], before + 1);
+    }
+}
+
+#[tokio::test]
+async fn several_entries_may_be_documents_and_resources() {
+    let api = TestApi::start().await;
+    let text = "Kind: service-defaults\nName: a\n---\napiVersion: consul.hashicorp.com/v1alpha1\nkind: ServiceDefaults\n\
+                metadata: {name: b, namespace: shop}\nspec: {protocol: http}\n";
+
+    let headers = [("content-type", "application/yaml")];
+    api.call(Method::PUT, TOGETHER, &headers, text.to_owned()).await.json();
+
+    assert_eq!(api.get("/v1/config/service-defaults/a").await.json()["Name"], "a");
+    assert_eq!(api.get("/v1/config/service-defaults/b?ns=shop").await.json()["Protocol"], "http");
+}
+
+#[tokio::test]
+async fn of_several_entries_all_or_none_is_written_and_every_error_is_told() {
+    let api = TestApi::start().await;
+    let before = api.store.view().index();
+    let text = "Kind: service-defaults\nName: web\n---\nKind: service-defaults\nName: web\nProtocl: tcp\n---\n\
+                Kind: service-splitter\nName: api\nSplits: [{Weight: 1}]\n---\nKind: service-defaults\nName: web\n---\n\
+                service: {name: x}\n";
+
+    let headers = [("content-type", "application/yaml")];
+    let answer = api.call(Method::PUT, TOGETHER, &headers, text.to_owned()).await;
+
+    assert_eq!(answer.status, 400);
+    assert_eq!(
+        errors(&answer),
+        [
+            "null null \"\": \"the body holds services: register them with their agent\"",
+            "1 6 \"Protocl\": \"invalid config key \\\"Protocl\\\", did you mean \\\"Protocol\\\"?\"",
+            "2 10 \"Splits\": \"the sum of all weights must be 100, not 1\"",
+            "3 13 \"Name\": \"service-defaults/web is written twice: entry 0 is the first\"",
+        ]
+    );
+    assert_eq!(api.store.view().index(), before);
+    api.refuses(Method::PUT, TOGETHER, "[]", 400, "the body holds no config entry").await;
+    api.refuses(Method::PUT, TOGETHER, "{", 400, "Errors").await;
+    let wrong = json!([{ "Kind": "mesh" }, { "Kind": "service-defaults", "Name": "web", "Protocol": "x" }]);
+    let answer = api.put(TOGETHER, wrong).await;
+    assert!(errors(&answer)[0].starts_with("1 1 \"Protocol\": \"unknown protocol"), "{:?}", errors(&answer));
+    let elsewhere = json!([{ "Kind": "mesh", "Partition": "a" }]);
+    api.refuses(Method::PUT, &format!("{TOGETHER}?partition=b"), elsewhere, 400, "partition").await;
+}
+
+#[tokio::test]
+async fn what_several_entries_would_break_together_is_a_conflict() {
+    let guard: Guard = Arc::new(|_, after, _| match after.entries().count() {
+        2 => Err(Problem::rule("", "two are too many").into()),
+        _ => Ok(()),
+    });
+    let (store, _) = Store::open(Box::new(Memory), guard).expect("memory opens");
+    let api = TestApi::start_with(|api| api.store = store).await;
+
+    let entries = json!([{ "Kind": "service-defaults", "Name": "a" }, { "Kind": "service-defaults", "Name": "b" }]);
+    let answer = api.put(TOGETHER, entries).await;
+
+    assert_eq!((answer.status, errors(&answer)), (409, vec!["null null \"\": \"two are too many\"".to_owned()]));
+    assert_eq!(api.get("/v1/config/").await.json(), json!([]));
+}

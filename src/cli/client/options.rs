@@ -6,6 +6,7 @@ use clap::Args;
 use reqwest::{Certificate, ClientBuilder, Identity};
 
 use super::{ApiAddress, ClientError};
+use crate::model::{Namespace, Partition};
 
 /// Where an agent serves its API unless it is told otherwise.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8500";
@@ -72,6 +73,11 @@ impl ClientOptions {
         // An empty variable means the same as none.
         let text = if self.http_addr.is_empty() { DEFAULT_ADDRESS } else { &self.http_addr };
         ApiAddress::parse(text, self.ssl)
+    }
+
+    /// Partition and namespace of what names none itself.
+    pub(crate) fn tenancy(&self) -> (Partition, Namespace) {
+        (Partition::from(&*self.partition), Namespace::from(&*self.namespace))
     }
 
     /// The token; a file wins over the option, as in Consul.

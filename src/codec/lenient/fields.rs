@@ -125,9 +125,22 @@ pub(in super::super) fn suggestion(key: &str, fields: &[&str]) -> Option<String>
         return None;
     }
     let snake = snake_case(best);
-    // A key that is spelled well and yet not taken needs the other spelling.
-    let is_snake = !key.contains(|c: char| c.is_ascii_uppercase()) && key != snake;
-    Some(if is_snake { snake } else { (*best).to_owned() })
+    let starts_low = key.starts_with(|c: char| c.is_ascii_lowercase());
+    Some(match key.contains(|c: char| c.is_ascii_uppercase()) {
+        true if starts_low => lower_camel_case(best),
+        // A key that is spelled well and yet not taken needs the other spelling.
+        false if key != snake => snake,
+        true | false => (*best).to_owned(),
+    })
+}
+
+/// `DestinationServiceID` as `destinationServiceID`, `TLSMinVersion` as `tlsMinVersion`.
+pub(in super::super) fn lower_camel_case(field: &str) -> String {
+    let letters: Vec<char> = field.chars().collect();
+    let is_low = |position: usize| letters.get(position).is_some_and(char::is_ascii_lowercase);
+    let first_word = (1..letters.len()).find(|at| is_low(*at) || is_low(*at + 1)).unwrap_or(letters.len());
+    let lowered = letters[..first_word].iter().map(char::to_ascii_lowercase);
+    lowered.chain(letters[first_word..].iter().copied()).collect()
 }
 
 /// `DestinationServiceID` as `destination_service_id`.
@@ -161,9 +174,20 @@ mod tests {
             ("local_bindport_", Some("local_bind_port")),
             ("tls_minimum_version", Some("tls_min_version")),
             ("h2_ping_tls", Some("h2ping_use_tls")),
+            ("meshGatway", Some("meshGateway")),
+            ("tlsMinimumVersion", Some("tlsMinVersion")),
             ("zzz", None),
         ] {
             assert_eq!(suggestion(key, &fields).as_deref(), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn the_first_word_is_low_in_lower_camel_case() {
+        for (field, expected) in
+            [("MeshGateway", "meshGateway"), ("SNI", "sni"), ("CAFile", "caFile"), ("Name", "name"), ("", "")]
+        {
+            assert_eq!(lower_camel_case(field), expected);
         }
     }
 }

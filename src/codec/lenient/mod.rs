@@ -15,7 +15,7 @@ use std::fmt;
 use serde::de::{self, DeserializeOwned};
 
 use self::decoder::Decoder;
-pub(super) use self::fields::suggestion;
+pub(super) use self::fields::{lower_camel_case, suggestion};
 use self::left_out::LeftOut;
 use self::path::Path;
 use super::tree::Tree;
