@@ -30,7 +30,7 @@ impl Plane {
         let flags = flags.map(|(key, text)| (key, text.to_owned())).to_vec();
         let settings = Settings::load(&Inputs { flags, dev: true, ..Inputs::default() }).unwrap();
         let app = App::start(settings).await.unwrap();
-        let stream = Client::connect(&format!("http://{}", app.grpc)).await.delta().await.unwrap();
+        let stream = Client::connect(&format!("http://{}", app.grpc.unwrap())).await.delta().await.unwrap();
         let plane = Self { app, client: reqwest::Client::new(), stream };
         plane.put("agent/service/register", db).await;
         let upstream = json!({ "DestinationName": "db", "LocalBindPort": 9191 });

@@ -32,7 +32,7 @@ impl Agent {
         let settings = Settings::load(&inputs).unwrap();
         let runtime = Runtime::new().unwrap();
         let app = runtime.block_on(App::start(settings)).unwrap();
-        Self { http: app.http, grpc: app.grpc, runtime, app: Some(app) }
+        Self { http: app.http, grpc: app.grpc.expect("xDS is served without TLS"), runtime, app: Some(app) }
     }
 
     fn command(&self, line: &str) -> Command {

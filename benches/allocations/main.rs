@@ -22,6 +22,13 @@ mod http;
 #[path = "../fanout/marker.rs"]
 mod marker;
 mod server;
+#[path = "../../tests/support/tls.rs"]
+mod tls;
+
+/// Where the load client looks for it.
+mod support {
+    pub(crate) use crate::tls;
+}
 
 use std::alloc::System;
 use std::process::ExitCode;

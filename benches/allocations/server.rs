@@ -47,7 +47,7 @@ pub(crate) async fn serve() -> Result<(), Failure> {
     let flags = flags.map(|(key, value)| (key, value.to_owned())).to_vec();
     let settings = Settings::load(&Inputs { flags, dev: true, ..Inputs::default() })?;
     let app = App::start(settings).await?;
-    println!("{} {}", app.http, app.grpc);
+    println!("{} {}", app.http, app.grpc.ok_or("no xDS")?);
     let answer = || {
         for line in std::io::stdin().lock().lines() {
             line?;

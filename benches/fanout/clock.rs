@@ -39,7 +39,7 @@ pub(crate) async fn serve() -> Result<(), Failure> {
     println!("{} {}", http.trim_start_matches("http://"), listener.local_addr()?);
     let source = Arc::new(mesh.engine.clone());
     let shutdown = CancellationToken::new();
-    tokio::spawn(ads::serve(listener, source, ads::Options::default(), Readiness::default(), shutdown));
+    tokio::spawn(ads::serve([listener.into()], source, ads::Options::default(), Readiness::default(), shutdown));
     tokio::task::spawn_blocking(move || {
         for line in std::io::stdin().lock().lines() {
             line?;

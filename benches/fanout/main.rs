@@ -21,6 +21,7 @@ mod clock;
 mod fleet;
 mod floor;
 mod http;
+mod identities;
 mod marker;
 mod measure;
 mod options;
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
 fn run(options: Options) -> Result<(), Failure> {
     match options.command {
         // On one core, too, the runtime with threads is the faster one for a server.
-        Some(Command::ServeFloor { style }) => return Runtime::new()?.block_on(floor::serve(style)),
+        Some(Command::ServeFloor { style, tls }) => return Runtime::new()?.block_on(floor::serve(style, tls.as_ref())),
         Some(Command::ServeClock) => return Runtime::new()?.block_on(clock::serve()),
         None => {}
     }

@@ -37,6 +37,9 @@ pub(crate) struct Options {
     /// How long each rate lasts, for S6
     #[arg(long, default_value_t = 30)]
     pub(crate) seconds: u32,
+    /// Serve the streams with TLS, and ask every proxy for a certificate
+    #[arg(long, conflicts_with = "server")]
+    pub(crate) tls: bool,
     /// Keep the state of meshgate on disk, so that every change waits for it
     #[arg(long)]
     pub(crate) durable: bool,
@@ -128,10 +131,23 @@ pub(crate) enum Command {
         /// How messages are written
         #[arg(long, value_enum)]
         style: Style,
+        #[command(flatten)]
+        tls: Option<ServerFiles>,
     },
     /// Be a control plane whose clock can be moved
     #[command(hide = true)]
     ServeClock,
+}
+
+/// The certificate of a server, its key, and the roots of the certificates of its clients.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ServerFiles {
+    #[arg(long, required = false)]
+    pub(crate) tls_ca: PathBuf,
+    #[arg(long, required = false, requires = "tls_ca")]
+    pub(crate) tls_certificate: PathBuf,
+    #[arg(long, required = false, requires = "tls_ca")]
+    pub(crate) tls_key: PathBuf,
 }
 
 impl Options {

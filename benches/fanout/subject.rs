@@ -15,6 +15,7 @@ use crate::Failure;
 use crate::ads::{Server, Tls};
 use crate::floor::{Control, Style};
 use crate::http::Http;
+use crate::identities::Identities;
 use crate::options::Options;
 use crate::process::{Cores, Process, Usage};
 
@@ -27,10 +28,17 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    pub(crate) async fn start(style: Style, cores: Option<Cores>) -> Result<Self, Failure> {
-        let style = format!("{style:?}").to_lowercase();
-        let (process, [streams, commands]) = start_own(&["serve-floor", "--style", &style], cores)?;
-        Ok(Self { process, server: Server::plain(streams), control: Control::connect(commands).await? })
+    /// Starts it, with the certificates of `tls` if streams are under TLS.
+    ///
+    /// # Errors
+    /// It does not start, or cannot be reached.
+    pub(crate) async fn start(style: Style, tls: Option<&Identities>, cores: Option<Cores>) -> Result<Self, Failure> {
+        let style = format!("--style={style:?}").to_lowercase();
+        let mut arguments = vec!["serve-floor".to_owned(), style];
+        arguments.extend(tls.into_iter().flat_map(Identities::of_floor));
+        let (process, [streams, commands]) = start_own(&arguments, cores)?;
+        let server = Server { tls: tls.map(Identities::client).transpose()?, ..Server::plain(streams) };
+        Ok(Self { process, server, control: Control::connect(commands).await? })
     }
 
     pub(crate) fn usage(&self) -> Usage {
@@ -54,12 +62,16 @@ impl Subject {
     ///
     /// # Errors
     /// It does not start, or cannot be reached.
-    pub(crate) async fn start(options: &Options, cores: Option<Cores>) -> Result<Self, Failure> {
+    pub(crate) async fn start(
+        options: &Options,
+        tls: Option<&Identities>,
+        cores: Option<Cores>,
+    ) -> Result<Self, Failure> {
         let peer = &options.peer;
         let (Some(server), Some(http)) = (peer.server, peer.http) else {
-            return Self::start_meshgate(options, cores).await;
+            return Self::start_meshgate(options, tls, cores).await;
         };
-        let tls = peer.tls_ca.as_deref().map(|ca| Tls::new(ca, &peer.tls_name)).transpose()?;
+        let tls = peer.tls_ca.as_deref().map(|ca| Tls::new(ca, &peer.tls_name, None)).transpose()?;
         Ok(Self {
             server: Server { address: server, headers: peer.headers.clone(), tls },
             http: Http::connect(http, peer.headers.clone()).await?,
@@ -68,11 +80,16 @@ impl Subject {
         })
     }
 
-    async fn start_meshgate(options: &Options, cores: Option<Cores>) -> Result<Self, Failure> {
+    async fn start_meshgate(
+        options: &Options,
+        tls: Option<&Identities>,
+        cores: Option<Cores>,
+    ) -> Result<Self, Failure> {
         let folder = TempDir::new()?;
         let log = folder.path().join("log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_meshgate"));
         command.args("agent -http-port 0 -grpc-port 0 -log-json -node bench".split(' ')).args(&options.agent);
+        command.args(tls.map(Identities::of_agent).transpose()?.into_iter().flatten());
         if options.durable {
             command.arg("-data-dir").arg(folder.path().join("data"));
         } else {
@@ -83,7 +100,10 @@ impl Subject {
         let ready = ready(&mut process, &log).await?;
         let address = |key: &str| Ok::<SocketAddr, Failure>(ready[key].as_str().unwrap_or_default().parse()?);
         Ok(Self {
-            server: Server::plain(address("grpc")?),
+            server: match tls {
+                None => Server::plain(address("grpc")?),
+                Some(tls) => Server { tls: Some(tls.client()?), ..Server::plain(address("grpc_tls")?) },
+            },
             http: Http::connect(address("http")?, Vec::new()).await?,
             usage: Some(process.usage()),
             _started: Some((process, folder)),
@@ -100,7 +120,7 @@ pub(crate) struct Clocked {
 
 impl Clocked {
     pub(crate) async fn start(cores: Option<Cores>) -> Result<Self, Failure> {
-        let (process, [http, streams]) = start_own(&["serve-clock"], cores)?;
+        let (process, [http, streams]) = start_own(&["serve-clock".to_owned()], cores)?;
         let subject = Subject {
             server: Server::plain(streams),
             http: Http::connect(http, Vec::new()).await?,
@@ -117,7 +137,7 @@ impl Clocked {
 }
 
 /// Starts another process of this program, and returns the two addresses that it prints.
-fn start_own(arguments: &[&str], cores: Option<Cores>) -> Result<(Process, [SocketAddr; 2]), Failure> {
+fn start_own(arguments: &[String], cores: Option<Cores>) -> Result<(Process, [SocketAddr; 2]), Failure> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut process = Process::start(command, cores)?;

@@ -159,6 +159,8 @@ impl Suite {
     async fn starts(&mut self, options: &Options) -> Result<(), Failure> {
         let report = self.run(options).await?;
         self.judge("T8", "all have started", ratio(last(&report), Measure::TimeLast), 1.5);
+        let report = self.run(&Options { tls: true, rounds: Some(3), ..options.clone() }).await?;
+        self.judge("T8", "all have started, with mutual TLS", ratio(last(&report), Measure::TimeLast), 1.3);
         let report = self.run(&Options { scenario: Scenario::S5, ..options.clone() }).await?;
         let case = last(&report);
         let share = case.subject.summary(Measure::ShareOfFullConfig).map(|share| share.median);

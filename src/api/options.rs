@@ -24,8 +24,10 @@ pub struct Options {
     pub advertise: String,
     /// Where this API listens.
     pub http_addr: SocketAddr,
-    /// The port of the ADS server, if it is open.
+    /// The port of the ADS server without TLS, if it is open.
     pub grpc_port: Option<u16>,
+    /// The port of the ADS server with TLS, if it is open.
+    pub grpc_tls_port: Option<u16>,
     /// Ports for sidecars that name none.
     pub sidecar_ports: SidecarPorts,
     /// What happens to calls that no intention speaks about.
@@ -50,6 +52,7 @@ impl Default for Options {
             advertise: Ipv4Addr::LOCALHOST.to_string(),
             http_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 8500)),
             grpc_port: Some(8502),
+            grpc_tls_port: None,
             sidecar_ports: SidecarPorts::default(),
             default_intention_policy: IntentionPolicy::default(),
             dns_domain: DnsDomain::default(),

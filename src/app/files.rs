@@ -9,7 +9,8 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::AppError;
+use super::{App, AppError, tls};
+use crate::ads;
 use crate::api::{AddedCheck, Files, Options, Registration};
 use crate::model::{CheckRegistration, Place, Problems, ServiceDefinition};
 use crate::settings::Settings;
@@ -129,7 +130,7 @@ fn refused(what: String, error: StoreError) -> AppError {
 }
 
 /// Settings that a reload takes over; all others need a restart.
-const TAKEN_OVER: [&str; 5] = ["services", "checks", "config_entries", "node_meta", "log_level"];
+const TAKEN_OVER: [&str; 6] = ["services", "checks", "config_entries", "node_meta", "log_level", "tls"];
 
 /// Reads the files again when somebody asks for it. Clones share what was read last.
 #[derive(Debug, Clone)]
@@ -137,22 +138,38 @@ pub(super) struct Reloader {
     store: Store,
     options: Options,
     logs: Logs,
+    /// What xDS with TLS shows its clients.
+    tls: Option<ads::Tls>,
     last: Arc<Mutex<Settings>>,
 }
 
 impl Reloader {
-    pub(super) fn new(store: Store, options: Options, logs: Logs, settings: Settings) -> Self {
-        Self { store, options, logs, last: Arc::new(Mutex::new(settings)) }
+    pub(super) fn new(app: &App, options: Options) -> Self {
+        Self {
+            store: app.store.clone(),
+            options,
+            logs: app.logs.clone(),
+            tls: app.tls.clone(),
+            last: Arc::new(Mutex::new(app.settings.clone())),
+        }
     }
 
     /// Takes over what the files hold now. One reload after the other.
     async fn take_over(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
         let mut last = self.last.lock().await;
         let inputs = last.inputs.clone();
-        let settings = tokio::task::spawn_blocking(move || Settings::load(&inputs)).await??;
+        let (settings, tls) = tokio::task::spawn_blocking(move || {
+            let settings = Settings::load(&inputs)?;
+            let tls = settings.grpc_tls.as_ref().map(|listener| tls::read(&listener.files)).transpose()?;
+            Ok::<_, Box<dyn Error + Send + Sync>>((settings, tls))
+        })
+        .await??;
         let options = Options { node_meta: settings.node_meta.clone(), ..self.options.clone() };
         take_over(&self.store, &settings, &options).await?;
         self.logs.set_level(&settings.log.level)?;
+        if let (Some(served), Some(tls)) = (&self.tls, tls) {
+            served.replace(tls);
+        }
         for key in need_restart(&last, &settings) {
             tracing::warn!(key, "has changed, and needs a restart to have an effect");
         }

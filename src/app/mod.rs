@@ -3,6 +3,7 @@
 mod adapters;
 mod chains;
 mod files;
+mod tls;
 
 use std::fmt;
 use std::io;
@@ -22,13 +23,14 @@ use crate::ca::{Authority, CaError};
 use crate::engine::{self, Engine};
 use crate::health::{self, Runner};
 use crate::model::{Bundle, Problems, TrustDomain};
-use crate::settings::Settings;
+use crate::settings::{Settings, TlsListener};
 use crate::store::{Backend, Embedded, Memory, Store, StoreError, View};
 use crate::telemetry::{Logs, Readiness, ReadinessGuard};
 
 use self::adapters::{Central, Issuer, Proxies, Reports};
 pub use self::chains::Chains;
 use self::files::Reloader;
+pub use self::tls::TlsError;
 
 /// Why the process could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,9 @@ pub enum AppError {
         #[source]
         source: io::Error,
     },
+    /// xDS cannot be served with TLS as the settings say.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The certificate authority cannot be opened.
     #[error(transparent)]
     Authority(#[from] CaError),
@@ -81,8 +86,10 @@ pub enum AppError {
 pub struct App {
     /// Where the HTTP API listens.
     pub http: SocketAddr,
-    /// Where the ADS server listens.
-    pub grpc: SocketAddr,
+    /// Where the ADS server listens without TLS.
+    pub grpc: Option<SocketAddr>,
+    /// Where the ADS server listens with TLS.
+    pub grpc_tls: Option<SocketAddr>,
     /// The state.
     pub store: Store,
     /// What it waits for before it is ready.
@@ -93,6 +100,8 @@ pub struct App {
     /// Who reads the files again, if there are any.
     files: Arc<dyn Files>,
     logs: Logs,
+    /// What xDS with TLS shows its clients.
+    tls: Option<ads::Tls>,
     /// Ends what accepts calls.
     serving: CancellationToken,
     /// Ends what works in the background, after everybody was answered.
@@ -108,9 +117,14 @@ pub struct App {
 
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { http, grpc, store, readiness, .. } = self;
+        let Self { http, grpc, grpc_tls, store, readiness, .. } = self;
         let mut shown = f.debug_struct("App");
-        shown.field("http", http).field("grpc", grpc).field("store", store).field("readiness", readiness);
+        shown
+            .field("http", http)
+            .field("grpc", grpc)
+            .field("grpc_tls", grpc_tls)
+            .field("store", store)
+            .field("readiness", readiness);
         shown.finish_non_exhaustive()
     }
 }
@@ -118,7 +132,8 @@ impl fmt::Debug for App {
 /// What will be served, once everything is there.
 struct Listeners {
     http: TcpListener,
-    grpc: TcpListener,
+    grpc: Option<TcpListener>,
+    grpc_tls: Option<(TcpListener, ads::Tls)>,
     starting: ReadinessGuard,
 }
 
@@ -191,7 +206,7 @@ impl App {
         let authority = Authority::open(app.store.clone(), crate::ca::Options::default()).await?;
         let options = app.api_options();
         files::take_over(&app.store, &app.settings, &options).await?;
-        app.files = Arc::new(Reloader::new(app.store.clone(), options, app.logs.clone(), app.settings.clone()));
+        app.files = Arc::new(Reloader::new(&app, options));
         Ok(app.spawn(listeners, authority))
     }
 
@@ -237,10 +252,17 @@ impl App {
         let readiness = Readiness::default();
         let starting = readiness.wait_for("the start of the process");
         let http = listen("the HTTP API", settings.http, "-http-port")?;
-        let grpc = listen("xDS", settings.grpc, "-grpc-port")?;
+        let grpc = settings.grpc.map(|address| listen("xDS", address, "-grpc-port")).transpose()?;
+        let with_tls = |listener: &TlsListener| {
+            let tls = ads::Tls::new(tls::read(&listener.files)?);
+            Ok::<_, AppError>((listen("xDS with TLS", listener.address, "-grpc-tls-port")?, tls))
+        };
+        let grpc_tls = settings.grpc_tls.as_ref().map(with_tls).transpose()?;
         let app = Self {
-            http: local_address(&http, settings.http),
-            grpc: local_address(&grpc, settings.grpc),
+            http: local_address(&http).unwrap_or(settings.http),
+            grpc: grpc.as_ref().and_then(local_address).or(settings.grpc),
+            grpc_tls: grpc_tls.as_ref().and_then(|(listener, _)| local_address(listener)),
+            tls: grpc_tls.as_ref().map(|(_, tls)| tls.clone()),
             store,
             readiness,
             settings,
@@ -255,11 +277,11 @@ impl App {
             workers: JoinSet::new(),
             writer,
         };
-        Ok((app, Listeners { http, grpc, starting }))
+        Ok((app, Listeners { http, grpc, grpc_tls, starting }))
     }
 
     fn spawn(mut self, listeners: Listeners, authority: Authority) -> Self {
-        let Listeners { http, grpc, starting } = listeners;
+        let Listeners { http, grpc, grpc_tls, starting } = listeners;
         let engine = Engine::new(engine::Options {
             datacenter: self.settings.datacenter.clone(),
             hosted: self.settings.datacenters().cloned().collect(),
@@ -295,11 +317,14 @@ impl App {
         let deadline = self.settings.shutdown_deadline;
         self.servers.spawn(api::serve(http, api::router(api), self.serving.clone(), deadline));
         let (readiness, serving) = (self.readiness.clone(), self.serving.clone());
-        self.servers.spawn(ads::serve(grpc, Arc::new(engine), ads::Options::default(), readiness, serving));
+        let grpc_tls = grpc_tls.map(|(socket, tls)| ads::Listener::with_tls(socket, tls));
+        let listeners: Vec<_> = grpc.map(ads::Listener::from).into_iter().chain(grpc_tls).collect();
+        self.servers.spawn(ads::serve(listeners, Arc::new(engine), ads::Options::default(), readiness, serving));
         drop(starting);
-        let (http, grpc) = (self.http, self.grpc);
+        let (http, shown) = (self.http, tracing::field::display);
+        let (grpc, grpc_tls) = (self.grpc.map(shown), self.grpc_tls.map(shown));
         let hosted = self.api_options().datacenters().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        tracing::info!(%http, %grpc, datacenter = %self.settings.datacenter, hosted, "ready");
+        tracing::info!(%http, grpc, grpc_tls, datacenter = %self.settings.datacenter, hosted, "ready");
         self
     }
 
@@ -313,7 +338,8 @@ impl App {
             node_meta: settings.node_meta.clone(),
             advertise: settings.advertise.to_string(),
             http_addr: self.http,
-            grpc_port: Some(self.grpc.port()),
+            grpc_port: self.grpc.map(|address| address.port()),
+            grpc_tls_port: self.grpc_tls.map(|address| address.port()),
             sidecar_ports: settings.sidecar_ports,
             default_intention_policy: settings.default_intention_policy,
             dns_domain: settings.domain.clone(),
@@ -325,13 +351,14 @@ impl App {
     /// Starts anew with the same state on the same addresses, after the snapshot of another cluster was restored: the trust
     /// domain is part of everything that proxies have, so they are served again once all of it is made anew.
     async fn restart(self, process: &Process) -> Result<Self, AppError> {
-        let Self { http, grpc, store, settings, checks, serving, working, mut servers, mut workers, writer, .. } = self;
+        let Self { http, grpc, grpc_tls, store, checks, serving, working, mut servers, mut workers, writer, .. } = self;
         tracing::warn!("starting again: the state belongs to another trust domain than before");
         serving.cancel();
         while servers.join_next().await.is_some() {}
         working.cancel();
         while workers.join_next().await.is_some() {}
-        let settings = Settings { http, grpc, ..settings };
+        let at = |listener: TlsListener| TlsListener { address: grpc_tls.unwrap_or(listener.address), ..listener };
+        let settings = Settings { http, grpc, grpc_tls: self.settings.grpc_tls.clone().map(at), ..self.settings };
         Self::start_on(settings, (store, writer), checks, process).await
     }
 
@@ -383,8 +410,8 @@ fn listen(what: &'static str, address: SocketAddr, flag: &'static str) -> Result
 }
 
 /// The address with the port that the system chose.
-fn local_address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
-    listener.local_addr().unwrap_or(asked)
+fn local_address(listener: &TcpListener) -> Option<SocketAddr> {
+    listener.local_addr().ok()
 }
 
 /// Cancels `moved` once the root that signs has another trust domain.

@@ -92,9 +92,15 @@ pub(super) struct ProcessOptions {
     /// Port of the HTTP API [default: 8500]
     #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
     http_port: Option<String>,
-    /// Port of xDS [default: 8502]
+    /// Port of xDS; a negative one leaves only that with TLS [default: 8502]
     #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
     grpc_port: Option<String>,
+    /// Address that xDS with TLS listens on, if it is another
+    #[arg(long, value_name = "IP")]
+    grpc_tls_address: Option<String>,
+    /// Port of xDS with TLS, which needs tls.grpc.cert_file and key_file in a file [default: 8503 if these are there]
+    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
+    grpc_tls_port: Option<String>,
     /// Log level: trace, debug, info, warn, error [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -128,8 +134,6 @@ struct IgnoredOptions {
     primary_gateway: Vec<String>,
     #[arg(long, hide = true, allow_negative_numbers = true)]
     https_port: Option<String>,
-    #[arg(long, hide = true, allow_negative_numbers = true)]
-    grpc_tls_port: Option<String>,
     #[arg(long, hide = true, allow_negative_numbers = true)]
     dns_port: Option<String>,
     #[arg(long, hide = true, allow_negative_numbers = true)]
@@ -279,6 +283,8 @@ impl ProcessOptions {
             ("addresses.grpc", &self.grpc_address),
             ("ports.http", &self.http_port),
             ("ports.grpc", &self.grpc_port),
+            ("addresses.grpc_tls", &self.grpc_tls_address),
+            ("ports.grpc_tls", &self.grpc_tls_port),
             ("log_level", &self.log_level),
             ("log_json", &self.log_json),
             ("telemetry.prometheus_retention_time", &self.prometheus_retention_time),
@@ -300,7 +306,6 @@ impl IgnoredOptions {
             ("retry-join-wan", !self.retry_join_wan.is_empty()),
             ("primary-gateway", !self.primary_gateway.is_empty()),
             ("https-port", self.https_port.is_some()),
-            ("grpc-tls-port", self.grpc_tls_port.is_some()),
             ("dns-port", self.dns_port.is_some()),
             ("serf-lan-port", self.serf_lan_port.is_some()),
             ("serf-wan-port", self.serf_wan_port.is_some()),

@@ -1,7 +1,7 @@
 //! From what was said to settings: defaults, and the rules that several keys obey together.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,19 +10,18 @@ use super::draft::{Draft, how_to_give};
 use super::error::{SettingsError, Source};
 use super::files::one_map;
 use super::inputs::Inputs;
+use super::listeners::Listeners;
 use super::{Settings, keys, parse};
 use crate::model::{Datacenter, NodeName, SidecarPorts};
 use crate::telemetry::LogOptions;
 
-const HTTP_PORT: u16 = 8500;
-const GRPC_PORT: u16 = 8502;
 /// Long enough for a slow client, short enough for a person who waits.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The settings that the draft says.
 pub(super) fn compose(mut draft: Draft, inputs: &Inputs) -> Result<Settings, SettingsError> {
     let datacenter = draft.read("datacenter", parse::datacenter).unwrap_or_else(|| Datacenter::from("dc1"));
-    let (http, grpc) = listeners(&mut draft);
+    let Listeners { http, grpc, grpc_tls } = Listeners::read(&mut draft);
     let advertise = advertise(&mut draft, inputs);
     let data_dir = draft.read("data_dir", parse::path);
     let defaults = LogOptions::default();
@@ -35,6 +34,7 @@ pub(super) fn compose(mut draft: Draft, inputs: &Inputs) -> Result<Settings, Set
         dev: inputs.dev,
         http,
         grpc,
+        grpc_tls,
         advertise,
         advertise_wan: draft.read("advertise_addr_wan", parse::advertised_ip),
         sidecar_ports: sidecar_ports(&mut draft),
@@ -98,21 +98,6 @@ fn node_meta(draft: &mut Draft) -> BTreeMap<String, String> {
         (_, None) => Err("expected one block of keys and texts".to_owned()),
     });
     overlays.into_iter().flatten().collect()
-}
-
-fn listeners(draft: &mut Draft) -> (SocketAddr, SocketAddr) {
-    let client = draft.read("client_addr", parse::ip).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let http_ip = draft.read("addresses.http", parse::ip).unwrap_or(client);
-    let grpc_ip = draft.read("addresses.grpc", parse::ip).unwrap_or(client);
-    let http = SocketAddr::new(http_ip, draft.read("ports.http", parse::listen_port).unwrap_or(HTTP_PORT));
-    let grpc = SocketAddr::new(grpc_ip, draft.read("ports.grpc", parse::listen_port).unwrap_or(GRPC_PORT));
-    if http == grpc && http.port() != 0 {
-        let (said, other) =
-            if draft.is_given("ports.grpc") { ("ports.grpc", "ports.http") } else { ("ports.http", "ports.grpc") };
-        let source = draft.source_of(said);
-        draft.problem(source, format!("{http} is also what {other} says: each needs a port of its own"));
-    }
-    (http, grpc)
 }
 
 /// The address that is announced: what was said, else the one that is bound, else the host's.

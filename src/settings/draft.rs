@@ -132,5 +132,6 @@ impl Draft {
 
 /// How a missing key can be given.
 pub(super) fn how_to_give(key: &Key) -> String {
-    format!("-{}, {}, or {} in a file", key.flag, keys::variable_of(key.path), key.path)
+    let flag = key.flag.map(|flag| format!("-{flag}, ")).unwrap_or_default();
+    format!("{flag}{}, or {} in a file", keys::variable_of(key.path), key.path)
 }

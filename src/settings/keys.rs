@@ -4,8 +4,8 @@
 pub(super) struct Key {
     /// Its path in files.
     pub(super) path: &'static str,
-    /// Its flag.
-    pub(super) flag: &'static str,
+    /// Its flag, if it has one.
+    pub(super) flag: Option<&'static str>,
     /// What giving it several times means.
     pub(super) merge: Merge,
 }
@@ -22,7 +22,7 @@ pub(super) enum Merge {
 }
 
 /// Every key that has a meaning.
-pub(super) const KEYS: [Key; 22] = [
+pub(super) const KEYS: [Key; 34] = [
     key("datacenter", "datacenter", Merge::Last),
     key("hosted_datacenters", "hosted-datacenter", Merge::Append),
     key("node_name", "node", Merge::Last),
@@ -33,10 +33,12 @@ pub(super) const KEYS: [Key; 22] = [
     key("client_addr", "client", Merge::Last),
     key("addresses.http", "http-address", Merge::Last),
     key("addresses.grpc", "grpc-address", Merge::Last),
+    key("addresses.grpc_tls", "grpc-tls-address", Merge::Last),
     key("advertise_addr", "advertise", Merge::Last),
     key("advertise_addr_wan", "advertise-wan", Merge::Last),
     key("ports.http", "http-port", Merge::Last),
     key("ports.grpc", "grpc-port", Merge::Last),
+    key("ports.grpc_tls", "grpc-tls-port", Merge::Last),
     key("ports.sidecar_min_port", "sidecar-min-port", Merge::Last),
     key("ports.sidecar_max_port", "sidecar-max-port", Merge::Last),
     key("default_intention_policy", "default-intention-policy", Merge::Last),
@@ -45,14 +47,29 @@ pub(super) const KEYS: [Key; 22] = [
     key("log_json", "log-json", Merge::Last),
     key("telemetry.prometheus_retention_time", "prometheus-retention-time", Merge::Last),
     key("shutdown_deadline", "shutdown-deadline", Merge::Last),
+    in_files("tls.defaults.ca_file"),
+    in_files("tls.defaults.cert_file"),
+    in_files("tls.defaults.key_file"),
+    in_files("tls.defaults.tls_min_version"),
+    in_files("tls.defaults.verify_incoming"),
+    in_files("tls.grpc.ca_file"),
+    in_files("tls.grpc.cert_file"),
+    in_files("tls.grpc.key_file"),
+    in_files("tls.grpc.tls_min_version"),
+    in_files("tls.grpc.verify_incoming"),
 ];
 
 const fn key(path: &'static str, flag: &'static str, merge: Merge) -> Key {
-    Key { path, flag, merge }
+    Key { path, flag: Some(flag), merge }
+}
+
+/// A key without a flag.
+const fn in_files(path: &'static str) -> Key {
+    Key { path, flag: None, merge: Merge::Last }
 }
 
 /// The keys whose values are maps of further keys.
-pub(super) const GROUPS: [&str; 4] = ["addresses", "ports", "acl", "telemetry"];
+pub(super) const GROUPS: [&str; 7] = ["addresses", "ports", "acl", "telemetry", "tls", "tls.defaults", "tls.grpc"];
 
 /// Keys that hold registrations and config entries.
 pub(super) const DEFINITIONS: [&str; 3] = ["service", "services", "config_entries"];
@@ -61,7 +78,7 @@ pub(super) const DEFINITIONS: [&str; 3] = ["service", "services", "config_entrie
 pub(super) const CHECKS: [&str; 2] = ["check", "checks"];
 
 /// Keys of Consul's agent that have no meaning here; a group stands for all that is in it.
-const IGNORED: [&str; 130] = [
+const IGNORED: [&str; 136] = [
     "acl.default_policy",
     "acl.down_policy",
     "acl.enable_key_list_policy",
@@ -72,7 +89,6 @@ const IGNORED: [&str; 130] = [
     "acl.token_ttl",
     "acl.tokens",
     "addresses.dns",
-    "addresses.grpc_tls",
     "addresses.https",
     "advertise_addr_ipv4",
     "advertise_addr_ipv6",
@@ -137,7 +153,6 @@ const IGNORED: [&str; 130] = [
     "ports.dns",
     "ports.expose_max_port",
     "ports.expose_min_port",
-    "ports.grpc_tls",
     "ports.https",
     "ports.proxy_max_port",
     "ports.proxy_min_port",
@@ -177,7 +192,15 @@ const IGNORED: [&str; 130] = [
     "start_join",
     "start_join_wan",
     "syslog_facility",
-    "tls",
+    "tls.defaults.ca_path",
+    "tls.defaults.tls_cipher_suites",
+    "tls.defaults.verify_outgoing",
+    "tls.defaults.verify_server_hostname",
+    "tls.grpc.ca_path",
+    "tls.grpc.tls_cipher_suites",
+    "tls.grpc.use_auto_cert",
+    "tls.https",
+    "tls.internal_rpc",
     "tls_cipher_suites",
     "tls_min_version",
     "tls_prefer_server_cipher_suites",
@@ -206,7 +229,7 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 
 /// The flag of a key of the table.
 pub(super) fn flag_of(path: &str) -> &'static str {
-    find(path).map_or("", |key| key.flag)
+    find(path).and_then(|key| key.flag).unwrap_or_default()
 }
 
 /// The environment variable of a key.

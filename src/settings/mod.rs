@@ -11,6 +11,7 @@ mod error;
 mod files;
 mod inputs;
 mod keys;
+mod listeners;
 mod parse;
 
 use std::collections::BTreeMap;
@@ -23,11 +24,15 @@ use serde_json::{Value, json};
 pub(crate) use definitions::{check_service, judged};
 pub use error::{SettingProblem, SettingsError, Source};
 pub use inputs::{FileFormat, Inputs};
+pub use listeners::{TlsFiles, TlsListener, TlsVersion};
 
 use crate::model::{
     CheckRegistration, ConfigEntry, Datacenter, DnsDomain, IntentionPolicy, NodeName, ServiceDefinition, SidecarPorts,
 };
 use crate::telemetry::LogOptions;
+
+/// The port of what is not served.
+const CLOSED: i32 = -1;
 
 /// What the process was started with, complete and consistent.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,8 +53,10 @@ pub struct Settings {
     pub dev: bool,
     /// Where the HTTP API listens; port 0 lets the system choose.
     pub http: SocketAddr,
-    /// Where xDS is served; port 0 lets the system choose.
-    pub grpc: SocketAddr,
+    /// Where xDS is served without TLS; port 0 lets the system choose. `None` only where it is served with TLS.
+    pub grpc: Option<SocketAddr>,
+    /// Where xDS is served with TLS; port 0 lets the system choose.
+    pub grpc_tls: Option<TlsListener>,
     /// Address of the node, for services without one of their own.
     pub advertise: IpAddr,
     /// Address of the node as other datacenters see it, if it differs.
@@ -109,13 +116,19 @@ impl Settings {
             "node_meta": self.node_meta,
             "data_dir": self.data_dir,
             "dev": self.dev,
-            "addresses": {"http": self.http.ip(), "grpc": self.grpc.ip()},
+            "addresses": {
+                "http": self.http.ip(),
+                "grpc": self.grpc.map(|address| address.ip()),
+                "grpc_tls": self.grpc_tls.as_ref().map(|listener| listener.address.ip()),
+            },
             "ports": {
                 "http": self.http.port(),
-                "grpc": self.grpc.port(),
+                "grpc": self.grpc.map_or(CLOSED, |address| address.port().into()),
+                "grpc_tls": self.grpc_tls.as_ref().map_or(CLOSED, |listener| listener.address.port().into()),
                 "sidecar_min_port": self.sidecar_ports.min,
                 "sidecar_max_port": self.sidecar_ports.max,
             },
+            "tls": {"grpc": self.grpc_tls.as_ref().map(|listener| listener.files.to_json())},
             "advertise_addr": self.advertise,
             "advertise_addr_wan": self.advertise_wan,
             "default_intention_policy": self.default_intention_policy,

@@ -55,12 +55,18 @@ pub(super) fn path(value: &Value) -> Result<PathBuf, String> {
 
 /// A port to listen on; 0 lets the system choose one.
 pub(super) fn listen_port(value: &Value) -> Result<u16, String> {
+    let port = open_port(value)?;
+    port.ok_or_else(|| "cannot be switched off: give a port, or 0 to let the system choose one".to_owned())
+}
+
+/// A port to listen on, if it is not negative; 0 lets the system choose one.
+pub(super) fn open_port(value: &Value) -> Result<Option<u16>, String> {
     let text = text(value)?;
     match text.parse::<i64>() {
-        Ok(number) if number < 0 => {
-            Err("cannot be switched off: give a port, or 0 to let the system choose one".to_owned())
+        Ok(number) if number < 0 => Ok(None),
+        Ok(number) => {
+            u16::try_from(number).map(Some).map_err(|_| format!("{text} is no port: use a number up to 65535"))
         }
-        Ok(number) => u16::try_from(number).map_err(|_| format!("{text} is no port: use a number up to 65535")),
         Err(_) => Err(format!("{text:?} is no port: use a number from 0 to 65535")),
     }
 }

@@ -43,7 +43,8 @@ fn dev_needs_nothing() {
             data_dir: None,
             dev: true,
             http: "127.0.0.1:8500".parse().unwrap(),
-            grpc: "127.0.0.1:8502".parse().unwrap(),
+            grpc: Some("127.0.0.1:8502".parse().unwrap()),
+            grpc_tls: None,
             advertise: "127.0.0.1".parse().unwrap(),
             advertise_wan: None,
             sidecar_ports: SidecarPorts { min: 21_000, max: 21_255 },
@@ -112,7 +113,8 @@ fn everything_that_is_wrong_is_told_at_once_with_its_place() {
             "missing.hcl: No such file or directory (os error 2)",
             "MESHGATE_CLIENT_ADDR: \"everywhere\" is no IP address",
             "-http-port: 99999 is no port: use a number up to 65535",
-            "agent.json:3: ports.grpc: cannot be switched off: give a port, or 0 to let the system choose one",
+            "agent.json:3: ports.grpc: xDS cannot be switched off: give a port, 0 to let the system choose one, or serve it \
+             with TLS by ports.grpc_tls",
             "-shutdown-deadline: invalid duration \"soon\": expected a number with a unit, such as \"30s\", \"250ms\" or \
              \"1h30m\"",
             "data_dir: required, because the state is kept there (or use -dev, which keeps it in memory): set -data-dir, \
@@ -161,7 +163,7 @@ fn keys_of_consul_without_a_meaning_are_told_and_do_not_matter() {
             "-data-dir: has no effect with -dev, which keeps the state in memory",
         ]
     );
-    assert_eq!((settings.grpc.port(), settings.data_dir), (8600, None));
+    assert_eq!((settings.grpc.unwrap().port(), settings.data_dir), (8600, None));
 }
 
 #[test]
@@ -198,7 +200,7 @@ fn services_and_entries_are_taken_from_every_format() {
     assert_eq!(services, [("mesh-gateway", 4431), ("web", 8080)]);
     let entries: Vec<_> = settings.entries.iter().map(|entry| entry.key().to_string()).collect();
     assert_eq!(entries, ["proxy-defaults/global", "mesh/mesh", "service-defaults/web", "service-defaults/api"]);
-    assert_eq!((settings.grpc.port(), settings.node_name.as_str()), (8600, "snippet"));
+    assert_eq!((settings.grpc.unwrap().port(), settings.node_name.as_str()), (8600, "snippet"));
 }
 
 #[test]
@@ -296,6 +298,56 @@ fn ports_that_exclude_each_other_are_refused() {
         [
             "-grpc-port: 127.0.0.1:8500 is also what ports.http says: each needs a port of its own",
             "-sidecar-min-port: the range of sidecar ports 30000..21255 is empty: the lowest port comes first",
+        ]
+    );
+}
+
+#[test]
+fn tls_of_xds_is_what_its_own_keys_say_and_else_what_the_defaults_say() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = r#"
+        tls {
+          defaults { ca_file = "ca.pem" cert_file = "cert.pem" key_file = "key.pem" verify_incoming = true }
+          grpc { cert_file = "grpc.pem" key_file = "grpc-key.pem" tls_min_version = "TLSv1_3" }
+        }
+    "#;
+    let inputs = Inputs { files: vec![write(directory.path(), "tls.hcl", text)], ..dev(&[("ports.grpc", "-1")]) };
+
+    let settings = Settings::load(&inputs).unwrap();
+
+    assert_eq!(settings.grpc, None);
+    assert_eq!(
+        settings.grpc_tls,
+        Some(TlsListener {
+            address: "127.0.0.1:8503".parse().unwrap(),
+            files: TlsFiles {
+                cert_file: "grpc.pem".into(),
+                key_file: "grpc-key.pem".into(),
+                client_ca_file: Some("ca.pem".into()),
+                min_version: TlsVersion::V1_3,
+            },
+        })
+    );
+    let without = Inputs { flags: vec![("ports.grpc_tls", "-1".to_owned())], ..inputs };
+    assert_eq!(Settings::load(&without).unwrap().grpc_tls, None);
+}
+
+#[test]
+fn tls_that_lacks_something_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = r#"{"tls": {"grpc": {"verify_incoming": true, "tls_min_version": "TLSv1_0"}}}"#;
+    let flags = [("ports.grpc_tls", "8502")];
+    let inputs = Inputs { files: vec![write(directory.path(), "tls.json", text)], ..dev(&flags) };
+
+    assert_eq!(
+        problems(&inputs, directory.path()),
+        [
+            "tls.json:1: tls.grpc.tls_min_version: is too old to be spoken: use TLSv1_2 or TLSv1_3",
+            "-grpc-tls-port: 127.0.0.1:8502 is also what ports.grpc says: each needs a port of its own",
+            "-grpc-tls-port: xDS with TLS needs a certificate, tls.grpc.cert_file in a file",
+            "-grpc-tls-port: xDS with TLS needs the private key of its certificate, tls.grpc.key_file in a file",
+            "-grpc-tls-port: xDS with TLS needs roots to verify the certificates of clients with, tls.grpc.ca_file in a \
+             file",
         ]
     );
 }

@@ -2,6 +2,7 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,7 +37,8 @@ impl Server {
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let (source, readiness, shutdown) =
             (Arc::new(Source::default()), Readiness::default(), CancellationToken::new());
-        let served = tokio::spawn(ads::serve(listener, source.clone(), options, readiness.clone(), shutdown.clone()));
+        let served = ads::serve([listener.into()], source.clone(), options, readiness.clone(), shutdown.clone());
+        let served = tokio::spawn(served);
         Self { source, readiness, shutdown, served, url }
     }
 

@@ -11,6 +11,7 @@ mod shared;
 
 mod changes;
 mod doors;
+mod encrypted;
 mod exports;
 mod exposed;
 mod failover;

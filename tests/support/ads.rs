@@ -1,5 +1,7 @@
 //! A gRPC client that speaks ADS.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use discovery_v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
@@ -7,7 +9,9 @@ use discovery_v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryReque
 use envoy_types::pb::envoy::config::core::v3 as core_v3;
 use envoy_types::pb::envoy::service::discovery::v3 as discovery_v3;
 use envoy_types::pb::envoy::r#type::v3 as type_v3;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
@@ -47,6 +51,21 @@ impl<Q, R> Stream<Q, R> {
 impl Client {
     pub(crate) async fn connect(url: &str) -> Self {
         Self(Endpoint::new(url.to_owned()).expect("a URL").connect().await.expect("the server listens"))
+    }
+
+    /// `None` if client and server do not agree on TLS.
+    pub(crate) async fn connect_with_tls(address: SocketAddr, config: rustls::ClientConfig) -> Option<Self> {
+        let connector = TlsConnector::from(Arc::new(config));
+        let connect = move |_: http::Uri| {
+            let connector = connector.clone();
+            async move {
+                let socket = TcpStream::connect(address).await?;
+                let name = rustls::pki_types::ServerName::from(address.ip());
+                connector.connect(name, socket).await.map(hyper_util::rt::TokioIo::new)
+            }
+        };
+        let endpoint = Endpoint::from_static("http://localhost");
+        within(endpoint.connect_with_connector(tower::service_fn(connect))).await.ok().map(Self)
     }
 
     fn service(&self) -> AggregatedDiscoveryServiceClient<Channel> {

@@ -68,7 +68,7 @@ impl TestEnvoy {
         let xds = listener.local_addr().expect("it is bound");
         let (source, shutdown) = (Arc::new(Source::default()), CancellationToken::new());
         let (options, readiness) = (ads::Options::default(), Readiness::default());
-        tokio::spawn(ads::serve(listener, source.clone(), options, readiness, shutdown.clone()));
+        tokio::spawn(ads::serve([listener.into()], source.clone(), options, readiness, shutdown.clone()));
         source.publish(ID, Snapshot::default());
         let directory = tempfile::tempdir().expect("there is room for temporary files");
         let process = run(&envoy, directory.path(), &bootstrap(xds));

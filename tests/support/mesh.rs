@@ -112,7 +112,7 @@ impl Mesh {
         let (listener, url) = listen().await;
         let source = Arc::new(engine.clone());
         tokio::spawn(ads::serve(
-            listener,
+            [listener.into()],
             source,
             ads::Options::default(),
             Readiness::default(),

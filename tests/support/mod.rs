@@ -6,3 +6,4 @@ pub(crate) mod envoy;
 pub(crate) mod http;
 pub(crate) mod mesh;
 pub(crate) mod source;
+pub(crate) mod tls;

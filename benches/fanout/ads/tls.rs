@@ -4,14 +4,13 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::Failure;
+use crate::support::tls::{self, Pair};
 
 /// Whom to trust, and as whom.
 #[derive(Clone)]
@@ -27,20 +26,13 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Trusts the certificates of a file.
+    /// Trusts the certificates of a file, and shows one if it is given one.
     ///
     /// # Errors
-    /// The file cannot be read, or the name is none.
-    pub(crate) fn new(ca: &Path, name: &str) -> Result<Self, Failure> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(ca)? {
-            roots.add(certificate?)?;
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        let mut config = config.with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name: ServerName::try_from(name.to_owned())? })
+    /// A file cannot be used, or the name is none.
+    pub(crate) fn new(ca: &Path, name: &str, own: Option<&Pair>) -> Result<Self, Failure> {
+        let connector = TlsConnector::from(Arc::new(tls::client(ca, own)?));
+        Ok(Self { connector, name: ServerName::try_from(name.to_owned())? })
     }
 
     pub(super) async fn connect(&self, socket: TcpStream) -> Result<TlsStream<TcpStream>, Failure> {

@@ -7,6 +7,7 @@
 mod control;
 mod server;
 mod stream;
+mod tls;
 
 pub(crate) use self::control::Control;
 pub(crate) use self::server::{Style, serve};

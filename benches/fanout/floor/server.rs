@@ -20,8 +20,10 @@ use tonic::{Status, Streaming};
 
 use super::control::{Command, Commands};
 use super::stream::{FloorStream, Request, Script, Slot, lock};
+use super::tls;
 use crate::Failure;
 use crate::ads::{NUMBER_HEADER, frame_bytes};
+use crate::options::ServerFiles;
 
 /// How a message goes from shared bytes to the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -42,7 +44,7 @@ const RECEIVE_WINDOW: u32 = 1 << 20;
 ///
 /// # Errors
 /// It cannot listen.
-pub(crate) async fn serve(style: Style) -> Result<(), Failure> {
+pub(crate) async fn serve(style: Style, tls: Option<&ServerFiles>) -> Result<(), Failure> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let streams = meshgate::ads::bind(any)?;
     let commands = TcpListener::bind(any).await?;
@@ -53,8 +55,11 @@ pub(crate) async fn serve(style: Style) -> Result<(), Failure> {
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
         .initial_stream_window_size(RECEIVE_WINDOW)
         .initial_connection_window_size(RECEIVE_WINDOW)
-        .add_service(floor.clone())
-        .serve_with_incoming(TcpIncoming::from(streams).with_nodelay(Some(true)));
+        .add_service(floor.clone());
+    let server: BoxFuture<'_, _> = match tls {
+        None => Box::pin(server.serve_with_incoming(TcpIncoming::from(streams).with_nodelay(Some(true)))),
+        Some(files) => Box::pin(server.serve_with_incoming(tls::incoming(streams, files)?)),
+    };
     let obey = async {
         let (socket, _) = commands.accept().await?;
         socket.set_nodelay(true)?;

@@ -29,7 +29,7 @@ const AT_ONCE: usize = 8;
 /// Measures how late changes arrive, at each rate.
 pub(super) async fn run(options: &Options, cores: Option<Cores>) -> Result<Report, Failure> {
     let count = options.proxies().next_multiple_of(GROUP);
-    let subject = Subject::start(options, cores).await?;
+    let subject = Subject::start(options, None, cores).await?;
     let mesh = Mesh::in_groups(count, GROUP);
     mesh.register(&subject).await?;
     let mut churn = Churn { groups: count / GROUP, sequence: 0 };
@@ -63,7 +63,7 @@ pub(super) async fn run(options: &Options, cores: Option<Cores>) -> Result<Repor
     }
     side.fleet.disconnect().await;
 
-    let mut floor = Floor::start(Style::Copied, cores).await?;
+    let mut floor = Floor::start(Style::Copied, None, cores).await?;
     let mut side = Side::new(&floor.server, Some(floor.usage()), anybody(count));
     side.connect().await?;
     for (case, rate) in cases.iter_mut().zip(&options.rates) {

@@ -17,10 +17,10 @@ const BLOCKS: usize = 4;
 /// Measures a change of one of these upstreams.
 pub(super) async fn run(options: &Options, cores: Option<Cores>, upstreams: usize) -> Result<Report, Failure> {
     let count = options.proxies();
-    let subject = Subject::start(options, cores).await?;
+    let subject = Subject::start(options, None, cores).await?;
     let mesh = Mesh::new(count, upstreams);
     mesh.register(&subject).await?;
-    let floor = Floor::start(Style::Copied, cores).await?;
+    let floor = Floor::start(Style::Copied, None, cores).await?;
     let mut fanout = Fanout {
         side: Side::new(&subject.server, subject.usage, mesh.identities(&options.naming())),
         floor_side: Side::new(&floor.server, Some(floor.usage()), anybody(count)),

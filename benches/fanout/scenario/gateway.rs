@@ -22,7 +22,7 @@ pub(super) async fn run(options: &Options, cores: Option<Cores>) -> Result<Repor
     for services in &options.services {
         meshes.push(Mesh::start(options, cores, *services).await?);
     }
-    let floor = Floor::start(Style::Copied, cores).await?;
+    let floor = Floor::start(Style::Copied, None, cores).await?;
     let side = Side::new(&floor.server, Some(floor.usage()), anybody(gateways));
     let mut turns = Turns { floor, side, sequence: 0 };
     turns.side.fleet.connect().await?;
@@ -55,7 +55,7 @@ struct Mesh {
 
 impl Mesh {
     async fn start(options: &Options, cores: Option<Cores>, services: usize) -> Result<Self, Failure> {
-        let subject = Subject::start(options, cores).await?;
+        let subject = Subject::start(options, None, cores).await?;
         let backends = (0..services).flat_map(|number| Backend::new(number, INSTANCES).register());
         subject.http.put_all(backends).await?;
         let gateways: Vec<_> = (0..options.proxies()).map(Member::gateway).collect();

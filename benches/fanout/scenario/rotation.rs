@@ -24,7 +24,7 @@ pub(super) async fn run(options: &Options, cores: Option<Cores>) -> Result<Repor
     let mut case = Case::default();
     side.connect_first(&mut case.subject).await?;
 
-    let mut floor = Floor::start(Style::Copied, cores).await?;
+    let mut floor = Floor::start(Style::Copied, None, cores).await?;
     let mut floor_side = Side::new(&floor.server, Some(floor.usage()), anybody(count));
     let is_secret = |arrival: &crate::fleet::Arrival| arrival.kind == Some(Kind::Secret);
     let mut blocks = Vec::new();

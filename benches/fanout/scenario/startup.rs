@@ -7,6 +7,7 @@ use super::{Round, Side, anybody};
 use crate::Failure;
 use crate::fleet::Fleet;
 use crate::floor::Style;
+use crate::identities::Identities;
 use crate::measure::{Figures, Measure};
 use crate::options::Options;
 use crate::process::{Cores, Usage};
@@ -25,11 +26,12 @@ pub(super) enum Start {
 /// Measures how long it takes until each proxy is complete.
 pub(super) async fn run(options: &Options, cores: Option<Cores>, start: Start) -> Result<Report, Failure> {
     let count = options.proxies();
-    let subject = Subject::start(options, cores).await?;
+    let tls = options.tls.then(Identities::new).transpose()?;
+    let subject = Subject::start(options, tls.as_ref(), cores).await?;
     let mesh = Mesh::new(count, options.upstreams);
     mesh.register(&subject).await?;
     let mut side = Side::new(&subject.server, subject.usage, mesh.identities(&options.naming()));
-    let mut case = Case::default();
+    let mut case = Case { name: if options.tls { "mutual TLS".to_owned() } else { String::new() }, ..Case::default() };
 
     // Not measured: certificates are made, once for all starts.
     side.fleet.capture();
@@ -37,7 +39,7 @@ pub(super) async fn run(options: &Options, cores: Option<Cores>, start: Start) -
     let (messages, full) = (side.fleet.captured(), side.fleet.traffic());
     side.fleet.disconnect().await;
 
-    let mut floor = Floor::start(Style::Shared, cores).await?;
+    let mut floor = Floor::start(Style::Shared, tls.as_ref(), cores).await?;
     let mut floor_side = match start {
         Start::Fresh => {
             floor.control.script(&messages).await?;

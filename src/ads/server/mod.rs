@@ -9,6 +9,7 @@ mod options;
 mod requests;
 mod service;
 mod stream;
+mod tls;
 
 use std::future::pending;
 use std::io;
@@ -18,10 +19,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::{join, join_all};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +33,7 @@ use tracing::{debug, info, warn};
 
 pub use self::options::Options;
 pub use self::service::AdsService;
+pub use self::tls::Tls;
 
 use self::flow::{Counted, Flow, Flows};
 use super::codec::IDENTIFIER;
@@ -65,52 +69,125 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Where clients connect to.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    tls: Option<Tls>,
+}
+
+impl Listener {
+    /// Clients that speak TLS.
+    pub fn with_tls(socket: TcpListener, tls: Tls) -> Self {
+        Self { socket, tls: Some(tls) }
+    }
+}
+
+impl From<TcpListener> for Listener {
+    /// Clients that do not speak TLS.
+    fn from(socket: TcpListener) -> Self {
+        Self { socket, tls: None }
+    }
+}
+
 /// Serves both methods of ADS until `shutdown`, then ends every stream and returns.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: impl IntoIterator<Item = Listener>,
     source: Arc<dyn SnapshotSource>,
     options: Options,
     readiness: Readiness,
     shutdown: CancellationToken,
 ) {
     let service = AdsService::new(source, options, readiness, shutdown.clone());
-    let options = service.options().clone();
-    let (connections, flows, abort) = (TaskTracker::new(), Flows::default(), CancellationToken::new());
-    let mut sweep = interval(options.write / 4);
-    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let address = listener.local_addr().ok().map(tracing::field::display);
-    info!(version = IDENTIFIER, address, "serving xDS");
-    loop {
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            _ = sweep.tick() => match flows.sweep(options.write) {
-                0 => {}
-                connections => warn!(connections, "closing connections of clients that take nothing"),
-            },
-            accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => {
-                    let flow = flows.watch(abort.child_token());
-                    let connection = Connection { peer: Some(peer), closing: shutdown.child_token(), flow };
-                    connections.spawn(serve_connection(socket, service.clone(), connection));
-                }
+    let server = Server {
+        service,
+        connections: TaskTracker::new(),
+        flows: Flows::default(),
+        abort: CancellationToken::new(),
+        shutdown,
+    };
+    let accepting = join_all(listeners.into_iter().map(|listener| server.accept(listener)));
+    join(accepting, server.sweep()).await;
+    server.drain().await;
+}
+
+/// What all connections share.
+struct Server {
+    service: AdsService,
+    connections: TaskTracker,
+    flows: Flows,
+    /// Drops all connections.
+    abort: CancellationToken,
+    shutdown: CancellationToken,
+}
+
+impl Server {
+    /// Accepts connections until the shutdown.
+    async fn accept(&self, listener: Listener) {
+        let Listener { socket: listener, tls } = listener;
+        let address = listener.local_addr().ok().map(tracing::field::display);
+        info!(version = IDENTIFIER, address, tls = tls.is_some(), "serving xDS");
+        while let Some(accepted) = self.shutdown.run_until_cancelled(listener.accept()).await {
+            match accepted {
+                Ok((socket, peer)) => self.spawn(socket, peer, tls.as_ref()),
                 Err(error) => {
                     // Such as too many open files: others may end in the meantime.
                     warn!(%error, "cannot accept a connection");
                     sleep(Duration::from_millis(100)).await;
                 }
-            },
+            }
         }
     }
-    connections.close();
-    if timeout(options.drain, connections.wait()).await.is_err() {
-        warn!(connections = connections.len(), "clients did not close their connections in time");
-        abort.cancel();
-        connections.wait().await;
+
+    fn spawn(&self, socket: TcpStream, peer: SocketAddr, tls: Option<&Tls>) {
+        if let Err(error) = socket.set_nodelay(true) {
+            debug!(%error, "cannot turn off Nagle's algorithm");
+        }
+        let flow = self.flows.watch(self.abort.child_token());
+        let connection = Connection { peer: Some(peer), closing: self.shutdown.child_token(), flow: flow.clone() };
+        let (socket, service) = (Counted { socket, flow }, self.service.clone());
+        let Some(tls) = tls else {
+            self.connections.spawn(serve_connection(socket, service, connection));
+            return;
+        };
+        let accepting = timeout(service.options().first_request, tls.accept(socket));
+        self.connections.spawn(async move {
+            match accepting.await {
+                // In a box, as the task would else be as large as a handshake for as long as it lives.
+                Ok(Ok(socket)) => Box::pin(serve_connection(socket, service, connection)).await,
+                Ok(Err(error)) => debug!(%peer, %error, "the client and this server did not agree on TLS"),
+                Err(_) => debug!(%peer, "the client did not finish its handshake in time"),
+            }
+        });
+    }
+
+    /// Drops, until the shutdown, the connections of clients that take nothing.
+    async fn sweep(&self) {
+        let deadline = self.service.options().write;
+        let mut sweep = interval(deadline / 4);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self.shutdown.run_until_cancelled(sweep.tick()).await.is_some() {
+            match self.flows.sweep(deadline) {
+                0 => {}
+                connections => warn!(connections, "closing connections of clients that take nothing"),
+            }
+        }
+    }
+
+    async fn drain(self) {
+        self.connections.close();
+        if timeout(self.service.options().drain, self.connections.wait()).await.is_err() {
+            warn!(connections = self.connections.len(), "clients did not close their connections in time");
+            self.abort.cancel();
+            self.connections.wait().await;
+        }
     }
 }
 
-async fn serve_connection(socket: TcpStream, service: AdsService, shared: Connection) {
+async fn serve_connection<S>(socket: S, service: AdsService, shared: Connection)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (interval, timeout) = service.options().keepalive;
     let mut builder = auto::Builder::new(TokioExecutor::new()).http2_only();
     builder
@@ -121,16 +198,12 @@ async fn serve_connection(socket: TcpStream, service: AdsService, shared: Connec
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .initial_stream_window_size(RECEIVE_WINDOW)
         .initial_connection_window_size(RECEIVE_WINDOW);
-    if let Err(error) = socket.set_nodelay(true) {
-        debug!(%error, "cannot turn off Nagle's algorithm");
-    }
     let is_used = AtomicBool::new(false);
     let call = |mut request: http::Request<Incoming>| {
         is_used.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(shared.clone());
         tower::Service::call(&mut service.clone(), request)
     };
-    let socket = Counted { socket, flow: shared.flow.clone() };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service_fn(call)));
     let unused = async {
         sleep(service.options().first_request).await;

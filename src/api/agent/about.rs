@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::members::Member;
+use crate::api::Options;
 use crate::api::call::Call;
 use crate::api::route::{Routes, get};
 
@@ -44,13 +45,13 @@ async fn about(call: Call) -> Response {
             "Datacenter": call.scope.place.datacenter,
             "NodeName": options.node,
             "GRPCPort": options.grpc_port.map_or(CLOSED, i32::from),
-            "GRPCTLSPort": CLOSED,
+            "GRPCTLSPort": options.grpc_tls_port.map_or(CLOSED, i32::from),
         }),
         coord: None,
         member: call.member(&call.scope.place.datacenter),
         stats: stats(&call),
         meta: options.node_meta.clone(),
-        xds: options.grpc_port.map(xds),
+        xds: xds(options),
     };
     call.json(&about)
 }
@@ -75,12 +76,18 @@ fn config(call: &Call) -> Value {
     config
 }
 
-fn xds(port: u16) -> Value {
-    json!({
+fn xds(options: &Options) -> Option<Value> {
+    let (plaintext, tls) = (options.grpc_port, options.grpc_tls_port);
+    // Launchers that know one port take the one with TLS.
+    let port = tls.or(plaintext)?;
+    Some(json!({
         "SupportedProxies": { "envoy": ENVOY_VERSIONS },
         "Port": port,
-        "Ports": { "Plaintext": port, "TLS": CLOSED },
-    })
+        "Ports": {
+            "Plaintext": plaintext.map_or(CLOSED, i32::from),
+            "TLS": tls.map_or(CLOSED, i32::from),
+        },
+    }))
 }
 
 fn stats(call: &Call) -> BTreeMap<&'static str, BTreeMap<&'static str, String>> {

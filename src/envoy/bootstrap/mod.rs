@@ -165,7 +165,11 @@ fn xds_cluster(xds: &XdsServer) -> Value {
             "name": "tls",
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-                "common_tls_context": {"validation_context": {"trusted_ca": {"inline_string": ca}}},
+                "common_tls_context": {
+                    // By itself Envoy speaks no newer version than 1.2 as a client.
+                    "tls_params": {"tls_maximum_protocol_version": "TLSv1_3"},
+                    "validation_context": {"trusted_ca": {"inline_string": ca}},
+                },
             },
         });
     }

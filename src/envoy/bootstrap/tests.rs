@@ -115,7 +115,10 @@ fn tls_and_unix_sockets_lead_to_the_server_too() {
     );
     assert_eq!(
         cluster["transport_socket"]["typed_config"]["common_tls_context"],
-        json!({"validation_context": {"trusted_ca": {"inline_string": "PEM"}}})
+        json!({
+            "tls_params": {"tls_maximum_protocol_version": "TLSv1_3"},
+            "validation_context": {"trusted_ca": {"inline_string": "PEM"}},
+        })
     );
     let services = &document["dynamic_resources"]["ads_config"]["grpc_services"];
     assert_eq!(services[0]["initial_metadata"][0]["value"], "secret");
