@@ -4,11 +4,10 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::readers::Readers;
 use super::recording::Recording;
 use crate::model::Place;
 use crate::resolve::{Chain, ChainError, PeerExports, Scope, compile};
-use crate::store::{Key, Reader, View};
+use crate::store::{Key, Reader, Readers, View};
 
 /// Most chains that are kept. Nobody says when a chain is asked for no more, so that once there are too many all are
 /// forgotten; those that are still needed are compiled again.

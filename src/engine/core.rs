@@ -9,13 +9,12 @@ use super::intern::Interner;
 use super::outbound::{Outbound, Stale, fingerprint};
 use super::parts::{Kitchen, OutboundId, Owner, PartId, ProxyId, Recipe, User, contained};
 use super::proxy::{Common, Pending, Proxy};
-use super::readers::Readers;
 use super::shared::World;
 use super::slot::Slot;
 use crate::ca::Authority;
 use crate::model::{InstanceId, Service, ServiceKey, ServiceKind, SpiffeId};
 use crate::resolve::{Caller, collector};
-use crate::store::{Key, Reader, View};
+use crate::store::{Key, Reader, Readers, View};
 
 /// The state. One thread owns it.
 pub(super) struct Core {

@@ -20,7 +20,6 @@ mod intern;
 mod outbound;
 mod parts;
 mod proxy;
-mod readers;
 mod recording;
 mod secrets;
 mod shared;

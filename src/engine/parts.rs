@@ -13,7 +13,6 @@ use serde::Serialize;
 
 use super::encoded::EncodedPart;
 use super::intern::Interner;
-use super::readers::Readers;
 use super::shared::{AssignmentKey, SharedTable, World};
 use crate::ir::UpstreamId;
 use crate::model::{InstanceId, Place, ServiceKind};
@@ -21,7 +20,7 @@ use crate::resolve::{
     Caller, Context, Dialled, Forwarded, Forwarder, Part, PartError, forwarding_part, gateway_part, inbound_part,
     upstream_part,
 };
-use crate::store::{Key, Reader};
+use crate::store::{Key, Reader, Readers};
 
 /// A proxy with streams, by a number that no other one has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use super::Options;
 use super::chains::Chains;
 use super::intern::Interner;
-use super::readers::Readers;
 use super::recording::Recording;
 use crate::envoy::snapshot::{self, Resource, ResourceType};
 use crate::envoy::{self, names};
 use crate::ir::ClusterName;
 use crate::model::TrustDomain;
 use crate::resolve::{EndpointSource, assignment};
-use crate::store::{Key, Reader, View};
+use crate::store::{Key, Reader, Readers, View};
 
 /// What everything is made from.
 #[derive(Clone, Copy)]

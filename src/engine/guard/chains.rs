@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::super::chains::{self, Compiled};
-use super::super::readers::Readers;
 use crate::model::{Datacenter, EntryKey, EntryKind, Problems, ServiceName};
 use crate::resolve::Scope;
-use crate::store::{Key, View};
+use crate::store::{Key, Readers, View};
 
 /// Which entries the chain of which service depends on, so that a write costs the chains that it touches.
 #[derive(Default)]

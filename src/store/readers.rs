@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::store::Key;
+use super::Key;
 
 /// Readers by the keys they read. A key is held once, however many read it.
 #[derive(Debug)]
-pub(super) struct Readers<R> {
+pub(crate) struct Readers<R> {
     by_key: BTreeMap<Arc<Key>, BTreeSet<R>>,
     /// Sorted.
     by_reader: BTreeMap<R, Box<[Arc<Key>]>>,
@@ -21,7 +21,7 @@ impl<R> Default for Readers<R> {
 
 impl<R: Ord + Clone> Readers<R> {
     /// Replaces what `reader` read.
-    pub(super) fn set(&mut self, reader: &R, keys: BTreeSet<Key>) {
+    pub(crate) fn set(&mut self, reader: &R, keys: BTreeSet<Key>) {
         let keys: Box<[_]> = keys.into_iter().map(|key| self.index(key, reader)).collect();
         let old = self.by_reader.insert(reader.clone(), keys.clone()).unwrap_or_default();
         for key in old.iter().filter(|key| keys.binary_search(key).is_err()) {
@@ -30,7 +30,7 @@ impl<R: Ord + Clone> Readers<R> {
     }
 
     /// Forgets `reader`.
-    pub(super) fn remove(&mut self, reader: &R) {
+    pub(crate) fn remove(&mut self, reader: &R) {
         for key in self.by_reader.remove(reader).unwrap_or_default() {
             self.unindex(&key, reader);
         }
@@ -53,7 +53,7 @@ impl<R: Ord + Clone> Readers<R> {
     }
 
     /// Everyone who read one of these keys.
-    pub(super) fn of<'k>(&self, keys: impl Iterator<Item = &'k Key>) -> BTreeSet<R> {
+    pub(crate) fn of<'k>(&self, keys: impl Iterator<Item = &'k Key>) -> BTreeSet<R> {
         keys.filter_map(|key| self.by_key.get(key)).flatten().cloned().collect()
     }
 }
