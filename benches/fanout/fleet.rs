@@ -14,7 +14,7 @@ use crate::Failure;
 use crate::ads::{Contents, Identity, Kind, Proxy, Refusal, Response, Server, connect, frame};
 
 /// Longest time that anything may take.
-const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// After this time without a message nothing is under way any more.
 const QUIET: Duration = Duration::from_millis(100);
@@ -90,6 +90,11 @@ impl Traffic {
 pub(crate) struct Arrivals(Arc<Mutex<Vec<Instant>>>);
 
 impl Arrivals {
+    /// Notes one.
+    pub(crate) fn note(&self, at: Instant) {
+        lock(&self.0).push(at);
+    }
+
     /// The times since `start`, sorted.
     pub(crate) fn since(&self, start: Instant) -> Vec<Duration> {
         let mut times: Vec<_> = lock(&self.0).iter().map(|at| at.duration_since(start)).collect();
@@ -156,7 +161,7 @@ impl Fleet {
             let Some(waiting) = waiting.filter(|waiting| **waiting && is_wanted(&arrival)) else { return false };
             *waiting = false;
             missing -= 1;
-            lock(&times.0).push(arrival.at);
+            times.note(arrival.at);
             missing == 0
         }));
         arrivals

@@ -45,6 +45,16 @@ impl Http {
         Ok(Self { address, headers, connections })
     }
 
+    /// Where the API is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What every call carries.
+    pub(crate) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
     /// Writes on the connection with this number, as soon as it is free.
     ///
     /// # Errors

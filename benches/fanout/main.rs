@@ -16,6 +16,7 @@
 mod support;
 
 mod ads;
+mod callers;
 mod catalog;
 mod clock;
 mod fleet;

@@ -16,6 +16,8 @@ pub(crate) enum Measure {
     TimeLast,
     /// Processor time of the server for a change, divided by the acknowledged deliveries.
     ServerCpuPerDelivery,
+    /// Processor time of the server for a change that concerns nobody.
+    ServerCpuPerCommit,
     /// Processor time of the load client for the same: where it is near that of the server, times are those of the client.
     ClientCpuPerDelivery,
     /// Bytes of messages that a proxy got, divided by the deliveries.
@@ -52,6 +54,7 @@ impl Measure {
             Measure::TimeP99 => "time_p99",
             Measure::TimeLast => "time_last",
             Measure::ServerCpuPerDelivery => "server_cpu_per_delivery",
+            Measure::ServerCpuPerCommit => "server_cpu_per_commit",
             Measure::ClientCpuPerDelivery => "client_cpu_per_delivery",
             Measure::BytesPerDelivery => "bytes_per_delivery",
             Measure::MemoryPerProxy => "memory_per_proxy",
@@ -77,7 +80,7 @@ impl Measure {
             Measure::Changes | Measure::Deliveries => "per_second",
             Measure::PerCpuSecond => "per_cpu_second",
             Measure::Refusals => "streams",
-            Measure::ServerCpuPerDelivery | Measure::ClientCpuPerDelivery => "us",
+            Measure::ServerCpuPerDelivery | Measure::ServerCpuPerCommit | Measure::ClientCpuPerDelivery => "us",
             Measure::BytesPerDelivery => "bytes",
             Measure::MemoryPerProxy => "kib",
             Measure::Memory | Measure::MemoryGrowth => "mib",

@@ -120,6 +120,8 @@ pub(crate) enum Scenario {
     S6,
     /// All certificates are renewed
     S7,
+    /// Calls of the HTTP API, as many as there would be proxies, wait for a change
+    S8,
 }
 
 /// What the bench's other processes do.

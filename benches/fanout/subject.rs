@@ -80,7 +80,11 @@ impl Subject {
         })
     }
 
-    async fn start_meshgate(
+    /// Starts meshgate as an operator does.
+    ///
+    /// # Errors
+    /// As [`Subject::start`].
+    pub(crate) async fn start_meshgate(
         options: &Options,
         tls: Option<&Identities>,
         cores: Option<Cores>,

@@ -34,7 +34,7 @@ struct Suite {
     failures: Vec<String>,
 }
 
-/// T1, T6 and T7 with 1,000 proxies and 500 services: what a change may break, in a minute or two.
+/// T1, T6, T7 and T14 with 1,000 proxies and 500 services: what a change may break, in a minute or two.
 ///
 /// # Errors
 /// A target is missed by far, or a scenario fails.
@@ -43,6 +43,7 @@ pub(crate) async fn smoke(options: &Options, cores: Option<Cores>) -> Result<(),
     let sidecars = Options { proxies: Some(1_000), rounds: Some(24), ..options.clone() };
     suite.fan_out(&sidecars).await?;
     suite.gateways(&Options { services: vec![50, 500], rounds: Some(40), ..options.clone() }).await?;
+    suite.waiting(&sidecars).await?;
     suite.finish(options.json.as_deref())?;
     let far = suite.verdicts.iter().filter(|verdict| verdict.value > SMOKE_TOLERANCE * verdict.limit);
     let far: Vec<_> = far.map(|verdict| format!("{} {}", verdict.target, verdict.what)).collect();
@@ -53,7 +54,7 @@ pub(crate) async fn smoke(options: &Options, cores: Option<Cores>) -> Result<(),
     }
 }
 
-/// T1 and T6 to T13 with 10,000 proxies and 5,000 services.
+/// T1 and T6 to T14 with 10,000 proxies and 5,000 services.
 ///
 /// # Errors
 /// A scenario fails.
@@ -77,6 +78,8 @@ pub(crate) async fn large(options: &Options, cores: Option<Cores>) -> Result<(),
     suite.note("S6", outcome);
     let outcome = suite.rotation(&with(Scenario::S7, 10_000)).await;
     suite.note("S7", outcome);
+    let outcome = suite.waiting(&with(Scenario::S8, 10_000)).await;
+    suite.note("S8", outcome);
     suite.finish(options.json.as_deref())?;
     if suite.failures.is_empty() { Ok(()) } else { Err(suite.failures.join("; ").into()) }
 }
@@ -191,6 +194,14 @@ impl Suite {
         let each = figure(Measure::PerCpuSecond).map(|rate| 1_000_000.0 / rate);
         self.judge("T12", "CPU for each certificate, delivered, in us", each, 200.0);
         self.judge("T12", "ms until 10,000 proxies have another one", figure(Measure::TimeLast), 2_000.0);
+        Ok(())
+    }
+
+    /// T14: what calls cost that wait.
+    async fn waiting(&mut self, options: &Options) -> Result<(), Failure> {
+        let report = self.run(&Options { scenario: Scenario::S8, ..options.clone() }).await?;
+        let cpu = ratio(last(&report), Measure::ServerCpuPerCommit);
+        self.judge("T14", &format!("CPU of a change that concerns none of {} waiting calls", report.proxies), cpu, 1.1);
         Ok(())
     }
 

@@ -18,32 +18,34 @@ use crate::store::{Index, Reader};
 
 /// Reads until the result is news, the time is up, or the process stops. Without a wait, the first result is the answer.
 ///
-/// The result is made anew only when a commit changed a key that it was made of, so that a call that waits costs next to
-/// nothing while others write. When it was no news, the last result is the answer; it is still the current one.
+/// The result is made anew only when a commit changed a key that it was made of, so that a call that waits costs nothing
+/// while others write. While it waits it keeps neither its result nor the state that it was made of: both may be large,
+/// and many may wait.
 pub(super) async fn poll<T>(
     api: &Api,
     wait: Option<Duration>,
     read: impl Fn(&Reader<'_>) -> Result<T, ApiError>,
     is_news: impl Fn(&T, Index) -> bool,
 ) -> Result<(T, Index), ApiError> {
-    let mut views = api.store.watch();
-    let deadline = wait.map(|wait| Instant::now() + jittered(wait));
+    let mut deadline = wait.map(|wait| Instant::now() + jittered(wait));
     loop {
-        let view = views.borrow_and_update().clone();
-        let reader = Reader::new(&view);
-        let value = read(&reader)?;
-        let index = reader.index();
-        let keys = reader.into_read_set();
-        let Some(deadline) = deadline.filter(|_| !is_news(&value, index)) else { return Ok((value, index)) };
+        let (until, keys, seen) = {
+            let view = api.store.view();
+            let reader = Reader::new(&view);
+            let value = read(&reader)?;
+            let index = reader.index();
+            let Some(deadline) = deadline.filter(|_| !is_news(&value, index)) else { return Ok((value, index)) };
+            (deadline, reader.into_read_set(), index)
+        };
         let _waiting = api.metrics.count_waiting();
-        let changed = views.wait_for(|view| keys.iter().any(|key| view.changed_at(key) > index));
         let goes_on = tokio::select! {
-            changed = changed => changed.is_ok(),
-            () = tokio::time::sleep_until(deadline) => false,
+            changed = api.store.changed(keys, seen) => changed.is_ok(),
+            () = tokio::time::sleep_until(until) => false,
             () = api.shutdown.cancelled() => false,
         };
         if !goes_on {
-            return Ok((value, index));
+            // What is current then is the answer, news or not.
+            deadline = None;
         }
     }
 }

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Time in which a client must send the head of a request; a connection without one is closed after it.
 const HEADER_TIME: Duration = Duration::from_secs(30);
-/// Most connections at a time. More wait in the listener's backlog.
-const CONNECTIONS: usize = 8192;
+/// Most connections at a time: a call that waits has one for itself, and a fleet has many that wait. More are left in the
+/// listener's backlog.
+const CONNECTIONS: usize = 32_768;
 /// Most calls at a time on one HTTP/2 connection.
 const CALLS_PER_CONNECTION: u32 = 1024;
 /// HTTP/2 clients that do not answer a ping are gone.

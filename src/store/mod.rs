@@ -23,6 +23,7 @@ mod readers;
 mod row;
 mod snapshot;
 mod view;
+mod waiters;
 mod writer;
 
 pub use backend::{Backend, Batch, Loaded, Memory};

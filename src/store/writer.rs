@@ -1,5 +1,6 @@
 //! The one writer: conditions, drafts, the guard, and one sync for all who wait.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::apply::{Draft, load};
 use super::view::Recent;
-use super::{Backend, Batch, Index, Op, StoreError, View};
+use super::waiters::Waiters;
+use super::{Backend, Batch, Index, Key, Op, StoreError, View};
 use crate::model::{EntryKey, Problems};
 
 /// Most writes that share one sync.
@@ -75,6 +77,7 @@ pub struct Store {
     requests: SyncSender<Request>,
     current: Arc<ArcSwap<View>>,
     changes: watch::Receiver<Arc<View>>,
+    waiters: Arc<Waiters>,
 }
 
 impl fmt::Debug for Store {
@@ -95,12 +98,13 @@ impl Store {
         let current = Arc::new(ArcSwap::new(view.clone()));
         let (announce, changes) = watch::channel(view);
         let (requests, inbox) = sync_channel(GROUP);
-        let mut writer = Writer { backend, guard, current: current.clone(), announce };
+        let waiters = Arc::new(Waiters::default());
+        let mut writer = Writer { backend, guard, current: current.clone(), announce, waiters: waiters.clone() };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(&inbox))
             .map_err(|error| StoreError::Backend(Box::new(error)))?;
-        Ok((Self { requests, current, changes }, thread))
+        Ok((Self { requests, current, changes, waiters }, thread))
     }
 
     /// The latest state.
@@ -109,8 +113,24 @@ impl Store {
     }
 
     /// The latest state, and each newer one; a slow receiver misses states in between, never the last.
+    ///
+    /// For those that want to hear of every commit; [`Store::changed`] is for those that wait for some keys.
     pub fn watch(&self) -> watch::Receiver<Arc<View>> {
         self.changes.clone()
+    }
+
+    /// Returns once a commit after `since` has changed one of these keys, which may have happened already. Commits that
+    /// change none of them cost nothing, however many wait.
+    ///
+    /// # Errors
+    /// The store is closed: no commit will follow.
+    pub async fn changed(&self, keys: BTreeSet<Key>, since: Index) -> Result<(), StoreError> {
+        let has_changed = |keys: &BTreeSet<Key>| {
+            let view = self.current.load();
+            keys.iter().any(|key| view.changed_at(key) > since)
+        };
+        let Some(waiter) = self.waiters.wait(keys, since, has_changed) else { return Ok(()) };
+        if waiter.woken().await { Ok(()) } else { Err(StoreError::Closed) }
     }
 
     /// Writes, and returns when it is durable and visible.
@@ -152,6 +172,13 @@ struct Writer {
     guard: Guard,
     current: Arc<ArcSwap<View>>,
     announce: watch::Sender<Arc<View>>,
+    waiters: Arc<Waiters>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.waiters.close();
+    }
 }
 
 impl Writer {
@@ -199,8 +226,10 @@ impl Writer {
         view.recent = recent.map(Arc::new);
         let view = Arc::new(view);
         self.current.store(view.clone());
-        self.announce.send_replace(view);
+        self.announce.send_replace(view.clone());
         answer(answers);
+        // After the answers: those who wrote need not wait for all who are woken.
+        self.waiters.wake(view.changed_since(&before).map(|key| (key, view.changed_at(key))));
     }
 
     #[allow(clippy::type_complexity, reason = "the pair is taken apart by the only caller")]

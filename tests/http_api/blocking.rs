@@ -194,6 +194,25 @@ async fn an_answer_is_made_anew_only_for_changes_of_what_it_is_made_of() {
 }
 
 #[tokio::test]
+async fn a_query_that_waits_keeps_no_state() {
+    let api = TestApi::start().await;
+    let seen = api.get("/v1/health/service/web").await.index();
+    let old = Arc::downgrade(&api.store.view());
+
+    let changes = async {
+        api.register(json!({ "Name": "other" })).await;
+        let limit = Instant::now() + LIMIT;
+        while old.upgrade().is_some() && Instant::now() < limit {
+            tokio::task::yield_now().await;
+        }
+        let is_kept = old.upgrade().is_some();
+        api.register(json!({ "Name": "web" })).await;
+        assert!(!is_kept, "the state from before the other change");
+    };
+    woken(&api, &format!("/v1/health/service/web?index={seen}&{LONG}"), changes).await;
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_is_forgotten() {
     let api = TestApi::start().await;
     let seen = api.get("/v1/catalog/nodes").await.index();

@@ -11,7 +11,7 @@ use meshgate::store::{Backend, Batch, Embedded, Loaded, Op, Outcome, Store, Stor
 
 use super::{embedded, in_memory, open};
 
-fn node(name: impl ToString) -> Op {
+pub(crate) fn node(name: impl ToString) -> Op {
     Op::PutNode(Node { node: NodeName::from(name.to_string()), ..Node::default() })
 }
 
@@ -21,18 +21,18 @@ fn names(store: &Store) -> Vec<String> {
 }
 
 /// A backend whose every sync the test allows or lets fail.
-struct Gate {
+pub(crate) struct Gate {
     arrived: Sender<Batch>,
     verdicts: Receiver<bool>,
 }
 
 /// The test's side of it.
-struct Keeper {
-    arrived: Receiver<Batch>,
-    verdicts: Sender<bool>,
+pub(crate) struct Keeper {
+    pub(crate) arrived: Receiver<Batch>,
+    pub(crate) verdicts: Sender<bool>,
 }
 
-fn gate() -> (Gate, Keeper) {
+pub(crate) fn gate() -> (Gate, Keeper) {
     let ((arrived, arrivals), (verdicts, verdict)) = (channel(), channel());
     (Gate { arrived, verdicts: verdict }, Keeper { arrived: arrivals, verdicts })
 }
@@ -49,7 +49,7 @@ impl Backend for Gate {
 }
 
 /// Starts a write, which then waits for its turn.
-fn start(store: &Store, write: impl Into<Write>) -> BoxFuture<'static, Result<Outcome, StoreError>> {
+pub(crate) fn start(store: &Store, write: impl Into<Write>) -> BoxFuture<'static, Result<Outcome, StoreError>> {
     let (store, write) = (store.clone(), write.into());
     let mut started = async move { store.write(write).await }.boxed();
     assert!((&mut started).now_or_never().is_none());

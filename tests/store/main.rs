@@ -8,6 +8,7 @@ mod keys;
 mod model;
 mod properties;
 mod questions;
+mod waiting;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -5,6 +5,7 @@ mod fanout;
 mod gateway;
 mod rotation;
 mod startup;
+mod waiting;
 
 use std::future::Future;
 use std::ops::Range;
@@ -43,6 +44,7 @@ pub(crate) async fn run(options: &Options, cores: Option<Cores>) -> Result<Repor
         Scenario::S5 => startup::run(options, cores, startup::Start::Again).await,
         Scenario::S6 => churn::run(options, cores).await,
         Scenario::S7 => rotation::run(options, cores).await,
+        Scenario::S8 => waiting::run(options, cores).await,
     }
 }
 
@@ -78,10 +80,6 @@ impl Side {
         Self { fleet: Fleet::new(server.clone(), proxies), usage }
     }
 
-    fn cpu_us(&self) -> f64 {
-        self.usage.map_or(0.0, Usage::cpu_us)
-    }
-
     /// Memory of the server in bytes.
     fn memory(&self) -> f64 {
         self.usage.map_or(0.0, Usage::memory)
@@ -89,15 +87,7 @@ impl Side {
 
     /// Waits until the server does nothing any more, such as reading the last ACKs; its processor time so far.
     async fn idle(&self) -> f64 {
-        let mut before = self.cpu_us();
-        loop {
-            sleep(LOOK).await;
-            let now = self.cpu_us();
-            if now - before < IDLE_US {
-                return now;
-            }
-            before = now;
-        }
+        idle(self.usage).await
     }
 
     /// Connects all proxies and waits until everything is quiet.
@@ -144,6 +134,20 @@ impl Side {
             traffic: self.fleet.traffic().since(traffic),
             messages: self.fleet.captured(),
         })
+    }
+}
+
+/// Waits until a process does nothing any more; its processor time so far.
+async fn idle(usage: Option<Usage>) -> f64 {
+    let Some(usage) = usage else { return 0.0 };
+    let mut before = usage.cpu_us();
+    loop {
+        sleep(LOOK).await;
+        let now = usage.cpu_us();
+        if now - before < IDLE_US {
+            return now;
+        }
+        before = now;
     }
 }
 
