@@ -9,7 +9,9 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::IssueError;
 use crate::codec::Decoded;
-use crate::model::{CheckId, Datacenter, EntryKind, FilterError, MAX_OPERATIONS, Problem, Problems, ServiceId};
+use crate::model::{
+    CheckId, Datacenter, EntryKind, FilterError, MAX_OPERATIONS, NodeName, Problem, Problems, ServiceId,
+};
 use crate::store::{SnapshotError, StoreError};
 
 /// Which decoder refused a body; Consul's texts differ.
@@ -84,6 +86,8 @@ pub(super) enum ApiError {
     NoTtl(CheckId),
     #[error("Config entry not found for \"{kind}\" / {name:?}")]
     EntryNotFound { kind: EntryKind, name: String },
+    #[error("Node not found: {0:?}")]
+    NodeNotFound(NodeName),
     #[error("Intention not found")]
     IntentionNotFound,
     #[error("{kind} not found: {name:?}")]
@@ -166,6 +170,7 @@ impl ApiError {
             | E::UnknownService(_)
             | E::UnknownCheck(_)
             | E::EntryNotFound { .. }
+            | E::NodeNotFound(_)
             | E::IntentionNotFound
             | E::TenantNotFound { .. }
             | E::UnnamedEntry => StatusCode::NOT_FOUND,

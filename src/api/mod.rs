@@ -19,6 +19,7 @@ mod connect;
 mod debug;
 mod entries;
 mod error;
+mod exports;
 mod federation;
 mod filter;
 mod health;
@@ -36,6 +37,7 @@ mod snapshot;
 mod status;
 mod tenancy;
 mod transaction;
+mod ui;
 mod wire;
 
 use std::fmt;
@@ -51,8 +53,8 @@ pub use chain::{
 pub use metrics::Metrics;
 pub use options::Options;
 pub use seam::{
-    AsRegistered, CentralConfig, Certificates, CheckReports, DiscoveryChains, Files, IssueError, Nack, NoFiles,
-    ProxyState, ProxyStatus, TypeState,
+    AsRegistered, CentralConfig, Certificates, CheckReports, DiscoveryChains, Exported, Exports, Files, IssueError,
+    Nack, NoFiles, ProxyState, ProxyStatus, TypeState,
 };
 pub use serve::serve;
 
@@ -79,6 +81,8 @@ pub struct Api {
     pub central: Arc<dyn CentralConfig>,
     /// Who compiles discovery chains.
     pub chains: Arc<dyn DiscoveryChains>,
+    /// Who knows what is exported.
+    pub exports: Arc<dyn Exports>,
     /// Who reads the files of the process again.
     pub files: Arc<dyn Files>,
     /// What is logged.
@@ -113,12 +117,14 @@ pub fn router(api: Api) -> Router {
         .merge(config::routes())
         .merge(connect::routes())
         .merge(ca_config::routes())
+        .merge(exports::routes())
         .merge(federation::routes())
         .merge(intentions::routes())
         .merge(tenancy::routes())
         .merge(status::routes())
         .merge(snapshot::routes())
         .merge(transaction::routes())
+        .merge(ui::routes())
         .merge(debug::routes())
         .merge(entries::routes())
         .merge(off::routes());

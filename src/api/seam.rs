@@ -1,13 +1,14 @@
 //! What the API needs from other parts of the process. `app` fulfils these traits with `ca`, `ads`, `health` and `engine`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::BoxFuture;
 use serde::Serialize;
 
 use super::chain::{ChainOverrides, CompiledChain};
 use crate::model::{
-    CheckId, Datacenter, Leaf, NodeName, Partition, Place, Proxy, Service, ServiceId, ServiceKey, SpiffeId,
+    CheckId, Datacenter, Leaf, NodeName, Partition, PeerName, Place, Proxy, Service, ServiceId, ServiceKey,
+    ServiceName, SpiffeId,
 };
 use crate::store::{CheckKey, NodeKey, Reader, Stored};
 
@@ -147,6 +148,24 @@ pub trait DiscoveryChains: Send + Sync + 'static {
         service: &ServiceKey,
         overrides: &ChainOverrides,
     ) -> Result<CompiledChain, String>;
+}
+
+/// Knows what is exported.
+pub trait Exports: Send + Sync + 'static {
+    /// The services that a place exports, sorted by name, with those that wildcards stand for. What is read goes through
+    /// `reader`.
+    fn of(&self, reader: &Reader<'_>, place: &Place) -> Vec<Exported>;
+}
+
+/// A service with those that may reach it from other partitions and clusters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// The service.
+    pub service: ServiceName,
+    /// The peers that import it.
+    pub peers: BTreeSet<PeerName>,
+    /// The other partitions of the datacenter that do.
+    pub partitions: BTreeSet<Partition>,
 }
 
 /// Merges nothing: a proxy is what it registered.

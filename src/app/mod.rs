@@ -2,6 +2,7 @@
 
 mod adapters;
 mod chains;
+mod exports;
 mod files;
 mod tls;
 
@@ -29,6 +30,7 @@ use crate::telemetry::{Logs, Readiness, ReadinessGuard};
 
 use self::adapters::{Central, Issuer, Proxies, Reports};
 pub use self::chains::Chains;
+pub use self::exports::Exports;
 use self::files::Reloader;
 pub use self::tls::TlsError;
 
@@ -309,6 +311,7 @@ impl App {
             reports: Arc::new(Reports(runner)),
             central: Arc::new(Central),
             chains: Arc::new(Chains { datacenter: self.settings.datacenter.clone(), trust_domain }),
+            exports: Arc::new(Exports),
             files: self.files.clone(),
             logs: self.logs.clone(),
             shutdown: self.serving.clone(),

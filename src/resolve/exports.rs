@@ -1,4 +1,4 @@
-//! What a place exports to peers, and which services that lets them reach (contract 4.4, 5.2, 5.3).
+//! What a place exports, and which services that lets them reach (contract 4.4, 5.2, 5.3).
 //!
 //! A peer dials an exported name. Where that name leads is the exporter's business: its chain may end in other services,
 //! whose sidecars then meet callers of the peer's trust domain.
@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::chain::{Overrides, TargetKey};
 use super::state::State;
-use crate::model::entry::ExportedServices;
-use crate::model::{PeerName, Place, ServiceName};
+use crate::model::entry::{Consumer, ExportedServices};
+use crate::model::{Partition, PeerName, Place, ServiceName};
 
 /// The service of the control plane's own servers, which no wildcard exports.
 pub(super) const SERVERS: &str = "consul";
@@ -27,7 +27,7 @@ impl PeerExports {
     pub fn of(state: &dyn State, place: &Place) -> Self {
         let Some(entry) = state.exports(&place.partition) else { return Self::default() };
         let mut exports = Self::default();
-        for service in named(state, place, entry) {
+        for service in named(state, place, entry, |consumer| !consumer.peer.is_default()) {
             let peers = entry.importing_peers(&service);
             if !peers.is_empty() && &*service.name != SERVERS {
                 exports.exported.insert(service, peers);
@@ -51,10 +51,38 @@ impl PeerExports {
     }
 }
 
-/// The services that the items of an entry name. A wildcard stands for those that mesh traffic can reach, and for names that
+/// A service that a place exports under its own name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// The service.
+    pub service: ServiceName,
+    /// The peers that import it.
+    pub peers: BTreeSet<PeerName>,
+    /// The other partitions of the datacenter that do.
+    pub partitions: BTreeSet<Partition>,
+}
+
+/// Everything that a place exports, sorted by name; in place of a wildcard the services that it stands for.
+pub fn exported_services(state: &dyn State, place: &Place) -> Vec<Exported> {
+    let Some(entry) = state.exports(&place.partition) else { return Vec::new() };
+    let services = named(state, place, entry, |_| true).into_iter().filter(|service| &*service.name != SERVERS);
+    let exported = services.map(|service| {
+        let partitions = entry.importing_partitions(&service).into_iter();
+        let partitions = partitions.filter(|partition| *partition != place.partition).collect();
+        Exported { peers: entry.importing_peers(&service), partitions, service }
+    });
+    exported.filter(|exported| !(exported.peers.is_empty() && exported.partitions.is_empty())).collect()
+}
+
+/// The services that the wanted items of an entry name. A wildcard stands for those that mesh traffic can reach, and for names that
 /// entries lead somewhere.
-fn named(state: &dyn State, place: &Place, entry: &ExportedServices) -> BTreeSet<ServiceName> {
-    let items = entry.services.iter().filter(|item| item.consumers.iter().any(|it| !it.peer.is_default()));
+fn named(
+    state: &dyn State,
+    place: &Place,
+    entry: &ExportedServices,
+    is_wanted: impl Fn(&Consumer) -> bool,
+) -> BTreeSet<ServiceName> {
+    let items = entry.services.iter().filter(|item| item.consumers.iter().any(&is_wanted));
     let (wildcards, exact): (Vec<_>, Vec<_>) = items.partition(|item| item.name == "*");
     let mut named: BTreeSet<_> =
         exact.iter().map(|item| ServiceName::new(&place.partition, &item.namespace, &item.name)).collect();

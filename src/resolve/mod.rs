@@ -41,7 +41,7 @@ pub use chain::{
     SplitterNode, Target, TargetKey, compile, protocol_of,
 };
 pub use endpoints::{EndpointSource, Omission, Servers, Subset, Via, assignment};
-pub use exports::PeerExports;
+pub use exports::{Exported, PeerExports, exported_services};
 pub use exposed::{ExposedCheck, exposed_checks, exposes_checks};
 pub use gateway::{Forwarded, Forwarder, Ways, forwarding_part, gateway_part};
 pub use intentions::Refused;

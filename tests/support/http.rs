@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use meshgate::api::{
     self, Api, AsRegistered, Certificates, CheckReports, IssueError, Metrics, NoFiles, ProxyState, ProxyStatus,
 };
-use meshgate::app::Chains;
+use meshgate::app::{Chains, Exports};
 use meshgate::ca::Authority;
 use meshgate::model::{Datacenter, Leaf, SpiffeId, TrustDomain};
 use meshgate::store::{CheckKey, Memory, Store, Stored};
@@ -98,6 +98,7 @@ impl TestApi {
                 datacenter: Datacenter::from("dc1"),
                 trust_domain: TrustDomain::of_cluster(CLUSTER_ID),
             }),
+            exports: Arc::new(Exports),
             files: Arc::new(NoFiles),
             logs: Logs::default(),
             shutdown: CancellationToken::new(),
@@ -221,10 +222,19 @@ impl Answer {
             serde_json::from_slice::<Value>(&self.body).unwrap_or_else(|error| panic!("{call}: {error}"));
             assert_eq!(ends_with_newline, path.contains("pretty"), "{call}: newline at the end");
         }
-        let reads_the_state =
-            ["/v1/catalog/", "/v1/health/", "/v1/config/", "/v1/connect/", "/v1/namespace", "/v1/partition"]
-                .into_iter()
-                .any(|prefix| path.starts_with(prefix) && !path.starts_with("/v1/catalog/datacenters"));
+        let reads_the_state = [
+            "/v1/catalog/",
+            "/v1/health/",
+            "/v1/config/",
+            "/v1/connect/",
+            "/v1/namespace",
+            "/v1/partition",
+            "/v1/internal/ui/",
+            "/v1/exported",
+            "/v1/imported",
+        ]
+        .into_iter()
+        .any(|prefix| path.starts_with(prefix) && !path.starts_with("/v1/catalog/datacenters"));
         if *method == Method::GET && self.status == 200 && reads_the_state {
             assert!(self.index() >= 1, "{call}");
             assert_eq!(

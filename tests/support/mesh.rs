@@ -9,7 +9,7 @@ use futures::{FutureExt, StreamExt};
 use http::{Method, Request};
 use meshgate::ads;
 use meshgate::api::{self, Api, AsRegistered, Metrics, NoFiles};
-use meshgate::app::Chains;
+use meshgate::app::{Chains, Exports};
 use meshgate::ca::{self, Authority};
 use meshgate::codec;
 use meshgate::engine::{self, Engine};
@@ -91,6 +91,7 @@ impl Mesh {
                 datacenter: options.datacenter.clone(),
                 trust_domain: authority.trust_domain().clone(),
             }),
+            exports: Arc::new(Exports),
             files: Arc::new(NoFiles),
             logs: Logs::default(),
             shutdown: shutdown.clone(),

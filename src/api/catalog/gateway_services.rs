@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::response::Response;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::api::call::Call;
 use crate::api::error::ApiError;
@@ -20,27 +20,35 @@ pub(super) fn routes() -> Routes {
     prefix("/v1/catalog/gateway-services/", get(gateway_services))
 }
 
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Named {
-    name: String,
-    #[serde(skip_serializing_if = "is_default")]
-    namespace: Namespace,
-    #[serde(skip_serializing_if = "is_default")]
-    partition: Partition,
-}
+/// A name that is shown with its namespace and partition where they are not the default ones.
+#[derive(Debug, Clone)]
+struct Named(ServiceName);
 
-impl From<&ServiceName> for Named {
-    fn from(name: &ServiceName) -> Self {
-        let ServiceName { partition, namespace, name } = name;
-        Self { name: name.to_string(), namespace: namespace.clone(), partition: partition.clone() }
+impl Serialize for Named {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Row<'a> {
+            name: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            namespace: Option<&'a Namespace>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            partition: Option<&'a Partition>,
+        }
+        let ServiceName { partition, namespace, name } = &self.0;
+        let row = Row {
+            name,
+            namespace: Some(namespace).filter(|namespace| !namespace.is_default()),
+            partition: Some(partition).filter(|partition| !partition.is_default()),
+        };
+        row.serialize(serializer)
     }
 }
 
 /// A service behind a gateway.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct GatewayService {
+pub(in crate::api) struct GatewayService {
     gateway: Named,
     service: Named,
     gateway_kind: EntryKind,
@@ -68,15 +76,56 @@ struct GatewayService {
     modify_index: Index,
 }
 
+impl GatewayService {
+    /// The gateway.
+    pub(in crate::api) fn gateway(&self) -> &ServiceName {
+        &self.gateway.0
+    }
+
+    /// The service that it leads to.
+    pub(in crate::api) fn service(&self) -> &ServiceName {
+        &self.service.0
+    }
+
+    /// What is spoken at the gateway's port; empty for a gateway that has none.
+    pub(in crate::api) fn protocol(&self) -> &str {
+        &self.protocol
+    }
+
+    /// Where callers from outside of the mesh reach the service, as `host:port`; nowhere through a gateway without a port.
+    /// `default` is the host of a service that names none.
+    pub(in crate::api) fn addresses(&self, default: &str) -> Vec<String> {
+        let named = if self.hosts.is_empty() || self.hosts.iter().any(|host| host == "*") {
+            vec![default]
+        } else {
+            self.hosts.iter().map(String::as_str).collect()
+        };
+        let at_port = |host: &str| if host.contains(':') { host.to_owned() } else { format!("{host}:{}", self.port) };
+        named.into_iter().filter(|_| self.port != 0).map(at_port).collect()
+    }
+}
+
 async fn gateway_services(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let gateway = call.scope.service(&tail.required("gateway name")?);
-    let rows = |reader: &Reader<'_>| {
-        let bound = Bound { reader, place: &call.scope.place, gateway: &gateway.service };
-        let entry = |kind| reader.entry(&EntryKey { kind, name: gateway.service.clone() });
-        let kinds = [EntryKind::IngressGateway, EntryKind::TerminatingGateway];
-        Ok(kinds.into_iter().filter_map(entry).flat_map(|row| bound.rows(row)).collect::<Vec<_>>())
-    };
+    let rows = |reader: &Reader<'_>| Ok(bound_to(reader, &call.scope.place, &gateway.service));
     call.read(Filtered::Nothing, rows).await
+}
+
+/// The kinds of entries that bind services to gateways.
+const KINDS: [EntryKind; 2] = [EntryKind::IngressGateway, EntryKind::TerminatingGateway];
+
+/// What entries bind to a gateway.
+pub(in crate::api) fn bound_to(reader: &Reader<'_>, place: &Place, gateway: &ServiceName) -> Vec<GatewayService> {
+    let entry = |kind| reader.entry(&EntryKey { kind, name: gateway.clone() });
+    let bound = Bound { reader, place, gateway };
+    KINDS.into_iter().filter_map(entry).flat_map(|row| bound.rows(row)).collect()
+}
+
+/// What entries bind to the gateways of a place.
+pub(in crate::api) fn bound_to_all(reader: &Reader<'_>, place: &Place) -> Vec<GatewayService> {
+    let entries = KINDS.into_iter().flat_map(|kind| reader.entries(kind, &place.partition));
+    let rows = entries.flat_map(|row| Bound { reader, place, gateway: &row.value.key().name }.rows(row));
+    rows.collect()
 }
 
 /// What makes rows of the entries about one gateway.
@@ -90,8 +139,8 @@ impl Bound<'_> {
     /// The services of an entry, sorted by name, then by port.
     fn rows(&self, row: &Stored<ConfigEntry>) -> Vec<GatewayService> {
         let empty = |service: &ServiceName| GatewayService {
-            gateway: self.gateway.into(),
-            service: service.into(),
+            gateway: Named(self.gateway.clone()),
+            service: Named(service.clone()),
             gateway_kind: row.value.kind(),
             port: 0,
             protocol: String::new(),

@@ -68,7 +68,7 @@ pub(in crate::api) fn deciding(
 }
 
 /// The intentions about calls to a service.
-fn calls_to(reader: &Reader<'_>, service: &ServiceName) -> Vec<Intention> {
+pub(in crate::api) fn calls_to(reader: &Reader<'_>, service: &ServiceName) -> Vec<Intention> {
     let keys = wider(service).into_iter().map(|name| EntryKey { kind: EntryKind::ServiceIntentions, name });
     in_order(keys.filter_map(|key| reader.entry(&key)).flat_map(of_entry))
 }

@@ -19,7 +19,7 @@ use crate::model::entry::{IntentionSource, ServiceIntentions};
 use crate::model::{ConfigEntry, EntryKey, EntryKind, Intention, Problem, Problems};
 use crate::store::{Op, Reader, Stored, View, Write};
 
-pub(super) use lookup::deciding;
+pub(super) use lookup::{calls_to, deciding};
 
 /// The routes of intentions.
 pub(super) fn routes() -> Routes {
