@@ -228,6 +228,30 @@ fn operators_see_members_facts_and_maintenance() {
 }
 
 #[test]
+fn services_are_exported_by_command() {
+    let agent = Agent::start("-dev");
+
+    assert_eq!(agent.say("services exported-services"), "No exported services found\n");
+    assert_eq!(agent.say("services imported-services"), "No imported services found\n");
+    let done = agent.say("services export -name web -consumer-peers west,east");
+    assert_eq!(done, "Successfully exported service \"web\" to cluster peers west, east\n");
+    assert_eq!(agent.say("services exported-services"), "Service  Consumer Peers\nweb      east, west\n");
+    let done = agent.say("services export -name db -consumer-peers west -consumer-partitions team-a");
+    assert_eq!(done, "Successfully exported service \"db\" to cluster peers west and partitions team-a\n");
+    let table = agent.say("services exported-services -filter=Service==db");
+    assert_eq!(table, "Service  Consumer Peers  Consumer Partitions\ndb       west            team-a\n");
+    let json = agent.say("services exported-services -format json -filter=Service==web");
+    let expected = serde_json::json!([{ "Service": "web", "Consumers": { "Peers": ["east", "west"] } }]);
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), expected);
+    let imported = agent.say("services imported-services -partition team-a");
+    assert_eq!(imported, "Service  Source Peer  Source Partition\ndb                    default\n");
+    let refused = meshgate("services export -name web").env("CONSUL_HTTP_ADDR", &agent.http).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    agent.signal("-TERM");
+    assert_eq!(agent.wait().0.code(), Some(0));
+}
+
+#[test]
 fn the_log_can_be_watched_at_another_level_than_it_is_written_in() {
     let agent = Agent::start("-dev");
     let mut watching = meshgate("monitor -log-level debug");

@@ -62,10 +62,13 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 36] = [
+    let commands: [&[&str]; 39] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
+        &["services", "export"],
+        &["services", "exported-services"],
+        &["services", "imported-services"],
         &["config", "write"],
         &["config", "read"],
         &["config", "list"],

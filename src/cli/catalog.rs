@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 
-use super::client::{Client, ClientOptions, DatacenterOption};
+use super::client::{Client, ClientOptions, Target};
 use super::{CliError, output};
 use crate::model::Node;
 
@@ -42,9 +42,7 @@ pub(super) struct NodesOptions {
     #[arg(long)]
     detailed: bool,
     #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
+    target: Target,
 }
 
 /// Options of `catalog services`.
@@ -60,9 +58,7 @@ pub(super) struct ServicesOptions {
     #[arg(long)]
     tags: bool,
     #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
+    target: Target,
 }
 
 /// Runs a `catalog` command.
@@ -84,7 +80,7 @@ async fn datacenters(options: &DatacentersOptions) -> Result<(), CliError> {
 }
 
 async fn nodes(options: &NodesOptions) -> Result<(), CliError> {
-    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let client = options.target.client()?;
     let mut query = metadata(&options.node_meta)?;
     query.extend(options.filter.iter().map(|filter| ("filter", filter.clone())));
     let query = borrowed(&query);
@@ -124,7 +120,7 @@ async fn on_service(client: &Client, service: &str, query: &[(&str, &str)]) -> R
 }
 
 async fn services(options: &ServicesOptions) -> Result<(), CliError> {
-    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let client = options.target.client()?;
     let query = metadata(&options.node_meta)?;
     let query = borrowed(&query);
     let services = match &options.node {

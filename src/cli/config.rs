@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::{Client, ClientError, ClientOptions, DatacenterOption};
+use super::client::{Client, ClientError, Target};
 use super::files::{self, WrittenEntry};
 use super::{CliError, output};
 use crate::model::EntryKind;
@@ -43,9 +43,7 @@ pub(super) struct WriteOptions {
     #[command(flatten)]
     cas: CasOptions,
     #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
+    target: Target,
 }
 
 /// Options of `config read`.
@@ -58,9 +56,7 @@ pub(super) struct ReadOptions {
     #[arg(long)]
     name: String,
     #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
+    target: Target,
 }
 
 /// Options of `config list`.
@@ -73,9 +69,7 @@ pub(super) struct ListOptions {
     #[arg(long)]
     filter: Option<String>,
     #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
+    target: Target,
 }
 
 /// Options of `config delete`.
@@ -93,9 +87,7 @@ pub(super) struct DeleteOptions {
     #[command(flatten)]
     cas: CasOptions,
     #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
+    target: Target,
 }
 
 /// Runs a `config` command.
@@ -112,13 +104,13 @@ pub(super) async fn run(command: ConfigCommand) -> Result<(), CliError> {
 }
 
 async fn write(options: &WriteOptions) -> Result<(), CliError> {
-    let (partition, namespace) = options.client.tenancy();
+    let (partition, namespace) = options.target.tenancy();
     let written = files::entries(&options.paths, &partition, &namespace)?;
     let condition = options.cas.condition()?;
     if condition.is_some() && written.len() > 1 {
         return Err(CliError::Usage("-cas is about one config entry, and several were given".to_owned()));
     }
-    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let client = options.target.client()?;
     let names = written.iter().map(|written| {
         let key = written.key_in(&partition, &namespace);
         format!("{}/{}", key.kind, key.name.name)
@@ -170,14 +162,14 @@ async fn write_together(client: &Client, written: &[WrittenEntry]) -> Result<(),
 
 async fn read(options: &ReadOptions) -> Result<(), CliError> {
     let kind = known_kind(&options.kind)?;
-    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let client = options.target.client()?;
     let entry: Value = client.get(&["config", kind.as_str(), &options.name], &[]).await?;
     output::json(&entry)
 }
 
 async fn list(options: &ListOptions) -> Result<(), CliError> {
     let kind = known_kind(&options.kind)?;
-    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let client = options.target.client()?;
     let query: Vec<_> = options.filter.iter().map(|filter| ("filter", filter.as_str())).collect();
     let entries: Vec<Value> = client.get(&["config", kind.as_str()], &query).await?;
     // An entry of kind mesh has its name by its kind alone.
@@ -190,7 +182,7 @@ async fn delete(options: &DeleteOptions) -> Result<(), CliError> {
     let (kind, name) = match (&options.kind, &options.name, &options.filename) {
         (Some(kind), Some(name), _) => (known_kind(kind)?, name.clone()),
         (_, _, Some(file)) => {
-            let (partition, namespace) = options.client.tenancy();
+            let (partition, namespace) = options.target.tenancy();
             let entries = files::entries(std::slice::from_ref(file), &partition, &namespace)?;
             let [written] = entries.as_slice() else {
                 return Err(CliError::Usage("-filename names one config entry, and the file holds several".to_owned()));
@@ -208,7 +200,7 @@ async fn delete(options: &DeleteOptions) -> Result<(), CliError> {
         (_, _, None) => return Err(CliError::Usage("-kind and -name, or -filename, are required".to_owned())),
     };
     query.extend(options.cas.condition()?.map(|index| ("cas", index)));
-    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let client = options.target.client()?;
     let query: Vec<_> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
     if client.delete(&["config", kind.as_str(), &name], &query).await?.trim() == "false" {
         return Err(CliError::Input(format!("Config entry not deleted: {kind}/{name}")));

@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 use clap::Args;
 use serde::Deserialize;
 
-use super::client::{Client, ClientOptions, DatacenterOption};
+use super::client::Target;
 use super::{CliError, output};
 
 /// Options of `meshgate info`.
 #[derive(Debug, Args)]
 pub(super) struct InfoOptions {
     #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
+    target: Target,
 }
 
 #[derive(Debug, Deserialize)]
@@ -28,7 +26,7 @@ struct About {
 /// # Errors
 /// The control plane does not answer or refuses.
 pub(super) async fn run(options: &InfoOptions) -> Result<(), CliError> {
-    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let client = options.target.client()?;
     let about: About = client.get(&["agent", "self"], &[]).await?;
     for (group, values) in &about.stats {
         output::line(&format!("{group}:"))?;

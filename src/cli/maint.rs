@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use serde::Deserialize;
 
-use super::client::{Client, ClientOptions, DatacenterOption};
+use super::client::{Client, Target};
 use super::{CliError, output};
 
 /// The check that takes out the node.
@@ -30,9 +30,7 @@ pub(super) struct MaintOptions {
     #[arg(long, value_name = "ID")]
     service: Option<String>,
     #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
+    target: Target,
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,7 +54,7 @@ pub(super) async fn run(options: &MaintOptions) -> Result<(), CliError> {
         (false, false) if options.service.is_some() => return usage("-service needs -enable or -disable"),
         _ => {}
     }
-    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let client = options.target.client()?;
     if !options.enable && !options.disable {
         return list(&client).await;
     }

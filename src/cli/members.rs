@@ -6,7 +6,7 @@ use clap::Args;
 use regex::Regex;
 use serde::Deserialize;
 
-use super::client::{Client, ClientOptions, DatacenterOption};
+use super::client::Target;
 use super::{CliError, output};
 use crate::model::SocketEndpoint;
 
@@ -32,9 +32,7 @@ pub(super) struct MembersOptions {
     #[arg(long)]
     filter: Option<String>,
     #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
+    target: Target,
 }
 
 #[derive(Debug, Deserialize)]
@@ -55,7 +53,7 @@ struct Member {
 pub(super) async fn run(options: &MembersOptions) -> Result<(), CliError> {
     let status = Regex::new(&options.status)
         .map_err(|_| CliError::Usage(format!("-status {:?} is no regular expression", options.status)))?;
-    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let client = options.target.client()?;
     let mut query = Vec::new();
     if options.wan {
         query.push(("wan", "1"));

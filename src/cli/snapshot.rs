@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::client::{Client, ClientOptions, DatacenterOption};
+use super::client::{Client, Target};
 use super::output::OutputFormat;
 use super::{CliError, output};
 use crate::store::{Snapshot, SnapshotError};
@@ -34,9 +34,7 @@ pub(super) struct SaveOptions {
     #[arg(long, value_delimiter = ',', value_name = "FACT,FACT", hide_possible_values = true)]
     append_filename: Vec<Fact>,
     #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
+    target: Target,
 }
 
 /// What a file can be named after.
@@ -55,9 +53,7 @@ pub(super) struct RestoreOptions {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
+    target: Target,
 }
 
 /// Options of `snapshot inspect`.
@@ -85,7 +81,7 @@ pub(super) async fn run(command: SnapshotCommand) -> Result<(), CliError> {
 
 /// A file is complete and verified, or it is not there.
 async fn save(options: &SaveOptions) -> Result<(), CliError> {
-    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let client = options.target.client()?;
     let path = named_after(&client, &options.file, &options.append_filename).await?;
     let answer = client.follow(&["snapshot"], &[]).await?;
     let archive = answer.bytes().await.map_err(|source| client.answer_error(source))?;
@@ -132,7 +128,7 @@ async fn restore(options: &RestoreOptions) -> Result<(), CliError> {
     let archive = read(&options.file)?;
     // What is no snapshot need not be sent.
     Snapshot::from_archive(&archive).map_err(|error| refused(&error))?;
-    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let client = options.target.client()?;
     client.put_bytes(&["snapshot"], archive).await?;
     output::line("Restored snapshot")
 }

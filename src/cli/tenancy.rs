@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::client::{Client, ClientOptions, DatacenterOption};
+use super::client::Target;
 use super::files::SourceText;
 use super::output::OutputFormat;
 use super::{CliError, output};
@@ -114,20 +114,6 @@ struct Shown {
     format: OutputFormat,
     #[command(flatten)]
     target: Target,
-}
-
-#[derive(Debug, Args)]
-struct Target {
-    #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
-}
-
-impl Target {
-    fn client(&self) -> Result<Client, CliError> {
-        Ok(Client::new(&self.client, &self.datacenter.datacenter)?)
-    }
 }
 
 /// Runs a command about tenants of this kind.

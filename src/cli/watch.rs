@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use super::client::{Client, ClientError, ClientOptions, DatacenterOption};
+use super::client::{Client, ClientError, Target};
 use super::{CliError, output};
 
 /// Pause after the first failure; each further one adds another.
@@ -48,9 +48,7 @@ pub(super) struct WatchOptions {
     #[arg(value_name = "COMMAND", trailing_var_arg = true)]
     command: Vec<String>,
     #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
+    target: Target,
 }
 
 /// What can be watched.
@@ -78,7 +76,7 @@ struct Seen {
 /// # Errors
 /// Options that do not fit, a control plane that does not answer or refuses, or a command that fails.
 pub(super) async fn run(options: &WatchOptions) -> Result<(), CliError> {
-    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let client = options.target.client()?;
     let path = options.path()?;
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let mut seen = options.ask(&client, &path, "").await?;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub(crate) use address::ApiAddress;
-pub(crate) use options::{ClientOptions, DatacenterOption, read_ca};
+pub(crate) use options::{ClientOptions, DatacenterOption, Target, read_ca};
 
 /// Commands wait for an answer, not for ever.
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use reqwest::{Certificate, ClientBuilder, Identity};
 
-use super::{ApiAddress, ClientError};
+use super::{ApiAddress, Client, ClientError};
 use crate::model::{Namespace, Partition};
 
 /// Where an agent serves its API unless it is told otherwise.
@@ -62,6 +62,30 @@ pub(crate) struct DatacenterOption {
     /// Datacenter that the command is about; the agent's own when empty
     #[arg(long, default_value = "", hide_default_value = true, help_heading = "HTTP API options")]
     pub(crate) datacenter: String,
+}
+
+/// Which control plane a command asks, and about which datacenter.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Target {
+    #[command(flatten)]
+    datacenter: DatacenterOption,
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+impl Target {
+    /// A client as the options say.
+    ///
+    /// # Errors
+    /// The address, a file or the TLS options cannot be used.
+    pub(crate) fn client(&self) -> Result<Client, ClientError> {
+        Client::new(&self.client, &self.datacenter.datacenter)
+    }
+
+    /// Partition and namespace of what names none itself.
+    pub(crate) fn tenancy(&self) -> (Partition, Namespace) {
+        self.client.tenancy()
+    }
 }
 
 impl ClientOptions {

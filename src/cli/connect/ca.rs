@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use crate::cli::client::{Client, ClientOptions, DatacenterOption};
+use crate::cli::client::Target;
 use crate::cli::files::SourceText;
 use crate::cli::{CliError, output};
 
@@ -22,9 +22,7 @@ pub(crate) enum CaCommand {
 #[derive(Debug, Args)]
 pub(crate) struct GetOptions {
     #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
+    target: Target,
 }
 
 /// Options of `connect ca set-config`.
@@ -37,9 +35,7 @@ pub(crate) struct SetOptions {
     #[arg(long)]
     force_without_cross_signing: bool,
     #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
+    target: Target,
 }
 
 /// Runs a `connect ca` command.
@@ -54,7 +50,7 @@ pub(super) async fn run(command: CaCommand) -> Result<(), CliError> {
 }
 
 async fn get(options: &GetOptions) -> Result<(), CliError> {
-    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let client = options.target.client()?;
     let config: Value = client.get(&PATH, &[]).await?;
     output::json(&config)
 }
@@ -64,7 +60,7 @@ async fn set(options: &SetOptions) -> Result<(), CliError> {
     if options.force_without_cross_signing {
         config["ForceWithoutCrossSigning"] = true.into();
     }
-    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let client = options.target.client()?;
     client.put(&PATH, &[], Some(&config)).await?;
     output::line("Configuration updated!")
 }

@@ -5,7 +5,7 @@ mod show;
 
 use clap::{Args, Subcommand};
 
-use super::client::{Client, ClientOptions, DatacenterOption};
+use super::client::Target;
 use super::{CliError, output};
 use crate::model::Intention;
 
@@ -76,21 +76,6 @@ pub(super) struct OneOptions {
     which: Vec<String>,
     #[command(flatten)]
     target: Target,
-}
-
-/// Which control plane is asked.
-#[derive(Debug, Args)]
-struct Target {
-    #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
-}
-
-impl Target {
-    fn client(&self) -> Result<Client, CliError> {
-        Ok(Client::new(&self.client, &self.datacenter.datacenter)?)
-    }
 }
 
 /// Runs an `intention` command.

@@ -1,10 +1,12 @@
-//! `meshgate services`: what runs on this machine, registered with its agent.
+//! `meshgate services`: what runs on this machine, registered with its agent, and what crosses the borders of a partition.
+
+mod exports;
 
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 
-use super::client::{Client, ClientOptions, DatacenterOption};
+use super::client::Target;
 use super::files::SourceText;
 use super::{CliError, output};
 use crate::model::{ServiceAddress, ServiceDefinition, ServiceId, ServiceKind};
@@ -17,6 +19,12 @@ pub(super) enum ServicesCommand {
     Register(Box<RegisterOptions>),
     /// Deregister the services of files, or one by its ID
     Deregister(Box<DeregisterOptions>),
+    /// Let peers and other partitions reach a service
+    Export(Box<exports::ExportOptions>),
+    /// List the services that peers and other partitions may reach
+    ExportedServices(Box<exports::ListOptions>),
+    /// List the services of peers and other partitions that may be reached
+    ImportedServices(Box<exports::ListOptions>),
 }
 
 /// Options of `services register`.
@@ -53,9 +61,7 @@ pub(super) struct RegisterOptions {
     #[arg(long)]
     kind: Option<String>,
     #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
+    target: Target,
 }
 
 /// Options of `services deregister`.
@@ -68,9 +74,7 @@ pub(super) struct DeregisterOptions {
     #[arg(long, required_unless_present = "files")]
     id: Option<String>,
     #[command(flatten)]
-    datacenter: DatacenterOption,
-    #[command(flatten)]
-    client: ClientOptions,
+    target: Target,
 }
 
 /// Runs a `services` command.
@@ -81,12 +85,15 @@ pub(super) async fn run(command: ServicesCommand) -> Result<(), CliError> {
     match command {
         ServicesCommand::Register(options) => register(&options).await,
         ServicesCommand::Deregister(options) => deregister(&options).await,
+        ServicesCommand::Export(options) => exports::export(&options).await,
+        ServicesCommand::ExportedServices(options) => exports::exported(&options).await,
+        ServicesCommand::ImportedServices(options) => exports::imported(&options).await,
     }
 }
 
 async fn register(options: &RegisterOptions) -> Result<(), CliError> {
     let services = if options.files.is_empty() { vec![described(options)?] } else { read(&options.files)? };
-    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let client = options.target.client()?;
     for service in &services {
         let body = serde_json::to_value(service).map_err(|error| CliError::Input(error.to_string()))?;
         client.put(&["agent", "service", "register"], &[], Some(&body)).await?;
@@ -100,7 +107,7 @@ async fn deregister(options: &DeregisterOptions) -> Result<(), CliError> {
         Some(id) => vec![id.clone()],
         None => read(&options.files)?.iter().map(|service| id_of(service).to_owned()).collect(),
     };
-    let client = Client::new(&options.client, &options.datacenter.datacenter)?;
+    let client = options.target.client()?;
     for id in &ids {
         client.put(&["agent", "service", "deregister", id], &[], None).await?;
         output::line(&format!("Deregistered service: {id}"))?;
