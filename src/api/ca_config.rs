@@ -12,7 +12,7 @@ use super::filter::Filtered;
 use super::route::{Routes, get_put};
 use crate::codec;
 use crate::model::{CaConfig, CaSettings, Ignored, Problems};
-use crate::store::{Index, Op, Reader};
+use crate::store::{Index, Reader};
 
 /// The routes of the CA's configuration.
 pub(super) fn routes() -> Routes {
@@ -61,7 +61,8 @@ async fn read(call: Call) -> Result<Response, ApiError> {
     call.read(Filtered::Nothing, row).await
 }
 
-/// What is left out has its default. Leaves that are valid stay so until they are due; new ones are made as is said here.
+/// What is left out has its default. Another key or certificate makes another root, and all leaves new; else leaves that are
+/// valid stay so until they are due, and new ones are made as is said here.
 async fn apply(call: Call, Body(body): Body<LARGE>) -> Result<Response, ApiError> {
     let sent: Sent =
         codec::strict(&body).map_err(|problems| ApiError::Undecodable { decoder: Decoder::Strict, problems })?;
@@ -73,8 +74,7 @@ async fn apply(call: Call, Body(body): Body<LARGE>) -> Result<Response, ApiError
         config: settings(sent.config).map_err(ApiError::Refused)?,
         force_without_cross_signing: sent.force_without_cross_signing,
     };
-    config.validate().into_result().map_err(ApiError::Refused)?;
-    call.api.store.write(Op::PutCaConfig(config)).await?;
+    call.api.certificates.configure(config).await?;
     Ok(Response::default())
 }
 

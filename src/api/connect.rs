@@ -142,7 +142,7 @@ fn root_row(row: &Stored<Root>) -> RootRow {
         not_before: rfc3339(root.not_before),
         not_after: rfc3339(root.not_after),
         root_cert: root.cert_pem.clone(),
-        intermediate_certs: None,
+        intermediate_certs: Some(root.intermediates.clone()).filter(|certificates| !certificates.is_empty()),
         active: root.active,
         private_key_type,
         private_key_bits,

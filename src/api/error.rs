@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::IssueError;
+use super::{ConfigureError, IssueError};
 use crate::codec::Decoded;
 use crate::model::{
     CheckId, Datacenter, EntryKind, FilterError, MAX_OPERATIONS, NodeName, Problem, Problems, ServiceId,
@@ -135,6 +135,8 @@ pub(super) enum ApiError {
     #[error("the bundle cannot be written")]
     Bundle(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("{0}")]
+    CaConfig(#[from] ConfigureError),
+    #[error("{0}")]
     Certificate(#[from] IssueError),
     #[error("the certificate was not issued in time: try again")]
     CertificateTimeout,
@@ -197,6 +199,7 @@ impl ApiError {
             | E::Snapshot(_)
             | E::Archive(_)
             | E::Reload(_)
+            | E::CaConfig(_)
             | E::Certificate(IssueError::Failed(_))
             | E::Store(
                 StoreError::Rejected(_)
@@ -218,7 +221,15 @@ impl ApiError {
         if let Self::Certificate(cause) = self {
             return (!matches!(cause, IssueError::Identity(_))).then_some(cause);
         }
-        matches!(self, Self::CertificateTimeout | Self::Bundle(_) | Self::Host(_) | Self::Archive(_)).then_some(self)
+        matches!(
+            self,
+            Self::CaConfig(ConfigureError::Failed(_))
+                | Self::CertificateTimeout
+                | Self::Bundle(_)
+                | Self::Host(_)
+                | Self::Archive(_)
+        )
+        .then_some(self)
     }
 
     /// The log says what the answer does not: the cause of a fault.

@@ -53,8 +53,8 @@ pub use chain::{
 pub use metrics::Metrics;
 pub use options::Options;
 pub use seam::{
-    AsRegistered, CentralConfig, Certificates, CheckReports, DiscoveryChains, Exported, Exports, Files, IssueError,
-    Nack, NoFiles, ProxyState, ProxyStatus, TypeState,
+    AsRegistered, CentralConfig, Certificates, CheckReports, ConfigureError, DiscoveryChains, Exported, Exports, Files,
+    IssueError, Nack, NoFiles, ProxyState, ProxyStatus, TypeState,
 };
 pub use serve::serve;
 

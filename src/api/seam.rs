@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::chain::{ChainOverrides, CompiledChain};
 use crate::model::{
-    CheckId, Datacenter, Leaf, NodeName, Partition, PeerName, Place, Proxy, Service, ServiceId, ServiceKey,
-    ServiceName, SpiffeId,
+    CaConfig, CheckId, Datacenter, Leaf, NodeName, Partition, PeerName, Place, Problems, Proxy, Service, ServiceId,
+    ServiceKey, ServiceName, SpiffeId,
 };
 use crate::store::{CheckKey, NodeKey, Reader, Stored};
 
@@ -26,8 +26,25 @@ pub enum IssueError {
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// Why the authority does not take a configuration over.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigureError {
+    /// It breaks rules.
+    #[error("{0}")]
+    Refused(Problems),
+    /// It went wrong.
+    #[error("the configuration could not be taken over")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
 /// Issues leaf certificates.
 pub trait Certificates: Send + Sync + 'static {
+    /// Takes over how certificates are signed, and by whom.
+    ///
+    /// # Errors
+    /// Every broken rule, or what went wrong. Nothing was changed then.
+    fn configure(&self, config: CaConfig) -> BoxFuture<'_, Result<(), ConfigureError>>;
+
     /// The leaf of an identity, as the store holds it; issued first if there is none.
     ///
     /// # Errors

@@ -6,14 +6,16 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use time::format_description::well_known::Rfc3339;
 
-use crate::api::{CentralConfig, Certificates, CheckReports, IssueError, Nack, ProxyState, ProxyStatus, TypeState};
+use crate::api::{
+    CentralConfig, Certificates, CheckReports, ConfigureError, IssueError, Nack, ProxyState, ProxyStatus, TypeState,
+};
 use crate::ca::{Authority, CaError};
 use crate::engine::{self, Engine, NackReport, ProxyReport, TypeReport};
 use crate::envoy::snapshot::ResourceType;
 use crate::health::{Exposures, Runner};
-use crate::model::{CheckId, InstanceId, Leaf, Place, Proxy, Service, SocketEndpoint, SpiffeId};
+use crate::model::{CaConfig, CheckId, InstanceId, Leaf, Place, Proxy, Service, SocketEndpoint, SpiffeId};
 use crate::resolve::ExposedCheck;
-use crate::store::{CheckKey, NodeKey, Reader, Stored, View};
+use crate::store::{CheckKey, NodeKey, Reader, StoreError, Stored, View};
 
 /// The certificate authority.
 pub(super) struct Issuer(pub(super) Authority);
@@ -21,6 +23,10 @@ pub(super) struct Issuer(pub(super) Authority);
 impl Certificates for Issuer {
     fn leaf(&self, identity: SpiffeId) -> BoxFuture<'_, Result<Stored<Leaf>, IssueError>> {
         async move { self.0.leaf(&identity).await.map_err(issue_error) }.boxed()
+    }
+
+    fn configure(&self, config: CaConfig) -> BoxFuture<'_, Result<(), ConfigureError>> {
+        async move { self.0.configure(config).await.map_err(configure_error) }.boxed()
     }
 }
 
@@ -31,12 +37,20 @@ fn issue_error(error: CaError) -> IssueError {
         CaError::Store(_)
         | CaError::ClusterId(_)
         | CaError::OtherCluster { .. }
+        | CaError::Refused(_)
         | CaError::LeafTtl(_)
         | CaError::RootExpired(_)
         | CaError::NoRoot
         | CaError::Certificate(_) => IssueError::Failed,
     };
     kind(Box::new(error))
+}
+
+fn configure_error(error: CaError) -> ConfigureError {
+    if let CaError::Refused(problems) | CaError::Store(StoreError::Rejected(problems)) = error {
+        return ConfigureError::Refused(problems);
+    }
+    ConfigureError::Failed(Box::new(error))
 }
 
 /// The health checks.

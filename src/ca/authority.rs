@@ -10,8 +10,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::issue::{Signer, check_identity, make_root};
+use super::issue::{Signer, check_identity};
 use super::renewal::{due, is_fit, is_valid};
+use super::root::{Cluster, generate_key, make_root};
+use super::rotation::outlived;
 use super::{CaError, Options};
 use crate::model::{Leaf, Root, SpiffeId, TrustDomain};
 use crate::store::{Key, Op, Store, Stored, View, Write};
@@ -22,19 +24,21 @@ const BATCH: usize = 256;
 const LOOK: Duration = Duration::from_secs(60);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(5);
+/// Ten years, Consul's `RootCertTTL`.
+const ROOT_TTL: Duration = Duration::from_secs(87_600 * 60 * 60);
 /// Shortest lifetime of a leaf: a renewal that comes one look late is in time.
 const MIN_LEAF_TTL: Duration = Duration::from_secs(5 * 60);
 
 /// The certificate authority of the process. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Authority {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    store: Store,
-    options: Options,
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) options: Options,
     trust_domain: TrustDomain,
     /// Identities that somebody waits for. They leave it when their leaf is committed, so that nobody who stops waiting
     /// takes them along.
@@ -161,7 +165,7 @@ impl Shared {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> OffsetDateTime {
+    pub(super) fn now(&self) -> OffsetDateTime {
         (self.options.clock)()
     }
 
@@ -172,13 +176,17 @@ impl Shared {
         is_good(&leaf.value, view.active_root()?, self.now()).then(|| leaf.clone())
     }
 
-    /// Issues all that is wanted; before that, if asked to, looks for leaves that are due.
+    /// Issues all that is wanted; before that, if asked to, looks for leaves that are due and roots that are over.
     async fn maintain(&self, look_for_due: bool) -> Result<(), CaError> {
         if look_for_due {
             let found = due(&self.store.view(), self.now(), &self.asked());
             self.wanted().extend(found.renew);
             if !found.drop.is_empty() {
                 self.drop_expired(found.drop).await?;
+            }
+            let now = self.now();
+            if !outlived(&self.store.view(), now).is_empty() {
+                self.store.write_with(move |view| Ok(Write::from(outlived(view, now)))).await?;
             }
         }
         while !self.wanted().is_empty() {
@@ -243,7 +251,8 @@ async fn create_root(store: &Store, options: &Options) -> Result<Arc<Root>, CaEr
         Some(text) => Uuid::parse_str(text).map_err(|_| CaError::ClusterId(text.clone()))?,
         None => Uuid::new_v4(),
     };
-    let root = make_root(&cluster_id.to_string(), (options.clock)())?;
+    let cluster = Cluster::new(cluster_id.to_string());
+    let root = make_root(&cluster, cluster.root_name(), &generate_key()?, (options.clock)(), ROOT_TTL)?;
     let if_first = move |view: &View| {
         let ops = if view.active_root().is_none() { vec![Op::PutRoot(root)] } else { Vec::new() };
         Ok(Write::from(ops))

@@ -2,6 +2,7 @@
 
 use time::OffsetDateTime;
 
+use crate::model::Problems;
 use crate::store::StoreError;
 
 /// A certificate that cannot be made, or an authority that cannot be opened.
@@ -21,6 +22,9 @@ pub enum CaError {
         /// The ID of the stored root.
         found: String,
     },
+    /// A configuration that breaks rules.
+    #[error("{0}")]
+    Refused(Problems),
     /// A lifetime that leaves no time to renew.
     #[error("leaf certificates cannot be valid for {0:?}: at least five minutes are needed")]
     LeafTtl(std::time::Duration),

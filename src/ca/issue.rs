@@ -1,16 +1,16 @@
-//! Makes keys and certificates (contract 1.2). Knows neither the store nor the clock.
+//! Makes leaves and their keys (contract 1.2). Knows neither the store nor the clock.
 
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+    CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    SerialNumber,
 };
-use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::CaError;
+use super::root::generate_key;
 use crate::model::{Leaf, PrivateKey, Root, SpiffeId, TrustDomain};
 
 /// The type of all private keys, in Consul's word (`PrivateKeyType`).
@@ -20,39 +20,6 @@ pub const KEY_BITS: u32 = 256;
 
 /// Certificates are valid from a little before they are made, for verifiers whose clock is behind.
 pub(super) const SKEW: Duration = Duration::from_secs(60);
-/// Ten years, Consul's `RootCertTTL`.
-const ROOT_TTL: Duration = Duration::from_secs(87_600 * 60 * 60);
-
-/// A new root for the cluster with this UUID.
-pub(super) fn make_root(cluster_id: &str, now: OffsetDateTime) -> Result<Root, CaError> {
-    let trust_domain = TrustDomain::of_cluster(cluster_id);
-    let name = format!("meshgate CA {}", cluster_id.split('-').next().unwrap_or(cluster_id));
-    let serial_number = random_root_serial();
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let mut params = certificate(Validity { not_before: now - SKEW, not_after: now + ROOT_TTL });
-    params.distinguished_name.push(DnType::CommonName, name.as_str());
-    params.subject_alt_names = vec![uri_san(format!("spiffe://{trust_domain}"))?];
-    params.serial_number = Some(SerialNumber::from(serial_number));
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let signing_key_id = colon_hex(&params.key_identifier(&key));
-    let (not_before, not_after) = (params.not_before, params.not_after);
-    let cert = params.self_signed(&key)?;
-    Ok(Root {
-        id: colon_hex(&Sha256::digest(cert.der())),
-        name,
-        serial_number,
-        signing_key_id,
-        cluster_id: cluster_id.to_owned(),
-        trust_domain,
-        not_before,
-        not_after,
-        cert_pem: cert.pem(),
-        key_pem: PrivateKey::from(key.serialize_pem()),
-        active: true,
-    })
-}
-
 /// Signs leaves with one root.
 pub(super) struct Signer<'r> {
     root: &'r Root,
@@ -66,14 +33,14 @@ impl<'r> Signer<'r> {
         Ok(Self { root, issuer: Issuer::from_ca_cert_pem(&root.cert_pem, key)? })
     }
 
-    /// A leaf with a new key. It never outlives the root: verifiers would refuse the chain.
+    /// A leaf with a new key, followed by what leads from its root to the one before. It never outlives the root: verifiers would refuse the chain.
     pub(super) fn leaf(&self, identity: &SpiffeId, now: OffsetDateTime, ttl: Duration) -> Result<Leaf, CaError> {
         if now >= self.root.not_after {
             return Err(CaError::RootExpired(self.root.not_after));
         }
         let uri = identity.uri(&self.root.trust_domain);
         let serial = random_serial();
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let key = generate_key()?;
         let mut params = certificate(Validity {
             not_before: (now - SKEW).max(self.root.not_before),
             not_after: (now + ttl).min(self.root.not_after),
@@ -92,19 +59,20 @@ impl<'r> Signer<'r> {
             root_id: self.root.id.clone(),
             not_before,
             not_after,
-            cert_pem: cert.pem(),
+            cert_pem: std::iter::once(cert.pem()).chain(self.root.intermediates.iter().cloned()).collect(),
             key_pem: PrivateKey::from(key.serialize_pem()),
         })
     }
 }
 
-struct Validity {
-    not_before: OffsetDateTime,
-    not_after: OffsetDateTime,
+/// From when until when.
+pub(super) struct Validity {
+    pub(super) not_before: OffsetDateTime,
+    pub(super) not_after: OffsetDateTime,
 }
 
 /// What roots and leaves have in common. The subject is empty, which makes the SAN of a leaf critical.
-fn certificate(validity: Validity) -> CertificateParams {
+pub(super) fn certificate(validity: Validity) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.not_before = whole_second(validity.not_before);
     params.not_after = whole_second(validity.not_after);
@@ -119,7 +87,7 @@ fn whole_second(at: OffsetDateTime) -> OffsetDateTime {
 }
 
 /// The URI as a subject alternative name.
-fn uri_san(uri: String) -> Result<SanType, CaError> {
+pub(super) fn uri_san(uri: String) -> Result<SanType, CaError> {
     match uri.as_str().try_into() {
         Ok(text) => Ok(SanType::URI(text)),
         Err(_) => Err(CaError::Identity { uri }),
@@ -139,20 +107,14 @@ pub(super) fn check_identity(identity: &SpiffeId, trust_domain: &TrustDomain) ->
 }
 
 /// 16 bytes of which 120 bits are random; positive and without leading zeros, so that every tool prints the same.
-fn random_serial() -> [u8; 16] {
+pub(super) fn random_serial() -> [u8; 16] {
     let mut bytes = Uuid::new_v4().into_bytes();
     bytes[0] = bytes[0] & 0x3f | 0x40;
     bytes
 }
 
-/// The API shows a root's serial as a JSON number, which is exact in every reader up to 53 bits.
-fn random_root_serial() -> u64 {
-    let (high, _) = Uuid::new_v4().as_u64_pair();
-    high >> 11 | 1
-}
-
 /// Bytes as `aa:bb:..`.
-fn colon_hex(bytes: &[u8]) -> String {
+pub(super) fn colon_hex(bytes: &[u8]) -> String {
     let pairs: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     pairs.join(":")
 }

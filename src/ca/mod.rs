@@ -11,6 +11,9 @@
 //! api ───── leaf ──────► wanted ─┴─► one issuer at a time: all that is wanted ─► one commit ─► Key::Leaf of each
 //! clock ─── renewal ───► due ────────┘
 //! ```
+//!
+//! **Rotation.** One root signs; those before it are trusted until their leaves are over. A new root and what the one before
+//! it signs about it come with one commit, so whoever sees a new leaf can verify it with the old root or the new one.
 
 mod authority;
 mod bundle;
@@ -18,6 +21,8 @@ mod error;
 mod issue;
 mod options;
 mod renewal;
+mod root;
+mod rotation;
 #[cfg(test)]
 mod tests;
 

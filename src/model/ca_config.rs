@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{GoDuration, Ignored, Problems, is_default};
+use super::{GoDuration, Ignored, PrivateKey, Problems, is_default};
 
 /// The one provider that there is: the authority of this process.
 const PROVIDER: &str = "consul";
-/// The kind of all keys, and their size.
+/// The kind of the keys that are made, and their size.
 const KEY: (&str, u32) = ("ec", 256);
 
 const HOUR: GoDuration = GoDuration::from_secs(60 * 60);
@@ -33,7 +33,7 @@ pub struct CaSettings {
     /// How long an intermediate would be valid.
     #[serde(rename = "IntermediateCertTTL", serialize_with = "in_short")]
     pub intermediate_cert_ttl: GoDuration,
-    /// How long a new root would be valid.
+    /// How long a root that is made is valid.
     #[serde(rename = "RootCertTTL", serialize_with = "in_short")]
     pub root_cert_ttl: GoDuration,
     /// Most leaves in a second; 0 for any number.
@@ -42,14 +42,14 @@ pub struct CaSettings {
     /// Most leaves at a time; 0 for any number.
     #[serde(rename = "CSRMaxConcurrent")]
     pub csr_max_concurrent: u32,
-    /// The kind of keys.
+    /// The kind of keys that are made.
     pub private_key_type: String,
     /// Their size.
     pub private_key_bits: u32,
-    /// A key to sign with; refused.
-    #[serde(skip_serializing_if = "is_default")]
-    pub private_key: String,
-    /// A certificate to sign with; refused.
+    /// The key to sign with, in PEM form; one is made where none is given. It is kept with the root, and never shown.
+    #[serde(skip_serializing)]
+    pub private_key: PrivateKey,
+    /// The certificate of that key, in PEM form; one is made where none is given.
     #[serde(skip_serializing_if = "is_default")]
     pub root_cert: String,
     /// Old versions had it, and documents still show it.
@@ -74,7 +74,7 @@ impl Default for CaSettings {
             csr_max_concurrent: 0,
             private_key_type: KEY.0.to_owned(),
             private_key_bits: KEY.1,
-            private_key: String::new(),
+            private_key: PrivateKey::default(),
             root_cert: String::new(),
             rotation_period: Ignored,
         }
@@ -116,11 +116,6 @@ impl CaSettings {
             let message =
                 format!("this authority makes keys of type {:?} with {} bits, not {found:?} with {bits}", KEY.0, KEY.1);
             problems.rule("Config.PrivateKeyType", message);
-        }
-        for (field, value) in [("Config.PrivateKey", &self.private_key), ("Config.RootCert", &self.root_cert)] {
-            if !value.is_empty() {
-                problems.rule(field, "this authority makes its own root: leave it out");
-            }
         }
     }
 }

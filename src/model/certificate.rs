@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::{SpiffeId, TrustDomain};
 
 /// A private key in PEM form, which no log, history or bundle may show.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PrivateKey(String);
 
@@ -58,6 +58,13 @@ pub struct Root {
     pub key_pem: PrivateKey,
     /// True for the one root that signs.
     pub active: bool,
+    /// Certificates of its key that roots before it have signed, in PEM form: leaves carry them for those who do not trust it
+    /// yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub intermediates: Vec<String>,
+    /// Until when a root that signs no more is trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub trusted_until: Option<OffsetDateTime>,
 }
 
 /// A leaf certificate with its key.

@@ -119,3 +119,70 @@ async fn a_state_and_unknown_keys_are_a_400() {
     api.refuses(Method::PUT, PATH, json!({ "Provder": "consul" }), 400, "json: unknown field \"Provder\"").await;
     api.refuses(Method::PUT, PATH, "", 400, "Request decode failed").await;
 }
+
+/// A key and a root of an operator, both in PEM form.
+fn own_root() -> (String, String) {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, "Our CA");
+    (key.serialize_pem(), params.self_signed(&key).expect("a root").pem())
+}
+
+#[tokio::test]
+async fn the_root_of_an_operator_takes_over_and_the_old_one_stays_trusted() {
+    let api = TestApi::start().await;
+    let before = api.get("/v1/connect/ca/roots").await;
+    let leaf = api.get("/v1/agent/connect/ca/leaf/web").await.json();
+    let (key, cert) = own_root();
+    let own = config(json!({ "PrivateKey": key, "RootCert": cert, "LeafCertTTL": "24h" }));
+
+    let waiting = format!("/v1/connect/ca/roots?index={}&wait=10s", before.index());
+    let (roots, done) = tokio::join!(api.get(&waiting), api.put(PATH, &own));
+
+    done.is(200, "");
+    let (roots, before) = (roots.json(), before.json());
+    let [new, old] = [&roots["Roots"][0], &roots["Roots"][1]];
+    assert_eq!((&new["RootCert"], &new["Active"], &new["Name"]), (&json!(cert), &json!(true), &json!("Our CA")));
+    assert_eq!((&new["ID"], &roots["TrustDomain"]), (&roots["ActiveRootID"], &before["TrustDomain"]));
+    assert_eq!((&old["ID"], &old["Active"]), (&before["ActiveRootID"], &json!(false)));
+    assert_eq!((new["IntermediateCerts"].as_array().map(Vec::len), &old["IntermediateCerts"]), (Some(1), &json!(null)));
+    let renewed = api.get("/v1/agent/connect/ca/leaf/web").await.json();
+    assert_ne!(renewed["SerialNumber"], leaf["SerialNumber"]);
+    let chain = renewed["CertPEM"].as_str().expect("a text");
+    assert!(chain.ends_with(new["IntermediateCerts"][0].as_str().expect("a text")), "{chain}");
+    let pem = api.get("/v1/connect/ca/roots?pem=true").await.text();
+    assert_eq!(pem.matches("BEGIN CERTIFICATE").count(), 2);
+}
+
+#[tokio::test]
+async fn a_key_is_never_shown_and_what_is_shown_can_be_written_back() {
+    let api = TestApi::start().await;
+    let (key, cert) = own_root();
+    let own = config(json!({ "PrivateKey": key, "RootCert": cert }));
+    api.put(PATH, &own).await.is(200, "");
+    let roots = api.get("/v1/connect/ca/roots").await.json();
+
+    let shown = api.get(PATH).await.json();
+
+    assert_eq!((&shown["Config"]["RootCert"], &shown["Config"]["PrivateKey"]), (&json!(cert), &json!(null)));
+    for again in [&shown, &own] {
+        api.put(PATH, again).await.is(200, "");
+        assert_eq!(api.get("/v1/connect/ca/roots").await.json(), roots);
+    }
+    let key = config(json!({ "PrivateKey": key, "RootCert": own_root().1 }));
+    api.refuses(Method::PUT, PATH, key, 500, "Config.PrivateKey: is not the key of RootCert").await;
+}
+
+#[tokio::test]
+async fn a_new_key_without_cross_signing_stands_alone() {
+    let api = TestApi::start().await;
+    let body =
+        json!({ "Provider": "consul", "ForceWithoutCrossSigning": true, "Config": { "PrivateKey": own_root().0 } });
+
+    api.put(PATH, body).await.is(200, "");
+
+    let roots = api.get("/v1/connect/ca/roots").await.json();
+    assert_eq!(roots["Roots"].as_array().map(Vec::len), Some(2));
+    assert_eq!(roots["Roots"][0]["IntermediateCerts"], json!(null));
+}

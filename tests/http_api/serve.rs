@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use meshgate::api::{Certificates, IssueError};
-use meshgate::model::{Leaf, SpiffeId};
+use meshgate::api::{Certificates, ConfigureError, IssueError};
+use meshgate::model::{CaConfig, Leaf, SpiffeId};
 use meshgate::store::Stored;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,6 +19,10 @@ impl Certificates for Panics {
     fn leaf(&self, _: SpiffeId) -> BoxFuture<'_, Result<Stored<Leaf>, IssueError>> {
         async { panic!("broken on purpose") }.boxed()
     }
+
+    fn configure(&self, _: CaConfig) -> BoxFuture<'_, Result<(), ConfigureError>> {
+        async { panic!("broken on purpose") }.boxed()
+    }
 }
 
 struct Fails(fn() -> IssueError);
@@ -26,6 +30,10 @@ struct Fails(fn() -> IssueError);
 impl Certificates for Fails {
     fn leaf(&self, _: SpiffeId) -> BoxFuture<'_, Result<Stored<Leaf>, IssueError>> {
         async { Err(self.0()) }.boxed()
+    }
+
+    fn configure(&self, _: CaConfig) -> BoxFuture<'_, Result<(), ConfigureError>> {
+        async { Err(ConfigureError::Failed("secret".into())) }.boxed()
     }
 }
 
@@ -48,6 +56,8 @@ async fn each_reason_for_no_certificate_has_its_status() {
     ] {
         let api = TestApi::start_with(|api| api.certificates = Arc::new(fails)).await;
         api.get("/v1/agent/connect/ca/leaf/web").await.is(status, text);
+        let configured = api.put("/v1/connect/ca/configuration", r#"{"Provider": "consul"}"#).await;
+        configured.is(500, "the configuration could not be taken over");
     }
 }
 

@@ -107,6 +107,8 @@ fn root() -> impl Strategy<Value = Op> {
             cert_pem: "certificate".to_owned(),
             key_pem: PrivateKey::from("key".to_owned()),
             active,
+            intermediates: Vec::new(),
+            trusted_until: None,
         })
     })
 }

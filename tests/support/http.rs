@@ -6,11 +6,12 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use meshgate::api::{
-    self, Api, AsRegistered, Certificates, CheckReports, IssueError, Metrics, NoFiles, ProxyState, ProxyStatus,
+    self, Api, AsRegistered, Certificates, CheckReports, ConfigureError, IssueError, Metrics, NoFiles, ProxyState,
+    ProxyStatus,
 };
 use meshgate::app::{Chains, Exports};
-use meshgate::ca::Authority;
-use meshgate::model::{Datacenter, Leaf, SpiffeId, TrustDomain};
+use meshgate::ca::{Authority, CaError};
+use meshgate::model::{CaConfig, Datacenter, Leaf, SpiffeId, TrustDomain};
 use meshgate::store::{CheckKey, Memory, Store, Stored};
 use meshgate::telemetry::{Logs, Readiness};
 use reqwest::Method;
@@ -61,6 +62,14 @@ pub(crate) struct Issuer(pub(crate) Authority);
 impl Certificates for Issuer {
     fn leaf(&self, identity: SpiffeId) -> BoxFuture<'_, Result<Stored<Leaf>, IssueError>> {
         async move { self.0.leaf(&identity).await.map_err(|error| IssueError::Failed(Box::new(error))) }.boxed()
+    }
+
+    fn configure(&self, config: CaConfig) -> BoxFuture<'_, Result<(), ConfigureError>> {
+        let told = |error| match error {
+            CaError::Refused(problems) => ConfigureError::Refused(problems),
+            error => ConfigureError::Failed(Box::new(error)),
+        };
+        async move { self.0.configure(config).await.map_err(told) }.boxed()
     }
 }
 

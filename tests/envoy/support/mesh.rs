@@ -160,9 +160,14 @@ impl TestMesh {
         self.control_plane.put(path, body).await.unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// Reads from the control plane.
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        self.control_plane.get(path).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// The trust domain.
     pub(crate) async fn trust_domain(&self) -> String {
-        let roots = self.control_plane.get("/v1/connect/ca/roots").await.unwrap();
+        let roots = self.get("/v1/connect/ca/roots").await;
         roots["TrustDomain"].as_str().unwrap().to_owned()
     }
 

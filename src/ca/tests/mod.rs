@@ -16,6 +16,8 @@ use crate::model::{
 };
 use crate::store::{Embedded, Memory, NodeKey, Op, Reader, Store};
 
+mod rotation;
+
 const CLUSTER: &str = "11111111-2222-3333-4444-555555555555";
 /// 2024-01-01T00:00:00Z.
 const START: i64 = 1_704_067_200;
@@ -165,7 +167,8 @@ async fn handshake(roots: &Arc<rustls::RootCertStore>, server: &Leaf, client: &L
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
     let key = |leaf: &Leaf| PrivateKeyDer::from_pem_slice(leaf.key_pem.expose().as_bytes()).unwrap();
-    let chain = |leaf: &Leaf| vec![CertificateDer::from(der(&leaf.cert_pem))];
+    let chain =
+        |leaf: &Leaf| CertificateDer::pem_slice_iter(leaf.cert_pem.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap();
     let server_config = rustls::ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -444,7 +447,10 @@ async fn a_new_root_replaces_every_leaf_at_once() {
     let running = tokio::spawn(authority.clone().run(shutdown.clone()));
 
     let retired = crate::model::Root { active: false, ..(**store.view().active_root().unwrap()).clone() };
-    let root = issue::make_root(CLUSTER, (hand.options().clock)()).unwrap();
+    let cluster = root::Cluster::new(CLUSTER.to_owned());
+    let (key, now) = (root::generate_key().unwrap(), (hand.options().clock)());
+    let root =
+        root::make_root(&cluster, cluster.next_root_name(), &key, now, std::time::Duration::from_secs(3600)).unwrap();
     store.write(vec![Op::PutRoot(retired), Op::PutRoot(root.clone())]).await.unwrap();
 
     eventually(&store, |view| view.leaf(&web()).is_some_and(|leaf| leaf.value.root_id == root.id)).await;
