@@ -80,6 +80,7 @@ fn a_reload_takes_over_what_files_hold_now_and_keeps_what_came_by_http() {
     let sidecar = "connect {\n sidecar_service {}\n }";
     write(directory.path(), "web.hcl", &service("web", sidecar));
     write(directory.path(), "old.hcl", &service("old", sidecar));
+    write(directory.path(), "node.hcl", "node_meta { rack = \"1\" }");
     let agent = Agent::start(&format!("-dev -config-dir {}", directory.path().display()));
     agent.say("services register -name by-hand -port 8081");
     let until = |expected: &str| {
@@ -93,9 +94,16 @@ fn a_reload_takes_over_what_files_hold_now_and_keeps_what_came_by_http() {
 
     write(directory.path(), "web.hcl", &service("web", ""));
     write(directory.path(), "new.hcl", &service("new", ""));
+    write(directory.path(), "node.hcl", "node_meta { rack = \"2\" }");
     std::fs::remove_file(directory.path().join("old.hcl")).unwrap();
     agent.signal("-HUP");
     until("by-hand\nnew\nweb\n");
+    // Nodes that are made from now on say so too.
+    agent.say("services register -name by-hand -partition team");
+    for place in ["", "-partition team"] {
+        let nodes = agent.say(&format!("catalog nodes -detailed {place}"));
+        assert!(nodes.contains("rack=2") && !nodes.contains("rack=1"), "{nodes}");
+    }
 
     write(directory.path(), "new.hcl", "service { colour = 1 }");
     let refused = meshgate("reload").env("CONSUL_HTTP_ADDR", &agent.http).output().unwrap();
@@ -108,6 +116,45 @@ fn a_reload_takes_over_what_files_hold_now_and_keeps_what_came_by_http() {
     until("by-hand\nweb\n");
     agent.signal("-TERM");
     assert_eq!(agent.wait().0.code(), Some(0));
+}
+
+#[test]
+fn entries_of_files_leave_those_that_exist_as_they_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let entry = |protocol: &str| {
+        format!(
+            "config_entries {{\n bootstrap {{ kind = \"service-defaults\" name = \"web\" protocol = {protocol:?} }}\n}}"
+        )
+    };
+    write(directory.path(), "agent.hcl", &entry("http"));
+    let agent = Agent::start(&format!("-dev -config-dir {}", directory.path().display()));
+    let protocol = || {
+        let read: Value = serde_json::from_str(&agent.say("config read -kind service-defaults -name web")).unwrap();
+        read["Protocol"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(protocol(), "http");
+
+    write(directory.path(), "agent.hcl", &entry("grpc"));
+    agent.say("reload");
+
+    assert_eq!(protocol(), "http");
+    agent.signal("-TERM");
+    assert_eq!(agent.wait().0.code(), Some(0));
+}
+
+#[test]
+fn an_agent_that_is_asked_to_leave_stops_in_good_order() {
+    let agent = Agent::start("-dev");
+
+    assert_eq!(agent.say("join 127.0.0.1"), "Successfully joined cluster by contacting 1 nodes.\n");
+    assert_eq!(ends(&agent, "join 192.0.2.1"), (1, String::new()));
+    assert_eq!(agent.say("force-leave laptop"), "");
+    assert_eq!(ends(&agent, "force-leave ghost"), (1, String::new()));
+    assert_eq!(agent.say("leave"), "Graceful leave complete\n");
+
+    let (status, log) = agent.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(log.iter().any(|line| line.contains("store closed")), "{log:?}");
 }
 
 #[test]
@@ -446,7 +493,15 @@ fn operators_configure_the_ca_and_make_tenants() {
     assert!(made.contains("Partition:    team\n") && made.contains("Meta[owner]:  us\n"), "{made}");
     let changed = agent.say("namespace update -partition team -name blue -meta owner=them");
     assert!(changed.contains("Description:  from a file\n") && changed.contains("Meta[owner]:  them\n"), "{changed}");
-    assert_eq!(agent.say("namespace create -name green").lines().next(), Some("Name:  green"));
+    let made = agent.say("namespace create -name green -default-policy-name read -default-role-id r1");
+    assert_eq!(made.lines().next(), Some("Name:  green"));
+    let acls = r#"ACLs:  {"PolicyDefaults":[{"Name":"read"}],"RoleDefaults":[{"ID":"r1"}]}"#;
+    assert!(made.contains(acls), "{made}");
+    let added = agent.say("namespace update -name green -default-policy-name read -default-policy-name write");
+    assert!(added.contains(r#"[{"Name":"read"},{"Name":"write"}]"#), "{added}");
+    let replaced = agent.say("namespace update -no-merge -name green -description other");
+    assert!(!replaced.contains("ACLs:"), "{replaced}");
+    assert_eq!(ends(&agent, "partition create -name p -default-role-name r"), (1, String::new()));
     assert_eq!(agent.say("namespace delete green"), "Namespace deleted: green\n");
     assert_eq!(ends(&agent, "namespace read green"), (1, String::new()));
     assert_eq!(agent.say("partition delete team"), "Partition deleted: team\n");

@@ -62,7 +62,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 39] = [
+    let commands: [&[&str]; 42] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
@@ -92,6 +92,9 @@ fn every_command_explains_each_of_its_options() {
         &["debug", "bundle"],
         &["replay"],
         &["members"],
+        &["join"],
+        &["leave"],
+        &["force-leave"],
         &["info"],
         &["monitor"],
         &["reload"],

@@ -88,6 +88,12 @@ pub(super) enum ApiError {
     EntryNotFound { kind: EntryKind, name: String },
     #[error("Node not found: {0:?}")]
     NodeNotFound(NodeName),
+    #[error(
+        "Failed to join {0}: this agent stands alone, and keeps its members by no gossip; only itself can be joined"
+    )]
+    NotJoined(String),
+    #[error("agent: No node found with name {0:?}")]
+    NoSuchMember(String),
     #[error("Intention not found")]
     IntentionNotFound,
     #[error("{kind} not found: {name:?}")]
@@ -194,6 +200,8 @@ impl ApiError {
             | E::Filter(_)
             | E::PeeringDisabled
             | E::Chain(_)
+            | E::NotJoined(_)
+            | E::NoSuchMember(_)
             | E::Bundle(_)
             | E::Host(_)
             | E::Snapshot(_)

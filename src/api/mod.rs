@@ -51,7 +51,7 @@ pub use chain::{
     ChainFailover, ChainNode, ChainOverrides, ChainResolver, ChainRoute, ChainSplit, ChainTarget, CompiledChain,
 };
 pub use metrics::Metrics;
-pub use options::Options;
+pub use options::{NodeMeta, Options};
 pub use seam::{
     AsRegistered, CentralConfig, Certificates, CheckReports, ConfigureError, DiscoveryChains, Exported, Exports, Files,
     IssueError, Nack, NoFiles, ProxyState, ProxyStatus, TypeState,
@@ -87,6 +87,8 @@ pub struct Api {
     pub files: Arc<dyn Files>,
     /// What is logged.
     pub logs: Logs,
+    /// Cancelled when somebody asks the process to stop.
+    pub leave: CancellationToken,
     /// Ends the calls that wait for a change, when the process stops.
     pub shutdown: CancellationToken,
     /// What it counts about itself.

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use crate::model::{
-    BundleAgent, Datacenter, DnsDomain, IntentionPolicy, Node, NodeName, Place, SidecarPorts, SocketEndpoint,
+    BundleAgent, CHECK_OUTPUT_MAX_SIZE, Datacenter, DnsDomain, IntentionPolicy, Node, NodeName, Place, SidecarPorts,
+    SocketEndpoint,
 };
 
 /// What the API says about the process, and where it puts what is registered with it.
@@ -19,7 +23,7 @@ pub struct Options {
     /// UUID of that node; empty if it has none.
     pub node_id: String,
     /// Free-form facts about that node.
-    pub node_meta: BTreeMap<String, String>,
+    pub node_meta: NodeMeta,
     /// Its address: what instances without one of their own are reached at. An IP address or a host name.
     pub advertise: String,
     /// Where this API listens.
@@ -28,6 +32,8 @@ pub struct Options {
     pub grpc_port: Option<u16>,
     /// The port of the ADS server with TLS, if it is open.
     pub grpc_tls_port: Option<u16>,
+    /// Most bytes of output that are kept of a report on a check, unless the check asks for fewer.
+    pub check_output_max_size: usize,
     /// Ports for sidecars that name none.
     pub sidecar_ports: SidecarPorts,
     /// What happens to calls that no intention speaks about.
@@ -40,6 +46,28 @@ pub struct Options {
     pub pretty: bool,
 }
 
+/// Facts about the agent's node, which a reload of the files may change. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct NodeMeta(Arc<ArcSwap<BTreeMap<String, String>>>);
+
+impl NodeMeta {
+    /// The facts as they are now.
+    pub fn get(&self) -> BTreeMap<String, String> {
+        (**self.0.load()).clone()
+    }
+
+    /// Replaces the facts for everybody who shares them.
+    pub fn set(&self, facts: BTreeMap<String, String>) {
+        self.0.store(Arc::new(facts));
+    }
+}
+
+impl From<BTreeMap<String, String>> for NodeMeta {
+    fn from(facts: BTreeMap<String, String>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(facts)))
+    }
+}
+
 impl Default for Options {
     /// Datacenter `dc1` on this machine, with Consul's ports.
     fn default() -> Self {
@@ -48,11 +76,12 @@ impl Default for Options {
             hosted: Vec::new(),
             node: NodeName::from("localhost"),
             node_id: String::new(),
-            node_meta: BTreeMap::new(),
+            node_meta: NodeMeta::default(),
             advertise: Ipv4Addr::LOCALHOST.to_string(),
             http_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 8500)),
             grpc_port: Some(8502),
             grpc_tls_port: None,
+            check_output_max_size: CHECK_OUTPUT_MAX_SIZE,
             sidecar_ports: SidecarPorts::default(),
             default_intention_policy: IntentionPolicy::default(),
             dns_domain: DnsDomain::default(),
@@ -88,7 +117,7 @@ impl Options {
             datacenter: place.datacenter.clone(),
             partition: place.partition.clone(),
             tagged_addresses: networks.iter().map(|name| ((*name).to_owned(), self.advertise.clone())).collect(),
-            meta: self.node_meta.clone(),
+            meta: self.node_meta.get(),
             locality: None,
         }
     }

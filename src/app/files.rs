@@ -164,8 +164,9 @@ impl Reloader {
             Ok::<_, Box<dyn Error + Send + Sync>>((settings, tls))
         })
         .await??;
-        let options = Options { node_meta: settings.node_meta.clone(), ..self.options.clone() };
+        let options = Options { node_meta: settings.node_meta.clone().into(), ..self.options.clone() };
         take_over(&self.store, &settings, &options).await?;
+        self.options.node_meta.set(settings.node_meta.clone());
         self.logs.set_level(&settings.log.level)?;
         if let (Some(served), Some(tls)) = (&self.tls, tls) {
             served.replace(tls);

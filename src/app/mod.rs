@@ -104,6 +104,10 @@ pub struct App {
     logs: Logs,
     /// What xDS with TLS shows its clients.
     tls: Option<ads::Tls>,
+    /// Facts about the agent's node, as the files say them now.
+    node_meta: api::NodeMeta,
+    /// Cancelled when somebody asks the process to stop.
+    leave: CancellationToken,
     /// Ends what accepts calls.
     serving: CancellationToken,
     /// Ends what works in the background, after everybody was answered.
@@ -194,7 +198,10 @@ impl App {
 
     async fn start_in(settings: Settings, process: &Process) -> Result<Self, AppError> {
         let opened = Store::open(backend(settings.data_dir.as_deref())?, engine::guard())?;
-        let checks = health::Options::new(settings.node_name.clone(), settings.datacenters().cloned());
+        let checks = health::Options {
+            output_max_size: settings.check_output_max_size,
+            ..health::Options::new(settings.node_name.clone(), settings.datacenters().cloned())
+        };
         Self::start_on(settings, opened, checks, process).await
     }
 
@@ -267,6 +274,8 @@ impl App {
             tls: grpc_tls.as_ref().map(|(_, tls)| tls.clone()),
             store,
             readiness,
+            node_meta: settings.node_meta.clone().into(),
+            leave: process.shutdown.clone(),
             settings,
             checks,
             files: Arc::new(NoFiles),
@@ -314,6 +323,7 @@ impl App {
             exports: Arc::new(Exports),
             files: self.files.clone(),
             logs: self.logs.clone(),
+            leave: self.leave.clone(),
             shutdown: self.serving.clone(),
             metrics: api::Metrics::default(),
         };
@@ -338,11 +348,12 @@ impl App {
             hosted: settings.hosted_datacenters.clone(),
             node: settings.node_name.clone(),
             node_id: settings.node_id.clone().unwrap_or_default(),
-            node_meta: settings.node_meta.clone(),
+            node_meta: self.node_meta.clone(),
             advertise: settings.advertise.to_string(),
             http_addr: self.http,
             grpc_port: self.grpc.map(|address| address.port()),
             grpc_tls_port: self.grpc_tls.map(|address| address.port()),
+            check_output_max_size: settings.check_output_max_size,
             sidecar_ports: settings.sidecar_ports,
             default_intention_policy: settings.default_intention_policy,
             dns_domain: settings.domain.clone(),

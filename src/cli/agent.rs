@@ -61,6 +61,9 @@ pub(super) struct AgentOptions {
     /// Address of the node as other datacenters see it
     #[arg(long, value_name = "IP")]
     advertise_wan: Option<String>,
+    /// Most bytes of output that are kept of a check [default: 4096]
+    #[arg(long, alias = "check_output_max_size", value_name = "BYTES")]
+    check_output_max_size: Option<String>,
     /// Lowest port for sidecars that name none [default: 21000]
     #[arg(long, value_name = "PORT")]
     sidecar_min_port: Option<String>,
@@ -261,6 +264,7 @@ impl AgentOptions {
             ("bind_addr", &self.bind),
             ("advertise_addr", &self.advertise),
             ("advertise_addr_wan", &self.advertise_wan),
+            ("check_output_max_size", &self.check_output_max_size),
             ("ports.sidecar_min_port", &self.sidecar_min_port),
             ("ports.sidecar_max_port", &self.sidecar_max_port),
             ("default_intention_policy", &self.default_intention_policy),

@@ -4,6 +4,7 @@ mod agent;
 mod arguments;
 mod catalog;
 mod client;
+mod cluster;
 mod config;
 mod connect;
 mod debug;
@@ -91,6 +92,12 @@ enum Command {
     Replay(replay::ReplayOptions),
     /// List the agents that know each other
     Members(members::MembersOptions),
+    /// Join other agents
+    Join(cluster::JoinOptions),
+    /// Stop the agent in good order
+    Leave(cluster::LeaveOptions),
+    /// Count an agent out that is gone
+    ForceLeave(cluster::ForceLeaveOptions),
     /// Print what the agent tells about itself
     Info(info::InfoOptions),
     /// Print the agent's log as it happens
@@ -157,6 +164,9 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Debug(command) => block_on(debug::run(command)),
         Command::Replay(options) => replay::run(&options),
         Command::Members(options) => block_on(members::run(&options)),
+        Command::Join(options) => block_on(cluster::join(&options)),
+        Command::Leave(options) => block_on(cluster::leave(&options)),
+        Command::ForceLeave(options) => block_on(cluster::force_leave(&options)),
         Command::Info(options) => block_on(info::run(&options)),
         Command::Monitor(options) => block_on(monitor::run(&options)),
         Command::Reload(options) => block_on(reload::run(&options)),

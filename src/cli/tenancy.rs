@@ -42,7 +42,7 @@ pub(super) enum TenantCommand {
     /// Make one
     Create(CreateOptions),
     /// Change what is said about one
-    Update(CreateOptions),
+    Update(UpdateOptions),
     /// Make or change the one of a file
     Write(FileOptions),
     /// Print one
@@ -65,8 +65,30 @@ pub(super) struct CreateOptions {
     /// A fact about a namespace (key=value); may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     meta: Vec<String>,
+    /// ID of a policy of every token of a namespace; may be given several times. It is kept, without effect: there are no ACLs
+    #[arg(long, value_name = "ID")]
+    default_policy_id: Vec<String>,
+    /// Name of such a policy; may be given several times
+    #[arg(long, value_name = "NAME")]
+    default_policy_name: Vec<String>,
+    /// ID of a role of every token of a namespace; may be given several times. It is kept, without effect: there are no ACLs
+    #[arg(long, value_name = "ID")]
+    default_role_id: Vec<String>,
+    /// Name of such a role; may be given several times
+    #[arg(long, value_name = "NAME")]
+    default_role_name: Vec<String>,
     #[command(flatten)]
     shown: Shown,
+}
+
+/// Options of `update`.
+#[derive(Debug, Args)]
+pub(super) struct UpdateOptions {
+    /// Forget what was said before in place of adding to it
+    #[arg(long)]
+    no_merge: bool,
+    #[command(flatten)]
+    said: CreateOptions,
 }
 
 /// Options of `write`.
@@ -128,9 +150,11 @@ pub(super) async fn run(tenant: Tenant, command: TenantCommand) -> Result<(), Cl
             write(&options.shown, &[one], &body).await
         }
         TenantCommand::Update(options) => {
-            let stored = options.shown.target.client()?.get(&[one, &options.name], &[]).await?;
-            let body = options.over(stored, tenant)?;
-            write(&options.shown, &[one, &options.name], &body).await
+            let UpdateOptions { no_merge, said } = &options;
+            let stored: Value = said.shown.target.client()?.get(&[one, &said.name], &[]).await?;
+            let stored = if *no_merge { Value::Object(Map::new()) } else { stored };
+            let body = said.over(stored, tenant)?;
+            write(&said.shown, &[one, &said.name], &body).await
         }
         TenantCommand::Write(options) => {
             let body: Value = SourceText::read(&options.file)?.value()?;
@@ -158,6 +182,7 @@ impl CreateOptions {
         if !self.meta.is_empty() && tenant == Tenant::Partition {
             return Err(CliError::Usage("-meta is for namespaces: partitions have no facts".to_owned()));
         }
+        self.add_acls(&mut body, tenant)?;
         for pair in &self.meta {
             let (key, value) = pair
                 .split_once('=')
@@ -165,6 +190,34 @@ impl CreateOptions {
             body["Meta"][key] = value.into();
         }
         Ok(body)
+    }
+}
+
+impl CreateOptions {
+    /// Adds the links to policies and roles that are not there yet.
+    fn add_acls(&self, body: &mut Value, tenant: Tenant) -> Result<(), CliError> {
+        let links = [
+            ("PolicyDefaults", "ID", &self.default_policy_id),
+            ("PolicyDefaults", "Name", &self.default_policy_name),
+            ("RoleDefaults", "ID", &self.default_role_id),
+            ("RoleDefaults", "Name", &self.default_role_name),
+        ];
+        for (list, field, values) in links {
+            if !values.is_empty() && tenant == Tenant::Partition {
+                let message = "-default-policy-... and -default-role-... are for namespaces: partitions have none";
+                return Err(CliError::Usage(message.to_owned()));
+            }
+            for value in values {
+                let links = &mut body["ACLs"][list];
+                if !links.is_array() {
+                    *links = json!([]);
+                }
+                let links = links.as_array_mut().into_iter();
+                let is_there = |links: &Vec<Value>| links.iter().any(|link| link[field] == **value);
+                links.filter(|links| !is_there(links)).for_each(|links| links.push(json!({ field: value })));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Datacenter, NodeName, Place};
+use crate::model::{CHECK_OUTPUT_MAX_SIZE, Datacenter, NodeName, Place};
 use crate::store::{CheckKey, NodeKey, View};
 
 /// Settings of the runner.
@@ -14,12 +14,19 @@ pub struct Options {
     pub datacenters: BTreeSet<Datacenter>,
     /// Most checks that run at one moment; the others wait. Each holds a socket.
     pub concurrency: usize,
+    /// Most bytes of output that are kept of a run, unless the check asks for fewer.
+    pub output_max_size: usize,
 }
 
 impl Options {
-    /// The checks of a node in these datacenters, at most 256 at one moment.
+    /// The checks of a node in these datacenters, at most 256 at one moment, with 4096 bytes of output.
     pub fn new(node: NodeName, datacenters: impl IntoIterator<Item = Datacenter>) -> Self {
-        Self { node, datacenters: datacenters.into_iter().collect(), concurrency: 256 }
+        Self {
+            node,
+            datacenters: datacenters.into_iter().collect(),
+            concurrency: 256,
+            output_max_size: CHECK_OUTPUT_MAX_SIZE,
+        }
     }
 
     /// True if this process runs the checks of a node.

@@ -3,9 +3,6 @@
 use crate::model::{Check, CheckDefinition, CheckStatus};
 use crate::store::{CheckKey, Index, Op, Store, StoreError, Stored, View, Write};
 
-/// Most bytes of output that a row keeps (`http-api.md` 2.2).
-const MAX_OUTPUT: usize = 4096;
-
 /// What one run of a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
@@ -36,23 +33,10 @@ impl Finding {
 
     /// The row with this result, if it differs.
     pub(super) fn applied_to(&self, row: &Check) -> Option<Op> {
-        let limit = output_limit(&row.definition);
-        let update = || Check { status: self.status, output: cut(&self.output, limit).to_owned(), ..row.clone() };
+        let output = || row.definition.kept(&self.output, usize::MAX).to_owned();
+        let update = || Check { status: self.status, output: output(), ..row.clone() };
         self.is_news_to(row).then(|| Op::PutCheck(update()))
     }
-}
-
-/// The most bytes of output that are kept for a check.
-pub(super) fn output_limit(definition: &CheckDefinition) -> usize {
-    match usize::try_from(definition.output_max_size) {
-        Ok(limit @ 1..) => limit.min(MAX_OUTPUT),
-        Ok(0) | Err(_) => MAX_OUTPUT,
-    }
-}
-
-/// The start of a text that fits into `limit` bytes, whole characters.
-fn cut(text: &str, limit: usize) -> &str {
-    &text[..text.floor_char_boundary(limit)]
 }
 
 /// The row that a task works for. A registration of the same ID that came later is another one.

@@ -55,7 +55,7 @@ impl Runner {
     /// Runs checks until `shutdown`. Returns once every task has ended.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut running = Running {
-            probes: Probes::new(self.options.concurrency),
+            probes: Probes::new(self.options.concurrency, self.options.output_max_size),
             tasks: JoinSet::new(),
             checks: BTreeMap::new(),
             aliases: Aliases::default(),

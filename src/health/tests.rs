@@ -185,7 +185,7 @@ fn http(id: &str, url: String) -> Check {
 
 /// One run of a probe.
 async fn run(probe: Probe, definition: CheckDefinition) -> Finding {
-    Probes::new(1).run(&probe, &definition).await
+    Probes::new(1, 4096).run(&probe, &definition).await
 }
 
 #[tokio::test]
@@ -454,7 +454,7 @@ async fn no_more_probes_run_at_one_moment_than_allowed() {
         http: format!("http://{}/", serve(Router::new().route("/", get(slow))).await),
         ..CheckDefinition::default()
     };
-    let probes = Probes::new(2);
+    let probes = Probes::new(2, 4096);
 
     let found = futures::future::join_all((0..8).map(|_| probes.run(&Probe::Http, &definition))).await;
 

@@ -27,6 +27,9 @@ pub enum CheckStatus {
     Maintenance,
 }
 
+/// Most bytes of output that an agent keeps of each check unless it is told another number (`check_output_max_size`).
+pub const CHECK_OUTPUT_MAX_SIZE: usize = 4096;
+
 /// A check that somebody asks for, nested in a service definition or alone.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -127,7 +130,7 @@ pub struct CheckDefinition {
     /// How long a service may be critical before it is removed; raised to a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deregister_critical_service_after: Option<GoDuration>,
-    /// Most bytes of output that are kept.
+    /// Most bytes of output that are kept, if that is fewer than the agent keeps.
     #[serde(skip_serializing_if = "is_default")]
     pub output_max_size: i64,
 }
@@ -271,6 +274,19 @@ impl CheckDefinition {
             asked.grpc = format!("{address}{service}");
         }
         asked
+    }
+
+    /// The start of an output that is kept where the agent keeps `most` bytes, whole characters. A check may ask for fewer.
+    pub fn kept<'o>(&self, output: &'o str, most: usize) -> &'o str {
+        &output[..output.floor_char_boundary(self.output_limit(most))]
+    }
+
+    /// Most bytes of output that are kept where the agent keeps `most`.
+    pub fn output_limit(&self, most: usize) -> usize {
+        match usize::try_from(self.output_max_size) {
+            Ok(own @ 1..) => own.min(most),
+            Ok(0) | Err(_) => most,
+        }
     }
 
     /// True for a check that is run at an interval.
@@ -461,6 +477,16 @@ mod tests {
         assert_eq!(http("http://web:8080/ready?deep=1").asked_at(&address).http, "http://[::1]:21500/ready?deep=1");
         assert_eq!(grpc("web:9090/api", false).asked_at(&address).grpc, "[::1]:21500/api");
         assert_eq!(grpc("web:9090", false).asked_at(&address).grpc, "[::1]:21500");
+    }
+
+    #[test]
+    fn output_is_cut_between_characters_and_never_longer_than_the_agent_keeps() {
+        let kept = |output_max_size, text: &str| {
+            CheckDefinition { output_max_size, ..CheckDefinition::default() }.kept(text, 4096).len()
+        };
+
+        assert_eq!((kept(0, "short"), kept(0, &"x".repeat(5000)), kept(0, &"\u{20ac}".repeat(2000))), (5, 4096, 4095));
+        assert_eq!((kept(10, &"\u{20ac}".repeat(4)), kept(9000, &"x".repeat(9000))), (9, 4096));
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -87,9 +90,9 @@ pub struct Intention {
     /// When it was last written, if that is known.
     #[serde(skip_serializing_if = "is_default")]
     pub updated_at: String,
-    /// Clients send it.
-    #[serde(skip_serializing)]
-    pub hash: Ignored,
+    /// Base64 of a hash of what it says; what clients send is ignored.
+    #[serde(skip_serializing_if = "is_default", deserialize_with = "ignored")]
+    pub hash: String,
     /// The commit that made the entry.
     pub create_index: u64,
     /// The commit that last changed it.
@@ -121,10 +124,20 @@ impl Intention {
             precedence: entry.precedence_of(source),
             created_at: shown(source.legacy_create_time),
             updated_at: shown(source.legacy_update_time),
-            hash: Ignored,
+            hash: String::new(),
             create_index: 0,
             modify_index: 0,
         }
+        .hashed()
+    }
+
+    /// The same with the hash of what it says, which its times and commits are no part of.
+    fn hashed(mut self) -> Self {
+        let times = (std::mem::take(&mut self.created_at), std::mem::take(&mut self.updated_at));
+        let text = serde_json::to_vec(&self).expect("intentions have string keys");
+        (self.created_at, self.updated_at) = times;
+        self.hash = STANDARD.encode(Sha256::digest(&text));
+        self
     }
 
     /// The order in which intentions are shown and looked at: by descending precedence, equal ones by name.
@@ -181,6 +194,11 @@ impl Intention {
             ..IntentionSource::default()
         })
     }
+}
+
+/// Takes any value for none.
+fn ignored<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ignored::deserialize(deserializer).map(|Ignored| String::new())
 }
 
 /// Empty for a time that RFC 3339 cannot write.

@@ -42,7 +42,9 @@ pub use bundle::{Bundle, BundleAgent, BundleRow, Indexed, KnownDatacenter, Servi
 pub use ca_config::{CaConfig, CaSettings};
 pub use catalog::{CatalogDeregistration, CatalogRegistration};
 pub use certificate::{Leaf, PrivateKey, Root};
-pub use check::{Check, CheckDefinition, CheckKind, CheckRegistration, CheckStatus, CheckTenancy, CheckUpdate};
+pub use check::{
+    CHECK_OUTPUT_MAX_SIZE, Check, CheckDefinition, CheckKind, CheckRegistration, CheckStatus, CheckTenancy, CheckUpdate,
+};
 pub use collector::{COLLECTOR, collector_socket};
 pub use dns_domain::DnsDomain;
 pub use duration::GoDuration;

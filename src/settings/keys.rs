@@ -22,7 +22,7 @@ pub(super) enum Merge {
 }
 
 /// Every key that has a meaning.
-pub(super) const KEYS: [Key; 34] = [
+pub(super) const KEYS: [Key; 35] = [
     key("datacenter", "datacenter", Merge::Last),
     key("hosted_datacenters", "hosted-datacenter", Merge::Append),
     key("node_name", "node", Merge::Last),
@@ -39,6 +39,7 @@ pub(super) const KEYS: [Key; 34] = [
     key("ports.http", "http-port", Merge::Last),
     key("ports.grpc", "grpc-port", Merge::Last),
     key("ports.grpc_tls", "grpc-tls-port", Merge::Last),
+    key("check_output_max_size", "check-output-max-size", Merge::Last),
     key("ports.sidecar_min_port", "sidecar-min-port", Merge::Last),
     key("ports.sidecar_max_port", "sidecar-max-port", Merge::Last),
     key("default_intention_policy", "default-intention-policy", Merge::Last),
@@ -78,7 +79,7 @@ pub(super) const DEFINITIONS: [&str; 3] = ["service", "services", "config_entrie
 pub(super) const CHECKS: [&str; 2] = ["check", "checks"];
 
 /// Keys of Consul's agent that have no meaning here; a group stands for all that is in it.
-const IGNORED: [&str; 136] = [
+const IGNORED: [&str; 135] = [
     "acl.default_policy",
     "acl.down_policy",
     "acl.enable_key_list_policy",
@@ -107,7 +108,6 @@ const IGNORED: [&str; 136] = [
     "ca_path",
     "cache",
     "cert_file",
-    "check_output_max_size",
     "check_update_interval",
     "cloud",
     "connect",

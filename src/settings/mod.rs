@@ -61,6 +61,8 @@ pub struct Settings {
     pub advertise: IpAddr,
     /// Address of the node as other datacenters see it, if it differs.
     pub advertise_wan: Option<IpAddr>,
+    /// Most bytes of output that are kept of a check; 4096 unless said.
+    pub check_output_max_size: usize,
     /// Range of ports for sidecars that name none.
     pub sidecar_ports: SidecarPorts,
     /// What happens to calls that no intention speaks about; `allow` unless said.
@@ -129,6 +131,7 @@ impl Settings {
                 "sidecar_max_port": self.sidecar_ports.max,
             },
             "tls": {"grpc": self.grpc_tls.as_ref().map(|listener| listener.files.to_json())},
+            "check_output_max_size": self.check_output_max_size,
             "advertise_addr": self.advertise,
             "advertise_addr_wan": self.advertise_wan,
             "default_intention_policy": self.default_intention_policy,

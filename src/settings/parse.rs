@@ -77,6 +77,14 @@ pub(super) fn range_port(value: &Value) -> Result<u16, String> {
     text.parse().map_err(|_| format!("{text:?} is no port: use a number from 0 to 65535"))
 }
 
+/// A number of bytes, at least one and at most what a log or an answer can bear.
+pub(super) fn size(value: &Value) -> Result<usize, String> {
+    const MOST: usize = 1 << 20;
+    let text = text(value)?;
+    let size = text.parse().ok().filter(|size| (1..=MOST).contains(size));
+    size.ok_or_else(|| format!("{text:?} is no size: use a number of bytes from 1 to {MOST}"))
+}
+
 /// An IP address.
 pub(super) fn ip(value: &Value) -> Result<IpAddr, String> {
     let text = some_text(value)?;

@@ -47,6 +47,7 @@ fn dev_needs_nothing() {
             grpc_tls: None,
             advertise: "127.0.0.1".parse().unwrap(),
             advertise_wan: None,
+            check_output_max_size: 4096,
             sidecar_ports: SidecarPorts { min: 21_000, max: 21_255 },
             default_intention_policy: IntentionPolicy::Allow,
             domain: DnsDomain::default(),
@@ -350,6 +351,18 @@ fn tls_that_lacks_something_is_refused() {
              file",
         ]
     );
+}
+
+#[test]
+fn the_size_of_output_is_a_number_of_bytes() {
+    let directory = tempfile::tempdir().unwrap();
+    let size = |text| dev(&[("check_output_max_size", text)]);
+
+    assert_eq!(Settings::load(&size("100")).unwrap().check_output_max_size, 100);
+    for wrong in ["0", "-1", "1048577", "big"] {
+        let expected = format!("-check-output-max-size: {wrong:?} is no size: use a number of bytes from 1 to 1048576");
+        assert_eq!(problems(&size(wrong), directory.path()), [expected]);
+    }
 }
 
 #[test]

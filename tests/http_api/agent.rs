@@ -45,6 +45,53 @@ async fn the_agent_is_its_only_member() {
 }
 
 #[tokio::test]
+async fn a_cluster_of_one_joins_only_itself_and_forces_nobody_out() {
+    let api = TestApi::start_with(|api| api.options.advertise = "10.0.0.1".to_owned()).await;
+    let put = Method::PUT;
+
+    for own in [
+        "join/10.0.0.1",
+        "join/10.0.0.1:8301?wan=1",
+        "join/localhost",
+        "force-leave/localhost",
+        "force-leave/localhost.dc1?prune=1&wan=1",
+    ] {
+        api.put(&format!("/v1/agent/{own}"), "").await.is(200, "");
+    }
+    api.refuses(put.clone(), "/v1/agent/join/10.0.0.2", "", 500, "Failed to join 10.0.0.2").await;
+    api.refuses(put.clone(), "/v1/agent/join/", "", 400, "Missing address to join").await;
+    api.refuses(put.clone(), "/v1/agent/force-leave/ghost", "", 500, "No node found with name \"ghost\"").await;
+    api.refuses(put, "/v1/agent/force-leave/", "", 400, "Missing node name").await;
+}
+
+#[tokio::test]
+async fn who_asks_the_agent_to_leave_is_answered_before_it_stops() {
+    let leave = tokio_util::sync::CancellationToken::new();
+    let asked = leave.clone();
+    let api = TestApi::start_with(|api| api.leave = asked).await;
+
+    api.put("/v1/agent/leave", "").await.is(200, "");
+
+    assert!(leave.is_cancelled());
+}
+
+#[tokio::test]
+async fn output_is_kept_up_to_the_size_of_the_agent_or_the_check() {
+    let api = TestApi::start_with(|api| api.options.check_output_max_size = 100).await;
+    api.put("/v1/agent/check/register", json!({ "Name": "long", "TTL": "1h", "OutputMaxSize": 5000 }))
+        .await
+        .is(200, "");
+    api.put("/v1/agent/check/register", json!({ "Name": "short", "TTL": "1h", "OutputMaxSize": 7 })).await.is(200, "");
+    let kept = async |check: &str| {
+        let report = json!({ "Status": "passing", "Output": "x".repeat(200) });
+        api.put(&format!("/v1/agent/check/update/{check}"), report).await.is(200, "");
+        api.get("/v1/agent/checks").await.json()[check]["Output"].as_str().expect("a text").len()
+    };
+
+    assert_eq!((kept("long").await, kept("short").await), (100, 7));
+}
+
+#[tokio::test]
 async fn a_registration_appears() {
     let api = TestApi::start().await;
 

@@ -40,11 +40,28 @@ async fn what_is_put_for_a_pair_is_a_source_of_the_entry() {
     let row = api.get(&exact("a", "b")).await.json();
     let expected = json!({ "SourceNS": "default", "SourceName": "a", "DestinationNS": "default", "DestinationName": "b",
         "SourceType": "consul", "Action": "allow", "Description": "why", "Precedence": 9,
-        "CreateIndex": 3, "ModifyIndex": 3 });
+        "CreateIndex": 3, "ModifyIndex": 3, "Hash": row["Hash"] });
     assert_eq!(row, expected);
     assert_eq!(api.get(ALL).await.json(), json!([row]));
     let entry = api.get("/v1/config/service-intentions/b").await.json();
     assert_eq!((&entry["Sources"][0]["Name"], &entry["Sources"][0]["Action"]), (&json!("a"), &json!("allow")));
+}
+
+#[tokio::test]
+async fn the_hash_of_an_intention_follows_what_it_says() {
+    let api = TestApi::start().await;
+    let hash = async || api.get(&exact("a", "b")).await.json()["Hash"].as_str().expect("a text").to_owned();
+
+    allow(&api, "a", "b").await;
+    let first = hash().await;
+    deny(&api, "a", "b").await;
+    let second = hash().await;
+    allow(&api, "c", "b").await;
+    allow(&api, "a", "b").await;
+
+    // 32 bytes in base64.
+    assert_eq!((first.len(), second == first), (44, false));
+    assert_eq!(hash().await, first);
 }
 
 #[tokio::test]

@@ -65,9 +65,11 @@ impl Certificates for Issuer {
     }
 
     fn configure(&self, config: CaConfig) -> BoxFuture<'_, Result<(), ConfigureError>> {
-        let told = |error| match error {
-            CaError::Refused(problems) => ConfigureError::Refused(problems),
-            error => ConfigureError::Failed(Box::new(error)),
+        let told = |error| {
+            if let CaError::Refused(problems) = error {
+                return ConfigureError::Refused(problems);
+            }
+            ConfigureError::Failed(Box::new(error))
         };
         async move { self.0.configure(config).await.map_err(told) }.boxed()
     }
@@ -110,6 +112,7 @@ impl TestApi {
             exports: Arc::new(Exports),
             files: Arc::new(NoFiles),
             logs: Logs::default(),
+            leave: CancellationToken::new(),
             shutdown: CancellationToken::new(),
             metrics: Metrics::default(),
         };

@@ -94,6 +94,7 @@ impl Mesh {
             exports: Arc::new(Exports),
             files: Arc::new(NoFiles),
             logs: Logs::default(),
+            leave: CancellationToken::new(),
             shutdown: shutdown.clone(),
             metrics: Metrics::default(),
         });

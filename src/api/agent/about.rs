@@ -50,7 +50,7 @@ async fn about(call: Call) -> Response {
         coord: None,
         member: call.member(&call.scope.place.datacenter),
         stats: stats(&call),
-        meta: options.node_meta.clone(),
+        meta: options.node_meta.get(),
         xds: xds(options),
     };
     call.json(&about)

@@ -15,9 +15,6 @@ use crate::codec;
 use crate::model::{Check, CheckId, CheckStatus, CheckUpdate};
 use crate::store::{CheckKey, Op, Reader, Stored, Write};
 
-/// Most bytes of output that are kept, unless the check says other.
-const OUTPUT_MAX_SIZE: usize = 4096;
-
 pub(super) fn routes() -> Routes {
     Router::new()
         .route("/v1/agent/checks", get(list))
@@ -75,10 +72,10 @@ impl Call {
         if row.value.definition.ttl.is_none() {
             return Err(ApiError::NoTtl(id));
         }
-        let written = key.clone();
+        let (written, most) = (key.clone(), self.api.options.check_output_max_size);
         let reported = move |view: &crate::store::View| {
             // Whoever removed the check in the meantime has the last word.
-            let check = view.check(&written).map(|row| with_report(&row.value, update));
+            let check = view.check(&written).map(|row| with_report(&row.value, update, most));
             Ok(Write::from(check.map(Op::PutCheck).into_iter().collect::<Vec<_>>()))
         };
         self.api.reports.reported(key);
@@ -87,26 +84,7 @@ impl Call {
     }
 }
 
-fn with_report(check: &Check, mut update: CheckUpdate) -> Check {
-    let limit = usize::try_from(check.definition.output_max_size).ok().filter(|size| *size > 0);
-    let limit = limit.unwrap_or(OUTPUT_MAX_SIZE);
-    update.output.truncate(update.output.floor_char_boundary(limit));
-    Check { status: update.status, output: update.output, ..check.clone() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_output_is_cut_between_characters() {
-        let report = |text: &str| {
-            let update = CheckUpdate { status: CheckStatus::Passing, output: text.to_owned() };
-            with_report(&Check::default(), update).output.len()
-        };
-
-        assert_eq!(report("short"), 5);
-        assert_eq!(report(&"x".repeat(5000)), 4096);
-        assert_eq!(report(&"\u{20ac}".repeat(2000)), 4095);
-    }
+fn with_report(check: &Check, update: CheckUpdate, most: usize) -> Check {
+    let output = check.definition.kept(&update.output, most).to_owned();
+    Check { status: update.status, output, ..check.clone() }
 }

@@ -1,6 +1,7 @@
-//! `GET /v1/agent/members`: this agent, which has no others to gossip with.
+//! `/v1/agent/members` and what changes them: this agent is alone, and has no others to gossip with.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use axum::Router;
 use axum::response::Response;
@@ -9,11 +10,15 @@ use serde::Serialize;
 use crate::api::call::Call;
 use crate::api::error::ApiError;
 use crate::api::filter::Filtered;
-use crate::api::route::{Routes, get};
+use crate::api::route::{Routes, Tail, get, prefix, put};
 use crate::model::Datacenter;
 
 pub(super) fn routes() -> Routes {
-    Router::new().route("/v1/agent/members", get(list))
+    Router::new()
+        .route("/v1/agent/members", get(list))
+        .route("/v1/agent/leave", put(leave))
+        .merge(prefix("/v1/agent/join/", put(join)))
+        .merge(prefix("/v1/agent/force-leave/", put(force_leave)))
 }
 
 /// A member as Consul's gossip library shows it. The protocol numbers are those of a current agent.
@@ -50,7 +55,47 @@ async fn list(call: Call) -> Result<Response, ApiError> {
     call.answer(Filtered::Rows, &members)
 }
 
+/// Who is alone can only join itself.
+async fn join(call: Call, tail: Tail) -> Result<Response, ApiError> {
+    let address = tail.required("address to join")?;
+    if call.is_own_address(&address) {
+        return Ok(Response::default());
+    }
+    Err(ApiError::NotJoined(address))
+}
+
+/// Stops the process in good order, as a signal does. What is registered stays.
+async fn leave(call: Call) -> Response {
+    tracing::info!("asked to leave: stopping");
+    call.api.leave.cancel();
+    Response::default()
+}
+
+/// Who is alive cannot be forced out, and nobody else is known.
+async fn force_leave(call: Call, tail: Tail) -> Result<Response, ApiError> {
+    let name = tail.required("node name")?;
+    let mut own = call.api.options.datacenters().into_iter().map(|datacenter| call.wan_name(&datacenter));
+    if name == call.api.options.node.as_str() || own.any(|wan| wan == name) {
+        return Ok(Response::default());
+    }
+    Err(ApiError::NoSuchMember(name))
+}
+
 impl Call {
+    /// True if an address, with or without a port, is where this agent is.
+    fn is_own_address(&self, address: &str) -> bool {
+        let options = &self.api.options;
+        let host = match address.parse::<SocketAddr>() {
+            Ok(socket) => socket.ip().to_string(),
+            Err(_) => {
+                let host =
+                    address.rsplit_once(':').filter(|(host, _)| !host.contains(':')).map_or(address, |(host, _)| host);
+                host.trim_matches(['[', ']']).to_owned()
+            }
+        };
+        host == options.advertise || host == options.node.as_str()
+    }
+
     /// This agent as a member of a datacenter.
     pub(super) fn member(&self, datacenter: &Datacenter) -> Member {
         let options = &self.api.options;

@@ -7,7 +7,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::tls::Tls;
-use crate::health::report::{Finding, output_limit};
+use crate::health::report::Finding;
 use crate::model::{CheckDefinition, CheckStatus};
 
 /// One client for each combination of settings that a client has, made when first used.
@@ -24,17 +24,17 @@ impl Clients {
         Self { tls, clients: Arc::default() }
     }
 
-    /// Requests: 2xx passes, 429 warns, all else is critical.
-    pub(super) async fn run(&self, check: &CheckDefinition) -> Finding {
+    /// Requests: 2xx passes, 429 warns, all else is critical. Of the answer no more than `most` bytes are read.
+    pub(super) async fn run(&self, check: &CheckDefinition, most: usize) -> Finding {
         let method = if check.method.is_empty() { "GET" } else { &check.method };
         let what = format!("HTTP {method} {}", check.http);
-        match self.request(method, check).await {
+        match self.request(method, check, most).await {
             Ok((code, body)) => Finding::new(status(code), format!("{what}: {code} Output: {body}")),
             Err(error) => Finding::critical(format!("{what}: {}", innermost(&*error))),
         }
     }
 
-    async fn request(&self, method: &str, check: &CheckDefinition) -> Result<(StatusCode, String), Error> {
+    async fn request(&self, method: &str, check: &CheckDefinition, most: usize) -> Result<(StatusCode, String), Error> {
         let method = Method::from_bytes(method.as_bytes())?;
         let url = Url::parse(&check.http)?;
         let request = if check.tls_server_name.is_empty() {
@@ -44,7 +44,7 @@ impl Clients {
         };
         let response = with_headers(request, check).body(check.body.clone()).send().await?;
         let code = response.status();
-        Ok((code, start_of_body(response, output_limit(check)).await))
+        Ok((code, start_of_body(response, most).await))
     }
 
     fn shared(&self, check: &CheckDefinition) -> Result<Client, Error> {

@@ -46,14 +46,17 @@ impl Probe {
 #[derive(Debug, Clone)]
 pub(super) struct Probes {
     permits: Arc<Semaphore>,
+    /// Most bytes of output that are kept.
+    output_max_size: usize,
     http: http::Clients,
     tls: tls::Tls,
 }
 
 impl Probes {
-    pub(super) fn new(concurrency: usize) -> Self {
+    pub(super) fn new(concurrency: usize, output_max_size: usize) -> Self {
         let tls = tls::Tls::default();
-        Self { permits: Arc::new(Semaphore::new(concurrency)), http: http::Clients::new(tls.clone()), tls }
+        let http = http::Clients::new(tls.clone());
+        Self { permits: Arc::new(Semaphore::new(concurrency)), output_max_size, http, tls }
     }
 
     /// Runs a probe once. Time spent waiting for a turn is not the target's fault and does not count.
@@ -63,7 +66,7 @@ impl Probes {
         let run = async {
             match probe {
                 Probe::Grpc => grpc::run(&self.tls, check).await,
-                Probe::Http => self.http.run(check).await,
+                Probe::Http => self.http.run(check, check.output_limit(self.output_max_size)).await,
                 Probe::Tcp => tcp::run(&self.tls, check).await,
                 // A datagram that nobody answers is no failure, so this one must know the time it has.
                 Probe::Udp => return udp::run(check, timeout).await,
@@ -71,7 +74,8 @@ impl Probes {
             }
         };
         let late = || Finding::critical(format!("no answer within {}", seconds(timeout)));
-        tokio::time::timeout(timeout, run).await.unwrap_or_else(|_| late())
+        let Finding { status, output } = tokio::time::timeout(timeout, run).await.unwrap_or_else(|_| late());
+        Finding::new(status, check.kept(&output, self.output_max_size))
     }
 }
 
