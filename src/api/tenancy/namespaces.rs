@@ -2,36 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use axum::Router;
-use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::{Commits, agreed, checked, known_by};
+use super::{Commits, Tenant, known_by};
 use crate::api::Options;
-use crate::api::body::{Body, LARGE};
 use crate::api::call::Call;
-use crate::api::error::{ApiError, Decoder};
-use crate::api::filter::Filtered;
-use crate::api::route::{Routes, Tail, get, get_put_delete, prefix, put};
-use crate::codec;
+use crate::api::error::ApiError;
 use crate::model::{
-    BundleRow, EntryKind, Ignored, Namespace, NamespaceAcls, NamespaceDefinition, Partition, Place, Problem, is_default,
+    BundleRow, EntryKind, Ignored, Namespace, NamespaceAcls, NamespaceDefinition, Partition, Place, is_default,
 };
 use crate::store::{Index, Instance, NodeKey, Op, Reader, Stored, View, Write};
 
 /// Says what the default namespace is where nobody has said it.
 const DEFAULT: &str = "Builtin Default Namespace";
 
-pub(super) fn routes() -> Routes {
-    Router::new()
-        .route("/v1/namespace", put(create))
-        .route("/v1/namespaces", get(list))
-        .merge(prefix("/v1/namespace/", get_put_delete(read, update, delete)))
-}
-
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct NamespaceRow {
+pub(super) struct NamespaceRow {
     name: Namespace,
     #[serde(skip_serializing_if = "is_default")]
     description: String,
@@ -47,7 +34,7 @@ struct NamespaceRow {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Sent {
+pub(super) struct Sent {
     name: String,
     description: String,
     #[serde(rename = "ACLs")]
@@ -62,68 +49,52 @@ struct Sent {
     _modify_index: Ignored,
 }
 
-async fn create(call: Call, Body(body): Body<LARGE>) -> Result<Response, ApiError> {
-    let sent = decode(&body)?;
-    if sent.name.is_empty() {
-        return Err(ApiError::Missing("Name"));
+impl Tenant for Sent {
+    const KIND: &'static str = "Namespace";
+    const IN_PATH: &'static str = "namespace name";
+    type Name = Namespace;
+    type Row = NamespaceRow;
+
+    fn name(&self) -> &str {
+        &self.name
     }
-    call.put_namespace(sent).await
-}
 
-/// Makes it where it is not there.
-async fn update(call: Call, tail: Tail, Body(body): Body<LARGE>) -> Result<Response, ApiError> {
-    let sent = decode(&body)?;
-    let name = agreed(tail.required("namespace name")?, &sent.name)?;
-    call.put_namespace(Sent { name, ..sent }).await
-}
-
-async fn read(call: Call, tail: Tail) -> Result<Response, ApiError> {
-    let name = Namespace::from(tail.required("namespace name")?);
-    let (row, meta) = call.current(|reader| Ok(call.namespaces(reader).remove(&name))).await?;
-    Ok(meta.on(match row {
-        Some(row) => call.json(&row),
-        None => ApiError::TenantNotFound { kind: "Namespace", name: name.to_string() }.into_response(),
-    }))
-}
-
-async fn list(call: Call) -> Result<Response, ApiError> {
-    let all = |reader: &Reader<'_>| Ok(call.namespaces(reader).into_values().collect::<Vec<_>>());
-    call.read(Filtered::Nothing, all).await
-}
-
-/// Removes a namespace with all that is in it. Removing what is not there is no error.
-async fn delete(call: Call, tail: Tail) -> Result<Response, ApiError> {
-    let name = Namespace::from(tail.required("namespace name")?);
-    if name.is_default() {
-        return Err(ApiError::Refused(Problem::rule("", "the default namespace cannot be deleted").into()));
+    fn named(self, name: String) -> Self {
+        Self { name, ..self }
     }
-    let places = places(&call.api.options, &call.scope.place.partition);
-    call.api.store.write_with(move |view| Ok(removal(view, &places, &name))).await?;
-    Ok(Response::default())
-}
 
-fn decode(body: &[u8]) -> Result<Sent, ApiError> {
-    codec::strict(body).map_err(|problems| ApiError::Undecodable { decoder: Decoder::Strict, problems })
+    fn is_default(name: &Namespace) -> bool {
+        name.is_default()
+    }
+
+    fn scoped(&self, mut call: Call) -> Result<Call, ApiError> {
+        call.scope = call.scope.in_partition(self.partition.as_ref())?;
+        Ok(call)
+    }
+
+    fn rows(call: &Call, reader: &Reader<'_>) -> BTreeMap<Namespace, NamespaceRow> {
+        call.namespaces(reader)
+    }
+
+    fn into_op(self, call: &Call) -> Result<Op, ApiError> {
+        let definition = NamespaceDefinition {
+            partition: call.scope.place.partition.clone(),
+            name: Namespace::from(self.name),
+            description: self.description,
+            acls: self.acls,
+            meta: self.meta,
+        };
+        BundleRow::validate(&definition).into_result().map_err(ApiError::Refused)?;
+        Ok(Op::PutNamespace(definition))
+    }
+
+    fn removal(call: &Call, name: Namespace) -> Box<dyn FnOnce(&View) -> Write + Send> {
+        let places = places(&call.api.options, &call.scope.place.partition);
+        Box::new(move |view| removal(view, &places, &name))
+    }
 }
 
 impl Call {
-    async fn put_namespace(mut self, sent: Sent) -> Result<Response, ApiError> {
-        checked(&sent.name)?;
-        self.scope = self.scope.clone().in_partition(sent.partition.as_ref())?;
-        let definition = NamespaceDefinition {
-            partition: self.scope.place.partition.clone(),
-            name: Namespace::from(sent.name),
-            description: sent.description,
-            acls: sent.acls,
-            meta: sent.meta,
-        };
-        BundleRow::validate(&definition).into_result().map_err(ApiError::Refused)?;
-        let name = definition.name.clone();
-        self.api.store.write(Op::PutNamespace(definition)).await?;
-        let view = self.api.store.view();
-        Ok(self.json(&self.namespaces(&Reader::new(&view)).remove(&name)))
-    }
-
     /// The namespaces of the partition: the default one, those that were made, and those of rows.
     fn namespaces(&self, reader: &Reader<'_>) -> BTreeMap<Namespace, NamespaceRow> {
         let partition = &self.scope.place.partition;

@@ -2,33 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::Router;
-use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::{Commits, agreed, checked, known_by};
-use crate::api::body::{Body, LARGE};
+use super::{Commits, Tenant, known_by};
 use crate::api::call::Call;
-use crate::api::error::{ApiError, Decoder};
-use crate::api::filter::Filtered;
-use crate::api::route::{Routes, Tail, get, get_put_delete, prefix, put};
-use crate::codec;
-use crate::model::{Datacenter, EntryKind, Ignored, Partition, PartitionDefinition, Place, Problem, is_default};
+use crate::api::error::ApiError;
+use crate::model::{Datacenter, EntryKind, Ignored, Partition, PartitionDefinition, Place, is_default};
 use crate::store::{Index, NodeKey, Op, Reader, View, Write};
 
 /// Says what the default partition is where nobody has said it.
 const DEFAULT: &str = "Builtin Default Partition";
 
-pub(super) fn routes() -> Routes {
-    Router::new()
-        .route("/v1/partition", put(create))
-        .route("/v1/partitions", get(list))
-        .merge(prefix("/v1/partition/", get_put_delete(read, update, delete)))
-}
-
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct PartitionRow {
+pub(super) struct PartitionRow {
     name: Partition,
     description: String,
     #[serde(skip_serializing_if = "is_default")]
@@ -39,7 +26,7 @@ struct PartitionRow {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Sent {
+pub(super) struct Sent {
     name: String,
     description: String,
     disable_gossip: bool,
@@ -51,66 +38,40 @@ struct Sent {
     _modify_index: Ignored,
 }
 
-async fn create(call: Call, Body(body): Body<LARGE>) -> Result<Response, ApiError> {
-    let sent = decode(&body)?;
-    if sent.name.is_empty() {
-        return Err(ApiError::Missing("Name"));
+impl Tenant for Sent {
+    const KIND: &'static str = "Partition";
+    const IN_PATH: &'static str = "partition name";
+    type Name = Partition;
+    type Row = PartitionRow;
+
+    fn name(&self) -> &str {
+        &self.name
     }
-    call.put_partition(sent).await
-}
 
-/// Makes it where it is not there.
-async fn update(call: Call, tail: Tail, Body(body): Body<LARGE>) -> Result<Response, ApiError> {
-    let sent = decode(&body)?;
-    let name = agreed(tail.required("partition name")?, &sent.name)?;
-    call.put_partition(Sent { name, ..sent }).await
-}
-
-async fn read(call: Call, tail: Tail) -> Result<Response, ApiError> {
-    let name = Partition::from(tail.required("partition name")?);
-    let datacenter = &call.scope.place.datacenter;
-    let (row, meta) = call.current(|reader| Ok(rows(reader, datacenter).remove(&name))).await?;
-    Ok(meta.on(match row {
-        Some(row) => call.json(&row),
-        None => ApiError::TenantNotFound { kind: "Partition", name: name.to_string() }.into_response(),
-    }))
-}
-
-async fn list(call: Call) -> Result<Response, ApiError> {
-    let datacenter = &call.scope.place.datacenter;
-    let all = |reader: &Reader<'_>| Ok(rows(reader, datacenter).into_values().collect::<Vec<_>>());
-    call.read(Filtered::Nothing, all).await
-}
-
-/// Removes a partition with all that is in it. Removing what is not there is no error.
-async fn delete(call: Call, tail: Tail) -> Result<Response, ApiError> {
-    let name = Partition::from(tail.required("partition name")?);
-    if name.is_default() {
-        return Err(ApiError::Refused(Problem::rule("", "the default partition cannot be deleted").into()));
+    fn named(self, name: String) -> Self {
+        Self { name, ..self }
     }
-    let place = Place::new(&call.scope.place.datacenter, &name);
-    call.api.store.write_with(move |view| Ok(removal(view, &place))).await?;
-    Ok(Response::default())
-}
 
-fn decode(body: &[u8]) -> Result<Sent, ApiError> {
-    codec::strict(body).map_err(|problems| ApiError::Undecodable { decoder: Decoder::Strict, problems })
-}
+    fn is_default(name: &Partition) -> bool {
+        name.is_default()
+    }
 
-impl Call {
-    async fn put_partition(self, sent: Sent) -> Result<Response, ApiError> {
-        checked(&sent.name)?;
-        let datacenter = self.scope.place.datacenter.clone();
-        let definition = PartitionDefinition {
-            datacenter: datacenter.clone(),
-            name: Partition::from(sent.name),
-            description: sent.description,
-            disable_gossip: sent.disable_gossip,
-        };
-        let name = definition.name.clone();
-        self.api.store.write(Op::PutPartition(definition)).await?;
-        let view = self.api.store.view();
-        Ok(self.json(&rows(&Reader::new(&view), &datacenter).remove(&name)))
+    fn rows(call: &Call, reader: &Reader<'_>) -> BTreeMap<Partition, PartitionRow> {
+        rows(reader, &call.scope.place.datacenter)
+    }
+
+    fn into_op(self, call: &Call) -> Result<Op, ApiError> {
+        Ok(Op::PutPartition(PartitionDefinition {
+            datacenter: call.scope.place.datacenter.clone(),
+            name: Partition::from(self.name),
+            description: self.description,
+            disable_gossip: self.disable_gossip,
+        }))
+    }
+
+    fn removal(call: &Call, name: Partition) -> Box<dyn FnOnce(&View) -> Write + Send> {
+        let place = Place::new(&call.scope.place.datacenter, &name);
+        Box::new(move |view| removal(view, &place))
     }
 }
 
