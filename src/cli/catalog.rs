@@ -35,6 +35,9 @@ pub(super) struct NodesOptions {
     /// Only nodes with this metadata (key=value); may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     node_meta: Vec<String>,
+    /// Nearest to this node first, where distances are known; they are not
+    #[arg(long, value_name = "NODE")]
+    near: Option<String>,
     /// Only nodes that this expression selects
     #[arg(long)]
     filter: Option<String>,
@@ -83,6 +86,7 @@ async fn nodes(options: &NodesOptions) -> Result<(), CliError> {
     let client = options.target.client()?;
     let mut query = metadata(&options.node_meta)?;
     query.extend(options.filter.iter().map(|filter| ("filter", filter.clone())));
+    query.extend(options.near.iter().map(|near| ("near", near.clone())));
     let query = borrowed(&query);
     let nodes: Vec<Node> = match &options.service {
         Some(service) => on_service(&client, service, &query).await?,

@@ -3,6 +3,7 @@
 mod address;
 mod options;
 
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -83,6 +84,8 @@ impl ClientError {
 pub(crate) struct Client {
     http: reqwest::Client,
     address: ApiAddress,
+    /// The URL that paths are added to.
+    base: Url,
     token: String,
     basic_auth: Option<(String, String)>,
     query: Vec<(&'static str, String)>,
@@ -99,6 +102,11 @@ impl Client {
         if let Some(path) = address.socket() {
             http = http.unix_socket(path.to_owned());
         }
+        let mut base = address.base();
+        if let Some(name) = options.tls_server_name().filter(|_| base.scheme() == "https") {
+            http = http.resolve_to_addrs(name, &resolved(&base));
+            base.set_host(Some(name)).map_err(|_| ClientError::Address(name.to_owned()))?;
+        }
         let mut query = Vec::new();
         let parameters = [("dc", datacenter), ("partition", &*options.partition), ("ns", &*options.namespace)];
         query.extend(
@@ -110,6 +118,7 @@ impl Client {
         Ok(Self {
             http: http.build().map_err(ClientError::Tls)?,
             address,
+            base,
             token: options.token()?,
             basic_auth: options.basic_auth(),
             query,
@@ -230,7 +239,7 @@ impl Client {
     }
 
     fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
-        let mut url = self.address.base();
+        let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().push("v1").extend(path);
         }
@@ -248,9 +257,61 @@ impl Client {
     }
 }
 
+/// Where a host is; nowhere if nobody knows it, which shows when it is dialled.
+fn resolved(base: &Url) -> Vec<SocketAddr> {
+    let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let port = base.port_or_known_default().unwrap_or_default();
+    (host, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_certificate_may_be_for_another_name_than_the_address_says() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(["agent.example".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let ca_file = directory.path().join("ca.pem");
+        std::fs::write(&ca_file, certificate.pem()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let server = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap());
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server.unwrap()));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let http_addr = format!("https://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let Ok(mut stream) = acceptor.accept(listener.accept().await.unwrap().0).await else { continue };
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let _ =
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\ntrue").await;
+            }
+        });
+        let ask = async |name: &str| {
+            let mut options = ClientOptions::default();
+            options.http_addr.clone_from(&http_addr);
+            options.ca_file = Some(ca_file.clone());
+            options.tls_server_name = name.to_owned();
+            options.ssl_verify = true;
+            Client::new(&options, "").unwrap().get::<bool>(&["x"], &[]).await
+        };
+
+        assert!(ask("agent.example").await.unwrap());
+        assert!(matches!(ask("").await, Err(ClientError::Connect { .. })));
+        assert!(matches!(ask("other.example").await, Err(ClientError::Connect { .. })));
+    }
 
     #[test]
     fn names_are_escaped_and_tenancy_travels_along() {

@@ -38,7 +38,7 @@ pub(crate) struct ClientOptions {
     ssl: bool,
     /// Verify the server's certificate
     #[arg(long = "http-ssl-verify", env = "CONSUL_HTTP_SSL_VERIFY", default_value = "true", hide = true, value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::Set)]
-    ssl_verify: bool,
+    pub(super) ssl_verify: bool,
     /// User and password for basic authentication
     #[arg(long = "http-auth", env = "CONSUL_HTTP_AUTH", default_value = "", hide = true, hide_env_values = true)]
     auth: String,
@@ -48,6 +48,9 @@ pub(crate) struct ClientOptions {
     /// Directory of certificates to verify the agent with
     #[arg(long, env = "CONSUL_CAPATH", value_name = "DIR")]
     pub(crate) ca_path: Option<PathBuf>,
+    /// Name that the agent's certificate must be for, where its address says another
+    #[arg(long, env = "CONSUL_TLS_SERVER_NAME", default_value = "", hide_default_value = true, value_name = "NAME")]
+    pub(super) tls_server_name: String,
     /// Certificate to show to the agent
     #[arg(long, env = "CONSUL_CLIENT_CERT", value_name = "FILE", requires = "client_key")]
     client_cert: Option<PathBuf>,
@@ -121,6 +124,11 @@ impl ClientOptions {
         }
         let (user, password) = self.auth.split_once(':').unwrap_or((&self.auth, ""));
         Some((user.to_owned(), password.to_owned()))
+    }
+
+    /// The name that the agent's certificate must be for; `None` for that of its address.
+    pub(super) fn tls_server_name(&self) -> Option<&str> {
+        Some(self.tls_server_name.as_str()).filter(|name| !name.is_empty())
     }
 
     /// Adds what the options say about TLS.
