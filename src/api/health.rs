@@ -1,15 +1,17 @@
 //! `GET /v1/health/...`: instances with the checks that judge them, and checks alone.
 
+use std::collections::BTreeSet;
+
 use axum::Router;
 use axum::response::Response;
 
 use super::call::Call;
-use super::catalog::has_node_meta;
+use super::catalog::{GatewayService, bound_to_all, has_node_meta};
 use super::error::ApiError;
 use super::filter::Filtered;
 use super::route::{Routes, Tail, get, prefix};
 use super::wire::{HealthCheck, HealthRow};
-use crate::model::{Check, CheckStatus};
+use crate::model::{Check, CheckStatus, EntryKind, ServiceKey, ServiceKind, ServiceName};
 use crate::store::{Instance, NodeKey, Reader, Stored};
 
 /// The state that every check is in.
@@ -20,6 +22,7 @@ pub(super) fn routes() -> Routes {
     Router::new()
         .merge(prefix("/v1/health/service/", get(service)))
         .merge(prefix("/v1/health/connect/", get(connect)))
+        .merge(prefix("/v1/health/ingress/", get(ingress)))
         .merge(prefix("/v1/health/node/", get(node)))
         .merge(prefix("/v1/health/checks/", get(checks)))
         .merge(prefix("/v1/health/state/", get(state)))
@@ -33,6 +36,12 @@ async fn service(call: Call, tail: Tail) -> Result<Response, ApiError> {
 async fn connect(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let key = call.scope.service(&tail.required("service name")?);
     call.health(|reader| call.endpoints(reader, &key)).await
+}
+
+/// The ingress gateways that entries let lead to the service.
+async fn ingress(call: Call, tail: Tail) -> Result<Response, ApiError> {
+    let key = call.scope.service(&tail.required("service name")?);
+    call.health(|reader| call.ingress_gateways(reader, &key)).await
 }
 
 async fn node(call: Call, tail: Tail) -> Result<Response, ApiError> {
@@ -75,6 +84,16 @@ fn rows<'r>(checks: impl Iterator<Item = &'r Stored<Check>>) -> Vec<HealthCheck>
 }
 
 impl Call {
+    fn ingress_gateways(&self, reader: &Reader<'_>, key: &ServiceKey) -> Vec<Instance> {
+        let bound = bound_to_all(reader, &self.scope.place).into_iter();
+        let leads =
+            |bound: &GatewayService| bound.kind() == EntryKind::IngressGateway && *bound.service() == key.service;
+        let gateways: BTreeSet<ServiceName> = bound.filter(leads).map(|bound| bound.gateway().clone()).collect();
+        let named = |service| reader.instances_named(&ServiceKey { service, ..key.clone() });
+        let is_gateway = |instance: &Instance| instance.service.value.kind == ServiceKind::IngressGateway;
+        gateways.into_iter().flat_map(named).filter(is_gateway).collect()
+    }
+
     async fn health(&self, instances: impl Fn(&Reader<'_>) -> Vec<Instance>) -> Result<Response, ApiError> {
         let passing = self.query.flag("passing")?;
         let group = self.query.has("sg") || self.query.has("sameness-group");

@@ -87,6 +87,23 @@ async fn an_ingress_gateway_has_a_row_for_each_service_and_port() {
 }
 
 #[tokio::test]
+async fn the_ingress_gateways_of_a_service_are_found_by_it() {
+    let api = TestApi::start().await;
+    api.register(json!({ "Kind": "ingress-gateway", "Name": "front", "Port": 8080, "Tags": ["eu"] })).await;
+    api.register(json!({ "Name": "web", "Port": 80, "Connect": { "SidecarService": {} } })).await;
+    let listener = json!({ "Port": 8080, "Services": [{ "Name": "web" }] });
+    write(&api, json!({ "Kind": "ingress-gateway", "Name": "front", "Listeners": [listener] })).await;
+    write(&api, json!({ "Kind": "terminating-gateway", "Name": "egress", "Services": [{ "Name": "web" }] })).await;
+
+    let rows = api.get("/v1/health/ingress/web?passing&tag=eu").await.json();
+
+    assert_eq!((rows.as_array().map(Vec::len), &rows[0]["Service"]["Service"]), (Some(1), &json!("front")));
+    api.get("/v1/health/ingress/web?tag=us").await.is(200, "[]");
+    api.get("/v1/health/ingress/other").await.is(200, "[]");
+    api.get("/v1/health/ingress/").await.is(400, "Missing service name");
+}
+
+#[tokio::test]
 async fn other_gateways_have_no_services() {
     let api = TestApi::start().await;
     register_gateway(&api, "", json!({})).await;

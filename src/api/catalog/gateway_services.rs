@@ -82,6 +82,11 @@ impl GatewayService {
         &self.gateway.0
     }
 
+    /// The kind of the entry that binds them, which is that of the gateway.
+    pub(in crate::api) fn kind(&self) -> EntryKind {
+        self.gateway_kind
+    }
+
     /// The service that it leads to.
     pub(in crate::api) fn service(&self) -> &ServiceName {
         &self.service.0

@@ -8,7 +8,7 @@ mod service;
 
 use axum::Router;
 
-pub(super) use gateway_services::{bound_to, bound_to_all};
+pub(super) use gateway_services::{GatewayService, bound_to, bound_to_all};
 pub(super) use register::check_row;
 pub(super) use service::has_node_meta;
 
