@@ -69,6 +69,12 @@ impl Agent {
         refusal(self.run(line))
     }
 
+    /// What the API answers.
+    fn get(&self, path: &str) -> Value {
+        let url = format!("http://{}{path}", self.http);
+        self.runtime.block_on(async { reqwest::get(url).await.unwrap().json().await.unwrap() })
+    }
+
     fn bootstrap(&self, line: &str) -> Value {
         serde_json::from_str(&self.say(&format!("connect envoy -bootstrap {line}"))).unwrap()
     }
@@ -158,6 +164,14 @@ fn a_gateway_registers_itself_where_it_is_told() {
     assert_eq!(document["node"]["metadata"]["datacenter"], "dc2");
     assert_eq!((&document["node"]["id"], &document["node"]["cluster"]), (&json!("gw"), &json!("gw")));
     assert_eq!(agent.say("catalog services -datacenter dc2"), "gw\n");
+    let path = "/v1/agent/service/gw?dc=dc2";
+    let gateway = agent.get(path);
+    assert_eq!(gateway["TaggedAddresses"]["lan"], json!({"Address": "127.0.0.2", "Port": 8443}));
+    let check = &agent.get("/v1/agent/checks?dc=dc2")["service:gw"];
+    assert_eq!(
+        (&check["Definition"]["TCP"], &check["Definition"]["Interval"]),
+        (&json!("127.0.0.2:8443"), &json!("10s"))
+    );
     assert_eq!(agent.bootstrap("-gateway mesh -datacenter dc2"), document);
     let error = agent.refused("connect envoy -gateway mesh -bootstrap");
     assert!(error.contains("no mesh-gateway is registered with the agent: add -register"), "{error}");
@@ -201,6 +215,30 @@ fn entries_are_written_read_listed_and_deleted() {
     let error = agent.refused("config read -kind service-defaults -name web");
     let expected = "Unexpected response code: 404 (Config entry not found for \"service-defaults\" / \"web\")";
     assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn blocks_and_assignments_of_a_file_say_the_same() {
+    let agent = Agent::start();
+    let directory = tempfile::tempdir().unwrap();
+    let entry = |name: &str, text: &str| -> Value {
+        let file = directory.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        agent.say(&format!("config write {}", file.display()));
+        let mut read = agent.get("/v1/config/service-resolver/web");
+        for index in ["CreateIndex", "ModifyIndex"] {
+            read.as_object_mut().unwrap().remove(index);
+        }
+        read
+    };
+
+    let blocks =
+        entry("blocks.hcl", "Kind = \"service-resolver\"\nName = \"web\"\nRedirect {\n  Service = \"api\"\n}\n");
+    let assigned =
+        entry("assigned.hcl", "kind = \"service-resolver\"\nname = \"web\"\nredirect = { service = \"api\" }\n");
+
+    assert_eq!(blocks["Redirect"], json!({"Service": "api"}));
+    assert_eq!(blocks, assigned);
 }
 
 #[test]

@@ -74,7 +74,11 @@ async fn reads_say_how_fresh_they_are() {
         ("/v1/catalog/nodes?stale=", "stale"),
         ("/v1/catalog/nodes?consistent", "consistent"),
     ] {
-        assert_eq!(api.get(path).await.header("x-consul-effective-consistency"), consistency, "{path}");
+        let answer = api.get(path).await;
+        assert_eq!(answer.header("x-consul-effective-consistency"), consistency, "{path}");
+        assert_eq!(answer.header("x-consul-default-acl-policy"), "allow");
+        assert!(answer.index() >= 1);
+        assert_eq!((answer.header("x-consul-knownleader"), answer.header("x-consul-lastcontact")), ("true", "0"));
     }
 }
 

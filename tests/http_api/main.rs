@@ -1,5 +1,5 @@
 //! Consul's HTTP contract through a real socket (`http-api.md` section 7). The client checks on every call what holds for
-//! all answers.
+//! all answers. `rows` tells which test holds which of its behaviours.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -22,6 +22,7 @@ mod intentions;
 mod places;
 mod process;
 mod refusal;
+mod rows;
 mod serve;
 mod sidecar;
 mod snapshot;

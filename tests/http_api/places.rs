@@ -80,6 +80,9 @@ async fn entries_live_in_partitions_and_some_in_namespaces() {
     api.get("/v1/config/service-defaults/web?partition=team").await.says(404, "Config entry not found");
     assert_eq!(api.get("/v1/config/service-defaults/web?partition=team&ns=blue").await.json()["Namespace"], "blue");
     api.get("/v1/config/service-defaults?partition=team").await.is(200, "[]");
+    // Exports are named by the partition that they are of.
+    put("/v1/config", json!({ "Kind": "exported-services", "Name": "team", "Services": [] })).await;
+    assert_eq!(api.get("/v1/config/exported-services/team?partition=team").await.json()["Partition"], "team");
 }
 
 #[tokio::test]

@@ -235,7 +235,7 @@ async fn the_intentions_of_a_gateway_are_those_about_what_is_behind_it() {
 }
 
 #[tokio::test]
-async fn row_121_a_topology_needs_a_kind() {
+async fn a_topology_needs_a_kind() {
     let api = shop().await;
 
     for (path, status, fragment) in [
