@@ -85,10 +85,12 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
 }
 
 fn unreadable(key: &'static str, path: &Path, error: pem::Error, what: &str) -> TlsError {
-    let why = match error {
-        pem::Error::Io(error) => error.to_string(),
-        pem::Error::NoItemsFound => format!("holds no {what} in PEM"),
-        other => format!("is no PEM: {other}"),
+    let why = if let pem::Error::Io(error) = error {
+        error.to_string()
+    } else if matches!(error, pem::Error::NoItemsFound) {
+        format!("holds no {what} in PEM")
+    } else {
+        format!("is no PEM: {error}")
     };
     TlsError::File { key, path: path.to_owned(), why }
 }

@@ -1,5 +1,7 @@
 //! xDS with TLS, by the agent's own files.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::net::SocketAddr;
 use std::path::Path;
 
