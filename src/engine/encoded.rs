@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::intern::Interner;
-use super::table::Table;
+use super::table::{Listening, Table};
 use crate::envoy::names;
 use crate::envoy::snapshot::{Resource, ResourceType};
 use crate::ir::{self, ClusterName, Given};
@@ -21,8 +21,8 @@ pub(super) struct EncodedPart {
     pub(super) endpoints: Box<[(ClusterName, EndpointSource)]>,
     /// Whom to trust, by the secrets that say it. Sorted.
     pub(super) trusts: Box<[(ir::SecretName, TrustSource)]>,
-    /// What the listeners of a gateway have to know of it.
-    pub(super) forwarded: Arc<Forwarded>,
+    /// What the listeners of a gateway have to know of it, if that is anything.
+    pub(super) forwarded: Option<Arc<Forwarded>>,
     /// What it goes without.
     left_out: Vec<String>,
 }
@@ -36,6 +36,7 @@ impl EncodedPart {
         let trusts = part.trust_sources(place).collect::<BTreeMap<_, _>>().into_iter().collect();
         let Part { resources: ir::Resources { listeners, clusters, routes }, endpoints, importers, ways, left_out } =
             part;
+        let forwarded = Forwarded { ways, importers };
         let clusters = self.clusters.next(clusters, interner);
         let named = endpoints.into_iter().filter_map(|(name, source)| {
             let generated = names::cluster(&name);
@@ -51,7 +52,7 @@ impl EncodedPart {
         Self {
             endpoints: named.collect::<BTreeMap<_, _>>().into_iter().collect(),
             trusts,
-            forwarded: Arc::new(Forwarded { ways, importers }),
+            forwarded: (!forwarded.is_empty()).then(|| Arc::new(forwarded)),
             left_out: left_out.iter().map(ToString::to_string).collect(),
             listeners: self.listeners.next(listeners, interner),
             routes: self.routes.next(routes, interner),
@@ -74,8 +75,8 @@ impl EncodedPart {
         shared && own && routes.is_same(&other.routes)
     }
 
-    /// The listeners that lead to something, each as it is wanted and as it could be made.
-    pub(super) fn listeners(&self) -> impl Iterator<Item = (&ir::Listener, Option<&Arc<Resource>>)> {
+    /// The listeners that lead to something: where each listens, unless its operator says it, and what could be made.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = (Option<&Listening>, Option<&Arc<Resource>>)> {
         // Envoy refuses a listener whose own routes name a cluster that is not there, and would not be sent it again
         // when the cluster comes.
         let leads = |listener: &Arc<Resource>| !listener.references.iter().any(|it| self.clusters.is_missing(it));
@@ -110,8 +111,7 @@ impl EncodedPart {
 
     /// True if an operator gave something for it.
     pub(super) fn is_given(&self) -> bool {
-        let listeners = self.listeners.wanted().any(|(wanted, _)| wanted.given.is_some() || wanted.tracing.is_some());
-        listeners || self.clusters.wanted().any(|(wanted, _)| wanted.given.is_some())
+        self.listeners.is_given() || self.clusters.is_given()
     }
 
     fn given_problems(&self) -> impl Iterator<Item = String> {

@@ -138,7 +138,7 @@ impl Outbound {
     pub(super) fn forwarded(&self, parts: &PartTable) -> Arc<Forwarded> {
         let made = self.parts.iter().filter_map(|id| parts.get(*id)?.part.as_ref()).next();
         let made = made.filter(|_| self.is_of_gateways());
-        made.map(|part| part.forwarded.clone()).unwrap_or_default()
+        made.and_then(|part| part.forwarded.clone()).unwrap_or_default()
     }
 
     /// True if proxies have listeners that depend on it.

@@ -8,7 +8,7 @@ use super::parts::{Assignments, Entry, OutboundId, PartId, PartTable, ProxyId};
 use super::secrets::SecretKey;
 use super::shared::AssignmentKey;
 use super::slot::Slot;
-use super::sum::{self, OF_PARTS, Sum, made, put, put_shared, replace};
+use super::sum::{self, OF_PARTS, Sum, made, put_shared};
 use crate::envoy::snapshot::{ResourceType, Snapshot};
 use crate::model::{InstanceId, SpiffeId};
 
@@ -172,7 +172,7 @@ impl Proxy {
             is_changed |= snapshot.set_incomplete(kind, resources.is_incomplete(kind));
         }
         let secrets = self.secrets.iter().filter_map(|key| common.secrets.get(key)?.resource.clone());
-        is_changed | replace(snapshot, ResourceType::Secret, secrets)
+        is_changed | snapshot.get_mut(ResourceType::Secret).set_own(secrets)
     }
 
     /// The resources and conflicts of a sidecar whose two sides do not want the same: what others have, and its own.
@@ -185,9 +185,7 @@ impl Proxy {
         }
         let mut both = outbound.sum.resources.clone();
         for kind in OF_PARTS {
-            for resource in own.resources.get(kind).values() {
-                put(&mut both, kind, resource);
-            }
+            both.get_mut(kind).set_own(own.resources.get(kind).values().cloned());
             both.set_incomplete(kind, both.is_incomplete(kind) || own.resources.is_incomplete(kind));
         }
         Some((both, [own.conflicts, outbound.sum.conflicts.clone()].concat()))

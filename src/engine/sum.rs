@@ -54,7 +54,8 @@ impl Sum {
     fn open_listeners(&mut self, made: &[&Arc<EncodedPart>]) -> Vec<Arc<Resource>> {
         let mut opened = Vec::new();
         for (wanted, made) in made.iter().flat_map(|part| part.listeners()) {
-            match self.claims.claim(wanted) {
+            let claimed = wanted.map_or(Ok(()), |wanted| self.claims.claim(&wanted.name, &wanted.bind));
+            match claimed {
                 Ok(()) => opened.extend(made.cloned()),
                 Err(why) => self.conflicts.push(why.to_string()),
             }
@@ -145,7 +146,7 @@ fn clashes(kind: ResourceType, made: &[&Arc<EncodedPart>]) -> Vec<String> {
 pub(super) fn put_shared<K: SharedKey, U>(snapshot: &mut Snapshot, key: &K, shared: Option<&Shared<U>>) -> bool {
     match shared.and_then(|shared| shared.resource.as_ref()) {
         Some(resource) => put(snapshot, K::KIND, resource),
-        None => snapshot.get_mut(K::KIND).remove(&*key.name()).is_some(),
+        None => snapshot.get_mut(K::KIND).remove(&key.name()),
     }
 }
 
@@ -180,7 +181,8 @@ pub(super) fn put(snapshot: &mut Snapshot, kind: ResourceType, resource: &Arc<Re
     let set = snapshot.get_mut(kind);
     let is_other = !set.get(&resource.name).is_some_and(|held| Arc::ptr_eq(held, resource));
     if is_other {
-        set.insert(resource.name.clone(), resource.clone());
+        // Certificates are a proxy's own, and the roots of others are few.
+        if kind == ResourceType::Secret { set.insert_own(resource.clone()) } else { set.insert(resource.clone()) }
     }
     is_other
 }

@@ -14,6 +14,7 @@ mod matcher;
 pub mod names;
 pub mod path;
 mod rbac;
+mod resources;
 mod route;
 mod secret;
 pub mod snapshot;

@@ -1,7 +1,7 @@
 //! What one proxy should have: finished resources by type, and the trait through which streams get them.
 //!
 //! A resource is encoded once, named by the hash of its canonical bytes, and shared by every snapshot that holds it.
-//! Snapshots are persistent maps: the next one costs what changed, and the difference between two is found by pointer.
+//! Snapshots share what they have in common: the next one costs what changed, and the difference is found by pointer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::Stream;
 use sha2::{Digest, Sha256};
+
+pub use super::resources::{Change, ResourceSet};
 
 /// The Envoy resource types that are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,9 +139,6 @@ impl Resource {
     }
 }
 
-/// The resources of one type, by name.
-pub type ResourceSet = imbl::OrdMap<Arc<str>, Arc<Resource>>;
-
 /// Everything that one proxy should have.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
@@ -171,7 +170,7 @@ impl Snapshot {
 
     /// Adds or replaces a resource.
     pub fn insert(&mut self, kind: ResourceType, resource: Arc<Resource>) {
-        self.get_mut(kind).insert(resource.name.clone(), resource);
+        self.get_mut(kind).insert(resource);
     }
 }
 

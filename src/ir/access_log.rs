@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// What is written about connections and requests.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AccessLog {
     /// Where it is written.
     pub sink: LogSink,
@@ -14,7 +14,7 @@ pub struct AccessLog {
 }
 
 /// Where a log is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LogSink {
     /// Envoy's standard output.
     Stdout,
@@ -25,7 +25,7 @@ pub enum LogSink {
 }
 
 /// What a line says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LogFormat {
     /// An object with everything that is known of a request, and of a connection.
     Default,

@@ -3,7 +3,7 @@
 use super::{ClusterName, SocketAddress};
 
 /// The endpoints of one cluster, shared by every proxy whose cluster has the same source.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Assignment {
     /// The cluster.
     pub cluster: ClusterName,
@@ -12,7 +12,7 @@ pub struct Assignment {
 }
 
 /// One endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// Where it listens.
     pub address: SocketAddress,

@@ -15,7 +15,7 @@ pub enum SocketAddress {
 }
 
 /// A cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cluster {
     /// Its name.
     pub name: ClusterName,
@@ -64,7 +64,7 @@ impl Cluster {
 }
 
 /// Where a cluster's endpoints come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Discovery {
     /// From an assignment of the same name, over the ADS stream.
     Eds {
@@ -91,14 +91,14 @@ pub enum DnsKind {
 }
 
 /// A failover cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Aggregate {
     /// Its legs, the primary first.
     pub legs: Vec<ClusterName>,
 }
 
 /// The caller's side of mTLS.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UpstreamTls {
     /// SNI, which gateways route by.
     pub sni: Arc<str>,
@@ -111,7 +111,7 @@ pub struct UpstreamTls {
 }
 
 /// Limits of a cluster; unset ones are Envoy's.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct CircuitBreaker {
     /// Most connections.
     pub max_connections: Option<u32>,
@@ -122,7 +122,7 @@ pub struct CircuitBreaker {
 }
 
 /// Ejection of failing endpoints; unset values are Envoy's.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct OutlierDetection {
     /// Time between sweeps.
     pub interval: Option<Duration>,
@@ -153,7 +153,7 @@ pub enum UpstreamProtocol {
 }
 
 /// How requests are spread over endpoints.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum LoadBalancing {
     /// In turn.
     #[default]
@@ -177,7 +177,7 @@ pub enum LoadBalancing {
 }
 
 /// One thing that a hashing policy hashes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HashSource {
     /// What it is.
     pub field: HashField,
@@ -186,7 +186,7 @@ pub struct HashSource {
 }
 
 /// What is hashed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HashField {
     /// A request header.
     Header(Arc<str>),
@@ -206,7 +206,7 @@ pub enum HashField {
 }
 
 /// TCP keepalive; unset values are the system's.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct TcpKeepalive {
     /// Seconds of silence before the first probe.
     pub time: Option<u32>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// A message of Envoy's API that an operator wrote, as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Given {
     /// Its proto3 JSON with `@type`.
     pub document: Arc<str>,

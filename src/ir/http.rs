@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{ClusterName, HashSource, Rbac, Stat, UpstreamId};
 
 /// The part of a listener that speaks HTTP.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HttpConnectionManager {
     /// What it counts.
     pub stat: Stat,
@@ -21,7 +21,7 @@ pub struct HttpConnectionManager {
 }
 
 /// Where on a request's way through the mesh a connection manager stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HttpRole {
     /// Before the mesh, or beside it: callers have no certificate.
     Outside,
@@ -54,7 +54,7 @@ pub enum Codec {
 }
 
 /// Where a connection manager's routes come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RouteSource {
     /// Every request that is let through goes to one cluster.
     Inline {
@@ -75,7 +75,7 @@ pub enum RouteSource {
 }
 
 /// Which requests a route is for: those that everything in it applies to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RouteMatch {
     /// The path.
     pub path: PathMatch,
@@ -95,7 +95,7 @@ impl RouteMatch {
 }
 
 /// Which paths.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PathMatch {
     /// All of them.
     Any,
@@ -108,7 +108,7 @@ pub enum PathMatch {
 }
 
 /// Which values of a header.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HeaderMatch {
     /// The header.
     pub name: Arc<str>,
@@ -119,7 +119,7 @@ pub struct HeaderMatch {
 }
 
 /// Which values of a query parameter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct QueryMatch {
     /// The parameter.
     pub name: Arc<str>,
@@ -128,7 +128,7 @@ pub struct QueryMatch {
 }
 
 /// Which texts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StringMatch {
     /// What is looked for.
     pub pattern: StringPattern,
@@ -143,7 +143,7 @@ impl From<StringPattern> for StringMatch {
 }
 
 /// What is looked for in a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum StringPattern {
     /// This and nothing else.
     Exact(Arc<str>),
@@ -158,7 +158,7 @@ pub enum StringPattern {
 }
 
 /// What happens to requests that come from the mesh.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct InboundHttp {
     /// Rules about callers.
     pub rbac: Rbac,
@@ -171,7 +171,7 @@ pub struct InboundHttp {
 }
 
 /// What happens to spellings of requests that a rule and an application could read in two ways.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct RequestNormalization {
     /// Paths are brought into their canonical form.
     pub path: bool,
@@ -221,7 +221,7 @@ pub enum ForwardClientCert {
 }
 
 /// What happens to a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RouteAction {
     /// Where it goes.
     pub destination: RouteDestination,
@@ -252,7 +252,7 @@ impl RouteAction {
 }
 
 /// Where requests go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RouteDestination {
     /// To one cluster.
     Cluster(ClusterName),
@@ -271,7 +271,7 @@ impl RouteDestination {
 }
 
 /// One of several clusters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WeightedCluster {
     /// The cluster.
     pub cluster: ClusterName,
@@ -284,7 +284,7 @@ pub struct WeightedCluster {
 }
 
 /// Changes of headers.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct HeaderChanges {
     /// Name and value of further ones, sorted.
     pub add: Vec<(Arc<str>, Arc<str>)>,
@@ -295,7 +295,7 @@ pub struct HeaderChanges {
 }
 
 /// Another path for a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Rewrite {
     /// This stands in for what matched.
     Prefix(Arc<str>),
@@ -309,7 +309,7 @@ pub enum Rewrite {
 }
 
 /// What is tried again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Retry {
     /// How often; once when absent.
     pub retries: Option<u32>,
@@ -322,7 +322,7 @@ pub struct Retry {
 }
 
 /// One rule of a route configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Route {
     /// Which requests.
     pub matching: RouteMatch,
@@ -342,7 +342,7 @@ impl Route {
 }
 
 /// A route configuration with one virtual host for every domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RouteConfiguration {
     /// The upstream, or the exported service, that it is for.
     pub name: UpstreamId,

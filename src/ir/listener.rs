@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{AccessLog, Callers, ClusterName, Given, HttpConnectionManager, ListenerName, Rbac, Stat};
 
 /// A listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Listener {
     /// What it is for.
     pub name: ListenerName,
@@ -73,7 +73,7 @@ pub enum Direction {
 }
 
 /// A filter chain. It takes the connections that meet all its conditions.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct FilterChain {
     /// SNIs that choose it, exact or `*.suffix`; empty for the chain that takes the rest.
     pub server_names: Vec<Arc<str>>,
@@ -97,7 +97,7 @@ pub struct AddressRange {
 }
 
 /// The accepting side of mTLS. The client always needs a certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DownstreamTls {
     /// The role that it is called in, which decides whose certificates are accepted.
     pub callers: Callers,
@@ -108,7 +108,7 @@ pub struct DownstreamTls {
 }
 
 /// TLS versions and ciphers; unset ones are Envoy's.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct TlsParameters {
     /// Oldest version.
     pub minimum: Option<TlsVersion>,
@@ -134,7 +134,7 @@ pub enum TlsVersion {
 }
 
 /// A network filter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Filter {
     /// Judges the caller's identity.
     Rbac(Rbac),

@@ -35,7 +35,7 @@ pub use rbac::{Permission, Policy, PolicyName, Principal, Rbac, RbacAction};
 pub use secret::{Callers, Roots, SecretName, Trust};
 
 /// What a part of a proxy is told, apart from the endpoints and secrets that it shares with others.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Resources {
     /// Listeners.
     pub listeners: Vec<Listener>,

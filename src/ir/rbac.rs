@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{HeaderMatch, PathMatch};
 
 /// Rules about callers. Without any policy the opposite of `action` holds for everyone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Rbac {
     /// What happens to calls that a policy matches.
     pub action: RbacAction,
@@ -47,7 +47,7 @@ pub enum PolicyName {
 }
 
 /// Which calls: those of one of the callers that ask for one of the things.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// Who calls.
     pub principals: Vec<Principal>,
@@ -56,7 +56,7 @@ pub struct Policy {
 }
 
 /// Who calls.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Principal {
     /// Whose certificate has a URI that fits this expression as a whole.
     Certificate(Arc<str>),
@@ -81,7 +81,7 @@ impl Principal {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Permission {
     /// Anything.
     Any,

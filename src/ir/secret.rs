@@ -36,7 +36,7 @@ pub enum Callers {
 }
 
 /// Whom a proxy trusts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Trust {
     /// Whoever has a certificate of one of these roots, in PEM form.
     Roots(String),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Part, PeerError, Refused};
-use crate::ir::{Bind, Listener, ListenerName};
+use crate::ir::{Bind, ListenerName};
 use crate::model::{self, LONGEST_SOCKET_PATH, is_socket_path};
 
 /// What a proxy goes without, because Envoy would refuse it.
@@ -165,12 +165,15 @@ impl fmt::Display for Place {
 pub(super) fn leave_out_binds(part: &mut Part) {
     let mut claims = Claims::default();
     let Part { resources, left_out, .. } = part;
-    resources.listeners.retain(|listener| match claims.claim(listener) {
-        Ok(()) => true,
-        Err(why) => {
-            left_out.push(why);
-            false
+    resources.listeners.retain(|listener| {
+        // It listens where its operator says.
+        if listener.given.is_some() {
+            return true;
         }
+        let claimed = claims.claim(&listener.name, &listener.bind);
+        let is_free = claimed.is_ok();
+        left_out.extend(claimed.err());
+        is_free
     });
 }
 
@@ -183,13 +186,9 @@ impl Claims {
     ///
     /// # Errors
     /// It cannot listen there: that is no place, or an earlier one has it.
-    pub fn claim(&mut self, listener: &Listener) -> Result<(), LeftOut> {
-        if listener.given.is_some() {
-            // It listens where its operator says.
-            return Ok(());
-        }
-        let name = || describe(&listener.name);
-        let place = match &listener.bind {
+    pub fn claim(&mut self, listener: &ListenerName, bind: &Bind) -> Result<(), LeftOut> {
+        let name = || describe(listener);
+        let place = match bind {
             Bind::Tcp(host, port) => match host.parse() {
                 Ok(ip) => Place::Ip(ip, *port),
                 Err(_) => return Err(LeftOut::NoIp { listener: name(), host: host.to_string() }),
@@ -202,7 +201,7 @@ impl Claims {
         if let Some(by) = self.0.get(&place) {
             return Err(LeftOut::Taken { listener: name(), at: place.to_string(), by: describe(by) });
         }
-        self.0.insert(place, listener.name.clone());
+        self.0.insert(place, listener.clone());
         Ok(())
     }
 
@@ -226,7 +225,7 @@ fn describe(name: &ListenerName) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::{Direction, Resources};
+    use crate::ir::{Direction, Listener, Resources};
 
     fn part(listeners: &[(&str, Bind)]) -> Part {
         let listener = |(name, bind): &(&str, Bind)| {

@@ -76,7 +76,7 @@ fn changed<M: Message + Name + Default>(
     change: impl FnOnce(&mut M),
 ) -> Snapshot {
     let mut snapshot = snapshot.clone();
-    let resource = snapshot.get(kind).values().next_back().expect("there is one").clone();
+    let resource = snapshot.get(kind).values().last().expect("there is one").clone();
     let mut message = M::decode(resource.body.clone()).expect("a message of the type");
     change(&mut message);
     let body = canonical::encode(&message);
@@ -89,7 +89,7 @@ fn changed<M: Message + Name + Default>(
 fn without(snapshot: &Snapshot, kind: ResourceType) -> Snapshot {
     let mut snapshot = snapshot.clone();
     let set = snapshot.get_mut(kind);
-    let last = set.keys().next_back().expect("there is one").clone();
+    let last = set.keys().last().expect("there is one").clone();
     set.remove(&last);
     snapshot
 }

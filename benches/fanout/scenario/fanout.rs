@@ -27,6 +27,7 @@ pub(super) async fn run(options: &Options, cores: Option<Cores>, upstreams: usiz
         backend: mesh.backends[0].clone(),
         sequence: 0,
         message: Bytes::new(),
+        is_smoke: options.smoke,
         subject,
         floor,
         case: Case::default(),
@@ -86,6 +87,8 @@ struct Fanout {
     sequence: u32,
     /// What a proxy is sent for a change.
     message: Bytes,
+    /// A short run, whose own checks are checked too.
+    is_smoke: bool,
     case: Case,
 }
 
@@ -102,6 +105,9 @@ impl Fanout {
             }
             if block + 1 == BLOCKS {
                 self.side.fleet.verify().await?;
+                if self.is_smoke {
+                    self.side.fleet.verify_finds().await?;
+                }
             }
             self.side.fleet.disconnect().await;
 

@@ -24,8 +24,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use imbl::ordmap::DiffItem;
-
 use self::type_state::TypeState;
 use super::message::{Event, Interest, Request, RequestError, Response, Variant};
 use super::order::STEPS;
@@ -100,13 +98,8 @@ impl Session {
             if old.ptr_eq(new) || !state.subscription.is_open() {
                 continue;
             }
-            for change in old.diff(new) {
-                match change {
-                    DiffItem::Add(name, _) => state.note_change(name, None),
-                    DiffItem::Update { old: (name, held), .. } | DiffItem::Remove(name, held) => {
-                        state.note_change(name, Some(held));
-                    }
-                }
+            for (name, held) in old.changes_to(new) {
+                state.note_change(name, held);
             }
         }
         self.snapshot = Some(snapshot);
@@ -116,7 +109,7 @@ impl Session {
     fn hold_names_of(&mut self, snapshot: &Snapshot) {
         for state in &mut self.types {
             let known = snapshot.get(state.kind);
-            state.subscription.share_names(|name| known.get_key_value(name).map(|(known, _)| known.clone()));
+            state.subscription.share_names(|name| known.get(name).map(|known| known.name.clone()));
         }
     }
 
@@ -160,8 +153,8 @@ impl Session {
     /// The names as the snapshot has them, so that a subscription shares their text.
     fn share_names(&self, kind: ResourceType, names: &[String]) -> Vec<Arc<str>> {
         let known = self.snapshot.as_ref().map(|snapshot| snapshot.get(kind));
-        let share = |name: &String| match known.and_then(|set| set.get_key_value(&**name)) {
-            Some((known, _)) => known.clone(),
+        let share = |name: &String| match known.and_then(|set| set.get(name)) {
+            Some(known) => known.name.clone(),
             None => Arc::from(&**name),
         };
         names.iter().map(share).collect()

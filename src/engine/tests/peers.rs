@@ -55,7 +55,7 @@ fn changes(before: &Snapshot, after: &Snapshot) -> Vec<String> {
 
 /// True if the validator of callers holds this.
 fn accepts(snapshot: &Snapshot, text: &str) -> bool {
-    let secret = &snapshot.get(ResourceType::Secret)["callers"];
+    let secret = snapshot.get(ResourceType::Secret).get("callers").unwrap();
     crate::envoy::json::resource(ResourceType::Secret, &secret.body).unwrap().to_string().contains(text)
 }
 

@@ -83,6 +83,13 @@ pub struct Forwarded {
     pub importers: BTreeMap<Callers, BTreeSet<PeerName>>,
 }
 
+impl Forwarded {
+    /// True if there is nothing that they have to know.
+    pub fn is_empty(&self) -> bool {
+        self.ways.0.is_empty() && self.importers.values().all(BTreeSet::is_empty)
+    }
+}
+
 struct Gateway<'a> {
     context: Context<'a>,
     place: &'a Place,

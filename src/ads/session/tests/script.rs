@@ -67,7 +67,9 @@ impl Script {
                     is_changed = true;
                 }
                 ["del", kind, ref names @ ..] => {
-                    names.iter().for_each(|name| drop(self.snapshot.get_mut(parse_kind(kind)).remove(*name)));
+                    for name in names {
+                        self.snapshot.get_mut(parse_kind(kind)).remove(*name);
+                    }
                     is_changed = true;
                 }
                 [word @ ("lack" | "whole"), kind] => {
