@@ -352,7 +352,12 @@ fn a_saved_state_is_that_of_a_new_agent_after_it_was_restored() {
     old.signal("-KILL");
     old.wait();
 
-    let new = Agent::start("-dev -datacenter east");
+    let files = tempfile::tempdir().unwrap();
+    write(files.path(), "local.hcl", "service { name = \"before\" port = 1 }");
+    let new = Agent::start(&format!("-dev -datacenter east -config-dir {}", files.path().display()));
+    // What files held before the last reload does not come back.
+    write(files.path(), "local.hcl", "service { name = \"after\" port = 1 }");
+    new.say("reload");
     new.say("services register -name later -port 8081");
     let own = roots(&new);
     assert_eq!(new.say(&format!("snapshot restore {file}")), "Restored snapshot\n");
@@ -361,7 +366,7 @@ fn a_saved_state_is_that_of_a_new_agent_after_it_was_restored() {
         assert!(started.elapsed() < Duration::from_secs(20), "{own} is not {expected}");
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(new.say("catalog services"), "web\n");
+    assert_eq!(new.say("catalog services"), "after\nweb\n");
     std::fs::write(&path, "no archive").unwrap();
     let refused = meshgate(&format!("snapshot restore {file}")).env("CONSUL_HTTP_ADDR", &new.http).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));

@@ -13,9 +13,9 @@ use super::{App, AppError, tls};
 use crate::ads;
 use crate::api::{AddedCheck, Files, Options, Registration};
 use crate::model::{CheckRegistration, Place, Problems, ServiceDefinition};
-use crate::settings::Settings;
+use crate::settings::{Settings, TlsListener};
 use crate::store::{CheckKey, Condition, NodeKey, Op, Store, StoreError, View, Write};
-use crate::telemetry::Logs;
+use crate::telemetry::{LogOptions, Logs};
 
 /// Writes what the files hold: entries where there is none of their name, services as the agent registers them. What the
 /// files held before and hold no longer goes.
@@ -151,6 +151,24 @@ impl Reloader {
             logs: app.logs.clone(),
             tls: app.tls.clone(),
             last: Arc::new(Mutex::new(app.settings.clone())),
+        }
+    }
+
+    /// The settings of the start, with what reloads took over since.
+    pub(super) async fn taken_over_into(&self, start: Settings) -> Settings {
+        let last = self.last.lock().await.clone();
+        let tls = |old: TlsListener| match last.grpc_tls {
+            Some(new) => TlsListener { address: old.address, ..new },
+            None => old,
+        };
+        Settings {
+            services: last.services,
+            checks: last.checks,
+            entries: last.entries,
+            node_meta: last.node_meta,
+            log: LogOptions { level: last.log.level, ..start.log },
+            grpc_tls: start.grpc_tls.map(tls),
+            ..start
         }
     }
 

@@ -101,6 +101,8 @@ pub struct App {
     checks: health::Options,
     /// Who reads the files again, if there are any.
     files: Arc<dyn Files>,
+    /// The same, if there are any.
+    reloader: Option<Arc<Reloader>>,
     logs: Logs,
     /// What xDS with TLS shows its clients.
     tls: Option<ads::Tls>,
@@ -202,20 +204,23 @@ impl App {
             output_max_size: settings.check_output_max_size,
             ..health::Options::new(settings.node_name.clone(), settings.datacenters().cloned())
         };
-        Self::start_on(settings, opened, checks, process).await
+        Self::start_on(settings, opened, checks, None, process).await
     }
 
     async fn start_on(
         settings: Settings,
         opened: (Store, JoinHandle<()>),
         checks: health::Options,
+        tls: Option<ads::Tls>,
         process: &Process,
     ) -> Result<Self, AppError> {
-        let (mut app, listeners) = Self::open(settings, opened, checks, process)?;
+        let (mut app, listeners) = Self::open(settings, opened, checks, tls, process)?;
         let authority = Authority::open(app.store.clone(), crate::ca::Options::default()).await?;
         let options = app.api_options();
         files::take_over(&app.store, &app.settings, &options).await?;
-        app.files = Arc::new(Reloader::new(&app, options));
+        let reloader = Arc::new(Reloader::new(&app, options));
+        app.files = reloader.clone();
+        app.reloader = Some(reloader);
         Ok(app.spawn(listeners, authority))
     }
 
@@ -245,17 +250,18 @@ impl App {
             if let StoreError::Rejected(problems) = error { AppError::Bundle(problems) } else { error.into() }
         })?;
         let checks = health::Options::new(settings.node_name.clone(), []);
-        let (app, listeners) = Self::open(settings, opened, checks, process)?;
+        let (app, listeners) = Self::open(settings, opened, checks, None, process)?;
         let ca = crate::ca::Options { cluster_id, ..Default::default() };
         let authority = Authority::open(app.store.clone(), ca).await?;
         Ok(app.spawn(listeners, authority))
     }
 
-    /// Binds the listeners; nothing is served on them yet.
+    /// Binds the listeners; nothing is served on them yet. The files of TLS are read unless they were before.
     fn open(
         settings: Settings,
         (store, writer): (Store, JoinHandle<()>),
         checks: health::Options,
+        tls: Option<ads::Tls>,
         process: &Process,
     ) -> Result<(Self, Listeners), AppError> {
         let readiness = Readiness::default();
@@ -263,7 +269,7 @@ impl App {
         let http = listen("the HTTP API", settings.http, "-http-port")?;
         let grpc = settings.grpc.map(|address| listen("xDS", address, "-grpc-port")).transpose()?;
         let with_tls = |listener: &TlsListener| {
-            let tls = ads::Tls::new(tls::read(&listener.files)?);
+            let tls = tls.map_or_else(|| tls::read(&listener.files).map(ads::Tls::new), Ok)?;
             Ok::<_, AppError>((listen("xDS with TLS", listener.address, "-grpc-tls-port")?, tls))
         };
         let grpc_tls = settings.grpc_tls.as_ref().map(with_tls).transpose()?;
@@ -279,6 +285,7 @@ impl App {
             settings,
             checks,
             files: Arc::new(NoFiles),
+            reloader: None,
             logs: process.logs.clone(),
             serving: CancellationToken::new(),
             working: CancellationToken::new(),
@@ -365,15 +372,21 @@ impl App {
     /// Starts anew with the same state on the same addresses, after the snapshot of another cluster was restored: the trust
     /// domain is part of everything that proxies have, so they are served again once all of it is made anew.
     async fn restart(self, process: &Process) -> Result<Self, AppError> {
-        let Self { http, grpc, grpc_tls, store, checks, serving, working, mut servers, mut workers, writer, .. } = self;
+        let Self {
+            http, grpc, grpc_tls, store, checks, tls, serving, working, mut servers, mut workers, writer, ..
+        } = self;
         tracing::warn!("starting again: the state belongs to another trust domain than before");
         serving.cancel();
         while servers.join_next().await.is_some() {}
         working.cancel();
         while workers.join_next().await.is_some() {}
+        let settings = match &self.reloader {
+            Some(reloader) => reloader.taken_over_into(self.settings).await,
+            None => self.settings,
+        };
         let at = |listener: TlsListener| TlsListener { address: grpc_tls.unwrap_or(listener.address), ..listener };
-        let settings = Settings { http, grpc, grpc_tls: self.settings.grpc_tls.clone().map(at), ..self.settings };
-        Self::start_on(settings, (store, writer), checks, process).await
+        let settings = Settings { http, grpc, grpc_tls: settings.grpc_tls.clone().map(at), ..settings };
+        Self::start_on(settings, (store, writer), checks, tls, process).await
     }
 
     /// Stops accepting, lets running calls finish, ends the streams, closes the store; all under the deadline of the

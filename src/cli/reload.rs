@@ -8,8 +8,8 @@ use super::{CliError, output};
 /// Options of `meshgate reload`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Services, checks and config entries of files are taken over, and so are node_meta and log_level. What a file no longer has \
-goes; what was registered over HTTP stays. The signal SIGHUP does the same.")]
+Services, checks and config entries of files are taken over, and so are node_meta, log_level and the files of tls.grpc. What \
+a file no longer has goes; what was registered over HTTP stays. The signal SIGHUP does the same.")]
 pub(super) struct ReloadOptions {
     #[command(flatten)]
     client: ClientOptions,

@@ -206,15 +206,19 @@ impl Proxy {
             // Its sides want the same, which is rare.
             return self.put_together(snapshot, common);
         }
-        let mut both = outbound.sum.resources.clone();
-        let own = made(&self.own_entries(&common.parts)).flat_map(|part| &part.endpoints).collect::<Vec<_>>();
-        for (cluster, source) in own {
-            let key = (cluster.clone(), source.clone());
-            put_shared(&mut both, &key, assignments.get(&key));
+        let parts = self.own_entries(&common.parts);
+        let own: Vec<_> = made(&parts).flat_map(|part| &part.endpoints).collect();
+        if own.is_empty() {
+            // As almost always; what all have in common changes once for all of them.
+            let (set, newer) = (snapshot.get_mut(kind), outbound.sum.resources.get(kind));
+            let is_changed = !set.ptr_eq(newer);
+            set.clone_from(newer);
+            return is_changed;
         }
-        let is_changed = !snapshot.get(kind).ptr_eq(both.get(kind));
-        snapshot.get_mut(kind).clone_from(both.get(kind));
-        is_changed
+        let mut both = outbound.sum.resources.clone();
+        let resource = |of: &&AssignmentKey| assignments.get(of)?.resource.clone();
+        both.get_mut(kind).set_own(own.iter().filter_map(resource));
+        take_over(snapshot, &both, kind)
     }
 
     /// Tells the slots what is wrong, and the log what is newly wrong.

@@ -266,9 +266,11 @@ mod tests {
         fn changes_lead_from_one_set_to_another(older in steps(), newer in steps()) {
             let ((older, old), (newer, new)) = (after(&older), after(&newer));
 
-            let changes: Vec<_> = older.changes_to(&newer).into_iter().map(|(name, held)| (name.to_string(), held.map(body))).collect();
-            let names: BTreeSet<_> = old.keys().chain(new.keys()).filter(|name| old.get(*name) != new.get(*name)).collect();
-            let wanted: Vec<_> = names.into_iter().map(|name| (name.clone(), old.get(name).copied())).collect();
+            let changes = older.changes_to(&newer).into_iter();
+            let changes: Vec<_> = changes.map(|(name, held)| (name.to_string(), held.map(body))).collect();
+            let names: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+            let differing = names.into_iter().filter(|name| old.get(*name) != new.get(*name));
+            let wanted: Vec<_> = differing.map(|name| (name.clone(), old.get(name).copied())).collect();
             prop_assert_eq!(&changes, &wanted);
             prop_assert_eq!(older == newer, old == new);
         }
