@@ -39,6 +39,8 @@ async fn a_wildcard_is_shown_as_the_services_that_it_stands_for() {
     assert_eq!(api.get(EXPORTED).await.json(), exported);
     let filtered = api.get(&format!("{EXPORTED}?filter=Service%20==%20web")).await.json();
     assert_eq!(filtered, json!([exported[1]]));
+    let filtered = api.get(&format!("{EXPORTED}?filter=%22east%22%20in%20Consumers.Peers")).await.json();
+    assert_eq!(filtered, json!([exported[0]]));
 }
 
 #[tokio::test]

@@ -66,6 +66,8 @@ async fn a_node_is_shown_with_all_that_is_on_it() {
     assert_eq!(nodes[1]["Checks"], json!([]));
     let filtered = api.get(&format!("{UI}/nodes?filter=Meta.rack%20==%201")).await.json();
     assert_eq!(column(&filtered, "Node"), ["n1"]);
+    let filtered = api.get(&format!("{UI}/nodes?filter=Services.Service%20==%20api")).await.json();
+    assert_eq!(column(&filtered, "Node"), ["n2"]);
     api.get(&format!("{UI}/node/ghost")).await.says(404, "Node not found: \"ghost\"");
     api.get(&format!("{UI}/node/")).await.is(400, "Missing node name");
 }

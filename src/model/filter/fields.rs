@@ -1,4 +1,4 @@
-//! The names that rows have: of nodes, services, checks, members, intentions, peers and `service-defaults`.
+//! The names that rows have: of nodes, services, checks, members, intentions, exports, peers and `service-defaults`.
 
 /// Fields that are maps: what follows them in a selector is a key.
 const MAPS: [&str; 8] = [
@@ -17,7 +17,7 @@ const MAPS: [&str; 8] = [
 const HIDDEN: [&str; 5] = ["Config", "CreateIndex", "Locality", "ModifyIndex", "ServiceLocality"];
 
 /// Every other field, in alphabetical order.
-const FIELDS: [&str; 152] = [
+const FIELDS: [&str; 156] = [
     "AccessLogs",
     "Action",
     "Addr",
@@ -38,6 +38,7 @@ const FIELDS: [&str; 152] = [
     "ConnectTimeoutMs",
     "ConnectedWithGateway",
     "ConnectedWithProxy",
+    "Consumers",
     "ContentHash",
     "Datacenter",
     "Default",
@@ -117,12 +118,14 @@ const FIELDS: [&str; 152] = [
     "Overrides",
     "ParsedFromCheck",
     "Partition",
+    "Partitions",
     "Passing",
     "PassiveHealthCheck",
     "Path",
     "Paths",
     "Peer",
     "PeerName",
+    "Peers",
     "Permissions",
     "Port",
     "Ports",
@@ -146,6 +149,7 @@ const FIELDS: [&str; 152] = [
     "ServiceSocketPath",
     "ServiceTags",
     "ServiceWeights",
+    "Services",
     "Shell",
     "SocketPath",
     "SourceNS",
