@@ -162,7 +162,7 @@ impl Client {
             ResourceType::Cluster => {
                 for user in [ResourceType::Listener, ResourceType::Route] {
                     let wanted = self.snapshot.get(user);
-                    let stale = self.held[&user].iter().filter(|(name, held)| match wanted.get(*name) {
+                    let stale = self.held[&user].iter().filter(|(name, held)| match wanted.get(name) {
                         Some(wanted) => wanted != *held && !self.unsure.contains(&(user, (*name).clone())),
                         None => user == ResourceType::Listener && !self.hidden.contains(&(user, (*name).clone())),
                     });

@@ -68,7 +68,7 @@ impl Script {
                 }
                 ["del", kind, ref names @ ..] => {
                     for name in names {
-                        self.snapshot.get_mut(parse_kind(kind)).remove(*name);
+                        self.snapshot.get_mut(parse_kind(kind)).remove(name);
                     }
                     is_changed = true;
                 }
