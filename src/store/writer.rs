@@ -18,6 +18,9 @@ use crate::model::{EntryKey, Problems};
 
 /// Most writes that share one sync.
 const GROUP: usize = 256;
+/// Most keys of one waiter that commits look it up by. Whoever waits for more looks at what commits change, as the writer
+/// would have to wait while so many are noted.
+const INDEXED: usize = 512;
 
 /// Operations that happen together, under conditions.
 #[derive(Debug, Clone, Default)]
@@ -125,12 +128,31 @@ impl Store {
     /// # Errors
     /// The store is closed: no commit will follow.
     pub async fn changed(&self, keys: BTreeSet<Key>, since: Index) -> Result<(), StoreError> {
+        if keys.len() > INDEXED {
+            return self.changed_among(&keys, since).await;
+        }
         let has_changed = |keys: &BTreeSet<Key>| {
             let view = self.current.load();
             keys.iter().any(|key| view.changed_at(key) > since)
         };
         let Some(waiter) = self.waiters.wait(keys, since, has_changed) else { return Ok(()) };
         if waiter.woken().await { Ok(()) } else { Err(StoreError::Closed) }
+    }
+
+    async fn changed_among(&self, keys: &BTreeSet<Key>, since: Index) -> Result<(), StoreError> {
+        let mut views = self.watch();
+        let mut seen = views.borrow_and_update().clone();
+        if keys.iter().any(|key| seen.changed_at(key) > since) {
+            return Ok(());
+        }
+        loop {
+            views.changed().await.map_err(|_| StoreError::Closed)?;
+            let view = views.borrow_and_update().clone();
+            if view.changed_since(&seen).any(|key| keys.contains(key)) {
+                return Ok(());
+            }
+            seen = view;
+        }
     }
 
     /// Writes, and returns when it is durable and visible.

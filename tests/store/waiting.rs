@@ -19,6 +19,11 @@ fn keys(name: &str) -> BTreeSet<Key> {
     BTreeSet::from([Key::Node(Node::default().place(), NodeName::from(name))])
 }
 
+/// The keys of whoever reads this node and so many others that nobody looks it up by them.
+fn many_keys(name: &str) -> BTreeSet<Key> {
+    (0..1_000).flat_map(|number| keys(&format!("other-{number}"))).chain(keys(name)).collect()
+}
+
 /// Counts how often a task is woken.
 #[derive(Default)]
 struct Wakes(AtomicUsize);
@@ -57,6 +62,23 @@ async fn a_change_that_came_before_the_wait_ends_it_at_once() {
 
     assert!(store.changed(keys("a"), seen).now_or_never().is_some());
     assert!(store.changed(keys("a"), store.view().index()).now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn whoever_waits_for_many_keys_hears_of_each_and_of_no_other() {
+    let store = in_memory();
+    store.write(node("a")).await.unwrap();
+    let seen = store.view().index();
+    let mut waiting = Box::pin(store.changed(many_keys("a"), seen));
+    assert!((&mut waiting).now_or_never().is_none());
+
+    store.write(node("stranger")).await.unwrap();
+    assert!((&mut waiting).now_or_never().is_none());
+    store.write(node("other-999")).await.unwrap();
+
+    assert!((&mut waiting).now_or_never().is_some());
+    assert!(store.changed(many_keys("a"), seen).now_or_never().is_some());
+    assert!(store.changed(many_keys("a"), store.view().index()).now_or_never().is_none());
 }
 
 #[tokio::test]
@@ -119,8 +141,9 @@ async fn no_change_is_missed_however_waiting_and_writing_meet() {
     const LAST: usize = 2_000;
     const WAITERS: usize = 16;
     let store = in_memory();
-    let waiters = (0..WAITERS).map(|_| {
+    let waiters = (0..WAITERS).map(|waiter| {
         let store = store.clone();
+        let keys = if waiter % 2 == 0 { keys } else { many_keys };
         tokio::spawn(async move {
             loop {
                 let (number, seen) = number(&store);
@@ -145,12 +168,13 @@ async fn no_change_is_missed_however_waiting_and_writing_meet() {
 #[tokio::test]
 async fn a_writer_that_ends_ends_the_waits() {
     let store = in_memory();
-    let waiting = store.changed(keys("a"), 0);
+    let waiting = futures::future::join(store.changed(keys("a"), 0), store.changed(many_keys("a"), 0));
     let ended = store.write_with(|_| std::panic::panic_any(Bomb));
 
     let (waited, ended) = tokio::join!(waiting, ended);
 
-    assert!(matches!((waited, ended), (Err(StoreError::Closed), Err(StoreError::Closed))));
+    assert!(matches!(waited, (Err(StoreError::Closed), Err(StoreError::Closed))));
+    assert!(matches!(ended, Err(StoreError::Closed)));
 }
 
 /// A panic that cannot be told as an answer: dropping it panics as well, which ends the writer.
