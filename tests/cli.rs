@@ -62,7 +62,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 42] = [
+    let commands: [&[&str]; 43] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
@@ -90,6 +90,7 @@ fn every_command_explains_each_of_its_options() {
         &["namespace", "delete"],
         &["envoy", "install"],
         &["debug", "bundle"],
+        &["debug", "openapi"],
         &["replay"],
         &["members"],
         &["join"],
@@ -137,6 +138,13 @@ fn consuls_verbs_exit_with_one_and_ours_with_three_on_bad_usage() {
     }
     assert_eq!(code(&run(&["envoy", "install", "1.2.3"])), 3);
     assert_eq!(code(&run(&["no-such-command"])), 1);
+}
+
+#[test]
+fn the_api_is_described_without_a_control_plane() {
+    let printed: serde_json::Value = serde_json::from_str(&stdout(&run(&["debug", "openapi"]))).unwrap();
+
+    assert_eq!(printed, *meshgate::api::openapi());
 }
 
 #[test]

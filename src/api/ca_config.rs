@@ -1,7 +1,7 @@
 //! `/v1/connect/ca/configuration`: how the certificate authority signs (`http-api.md` 2.9).
 
-use axum::Router;
 use axum::response::Response;
+use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -10,13 +10,13 @@ use super::call::Call;
 use super::error::{ApiError, Decoder};
 use super::filter::Filtered;
 use super::route::{Routes, get_put};
-use crate::codec;
+use crate::codec::{self, shape_of};
 use crate::model::{CaConfig, CaSettings, Ignored, Problems};
 use crate::store::{Index, Reader};
 
 /// The routes of the CA's configuration.
 pub(super) fn routes() -> Routes {
-    Router::new().route("/v1/connect/ca/configuration", get_put(read, apply))
+    Routes::new().route("/v1/connect/ca/configuration", get_put(read, apply).taking(Method::PUT, shape_of::<Sent>))
 }
 
 #[derive(Serialize)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::response::Response;
+use http::Method;
 use serde::{Deserialize, Serialize};
 
 use super::body::{Body, LARGE};
@@ -11,13 +12,13 @@ use super::call::Call;
 use super::error::{ApiError, Decoder};
 use super::filter::Filtered;
 use super::route::{Routes, Tail, get_post, prefix};
-use crate::codec;
+use crate::codec::{self, shape_of};
 use crate::model::entry::{LoadBalancer, Route, Split, Subset};
 use crate::model::{Datacenter, GoDuration, MeshGateway, Namespace, Partition, PeerName, ServiceKey, is_default};
 
 /// The routes under `/v1/discovery-chain/`.
 pub(super) fn routes() -> Routes {
-    prefix("/v1/discovery-chain/", get_post(read, compile))
+    prefix("/v1/discovery-chain/", get_post(read, compile).taking(Method::POST, shape_of::<ChainOverrides>))
 }
 
 /// What a caller's settings ask of a chain: the body of a POST.

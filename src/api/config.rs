@@ -1,9 +1,8 @@
 //! `/v1/config`: config entries. They are global, so the datacenter of a call does not matter, with one exception.
 
-use axum::Router;
 use axum::response::{IntoResponse, Response};
-use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method};
 use serde::Serialize;
 
 use super::body::{Body, LARGE};
@@ -17,7 +16,9 @@ use crate::store::{Condition, Index, Op, Outcome, Reader, Stored, Write};
 
 /// The routes of `/v1/config`.
 pub(super) fn routes() -> Routes {
-    Router::new().route("/v1/config", put(apply)).merge(prefix("/v1/config/", get_delete(read, delete)))
+    Routes::new()
+        .route("/v1/config", put(apply).taking(Method::PUT, codec::entry_shape))
+        .merge(prefix("/v1/config/", get_delete(read, delete)))
 }
 
 /// An entry with the commits that made and changed it.

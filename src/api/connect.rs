@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::response::Response;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
@@ -22,7 +21,7 @@ const ISSUE_TIME: Duration = Duration::from_secs(30);
 
 /// The routes of certificates.
 pub(super) fn routes() -> Routes {
-    Router::new()
+    Routes::new()
         .route("/v1/connect/ca/roots", get(roots))
         .route("/v1/agent/connect/ca/roots", get(agent_roots))
         .merge(prefix("/v1/agent/connect/ca/leaf/", get(leaf)))

@@ -1,6 +1,5 @@
 //! What Consul has no endpoint for, under `/v1/meshgate/`.
 
-use axum::Router;
 use axum::response::Response;
 use http::StatusCode;
 use serde_json::json;
@@ -12,7 +11,7 @@ use crate::codec;
 
 /// The routes under `/v1/meshgate/`.
 pub(super) fn routes() -> Routes {
-    Router::new()
+    Routes::new()
         .route("/v1/meshgate/ready", get(ready))
         .route("/v1/meshgate/proxies", get(proxies))
         .route("/v1/meshgate/debug/bundle", get(bundle))

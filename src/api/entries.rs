@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use axum::Router;
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 
 use super::body::{Body, LARGE};
@@ -19,7 +18,7 @@ use crate::store::{Index, Op, Outcome, StoreError, Write};
 
 /// The route of writes of several entries.
 pub(super) fn routes() -> Routes {
-    Router::new().route("/v1/meshgate/config", put(apply_all))
+    Routes::new().route("/v1/meshgate/config", put(apply_all).taking(Method::PUT, codec::entries_shape))
 }
 
 /// The commit that holds all of them.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::Router;
 use axum::response::Response;
 use serde::Serialize;
 
@@ -15,7 +14,7 @@ use crate::store::Reader;
 
 /// The routes of exports and imports.
 pub(super) fn routes() -> Routes {
-    Router::new().route("/v1/exported-services", get(exported)).route("/v1/imported-services", get(imported))
+    Routes::new().route("/v1/exported-services", get(exported)).route("/v1/imported-services", get(imported))
 }
 
 /// A service that others may reach.

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::Router;
 use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
@@ -26,7 +25,7 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// The routes of federation states.
 pub(super) fn routes() -> Routes {
-    Router::new()
+    Routes::new()
         .route("/v1/internal/federation-states", get(list))
         .route("/v1/internal/federation-states/mesh-gateways", get(gateways))
         .merge(prefix("/v1/internal/federation-state/", get(read)))

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use axum::Router;
 use axum::response::Response;
 
 use super::call::Call;
@@ -19,7 +18,7 @@ const ANY: &str = "any";
 
 /// The routes under `/v1/health/`.
 pub(super) fn routes() -> Routes {
-    Router::new()
+    Routes::new()
         .merge(prefix("/v1/health/service/", get(service)))
         .merge(prefix("/v1/health/connect/", get(connect)))
         .merge(prefix("/v1/health/ingress/", get(ingress)))

@@ -27,6 +27,7 @@ mod intentions;
 mod layer;
 mod metrics;
 mod off;
+mod openapi;
 mod options;
 mod query;
 mod route;
@@ -51,6 +52,7 @@ pub use chain::{
     ChainFailover, ChainNode, ChainOverrides, ChainResolver, ChainRoute, ChainSplit, ChainTarget, CompiledChain,
 };
 pub use metrics::Metrics;
+pub use openapi::document as openapi;
 pub use options::{NodeMeta, Options};
 pub use seam::{
     AsRegistered, CentralConfig, Certificates, CheckReports, ConfigureError, DiscoveryChains, Exported, Exports, Files,
@@ -111,7 +113,12 @@ impl fmt::Debug for Api {
 /// The routes with everything around them.
 pub fn router(api: Api) -> Router {
     let metrics = api.metrics.clone();
-    let routes = Router::new()
+    layer::wrap(routes().with_state(Arc::new(api)), metrics)
+}
+
+/// Every route.
+fn routes() -> route::Routes {
+    route::Routes::new()
         .merge(agent::routes())
         .merge(catalog::routes())
         .merge(health::routes())
@@ -129,6 +136,6 @@ pub fn router(api: Api) -> Router {
         .merge(ui::routes())
         .merge(debug::routes())
         .merge(entries::routes())
-        .merge(off::routes());
-    layer::wrap(routes.with_state(Arc::new(api)), metrics)
+        .merge(openapi::routes())
+        .merge(off::routes())
 }

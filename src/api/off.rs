@@ -1,8 +1,6 @@
 //! What is not served: the notice at `/`, features that are off, and paths that are unknown.
 
-use axum::Router;
 use axum::response::Response;
-use axum::routing::any;
 use http::{StatusCode, Uri};
 
 use super::error::{ApiError, text};
@@ -10,17 +8,17 @@ use super::route::{Routes, get};
 
 /// The routes of features that are off, and the answer for all other paths.
 pub(super) fn routes() -> Routes {
-    Router::new()
+    Routes::new()
         .route(
             "/",
             get(async || {
                 text(StatusCode::OK, "meshgate has no web interface: use the API under /v1/ or the command line\n")
             }),
         )
-        .route("/v1/acl/{*rest}", any(async || ApiError::AclDisabled))
-        .route("/v1/agent/token/{*rest}", any(async || ApiError::AclDisabled))
-        .route("/v1/peering/{*rest}", any(async || ApiError::PeeringDisabled))
-        .route("/v1/peerings", any(async || ApiError::PeeringDisabled))
+        .off("/v1/acl/{*rest}", async || ApiError::AclDisabled)
+        .off("/v1/agent/token/{*rest}", async || ApiError::AclDisabled)
+        .off("/v1/peering/{*rest}", async || ApiError::PeeringDisabled)
+        .off("/v1/peerings", async || ApiError::PeeringDisabled)
         .fallback(unknown)
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::response::Response;
 use http::HeaderValue;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -16,7 +15,7 @@ use crate::store::Snapshot;
 
 /// The routes of snapshots.
 pub(super) fn routes() -> Routes {
-    Router::new().route("/v1/snapshot", get_put(save, restore))
+    Routes::new().route("/v1/snapshot", get_put(save, restore))
 }
 
 /// The state at one commit, whatever is written meanwhile. It holds the keys of the CA.

@@ -1,6 +1,5 @@
 //! `GET /v1/status/leader` and `/peers`. One process is its own leader and only peer.
 
-use axum::Router;
 use axum::response::Response;
 
 use super::call::Call;
@@ -8,7 +7,7 @@ use super::route::{Routes, get};
 
 /// The routes under `/v1/status/`.
 pub(super) fn routes() -> Routes {
-    Router::new().route("/v1/status/leader", get(leader)).route("/v1/status/peers", get(peers))
+    Routes::new().route("/v1/status/leader", get(leader)).route("/v1/status/peers", get(peers))
 }
 
 /// Start scripts wait until this names a port.

@@ -1,8 +1,7 @@
 //! `PUT /v1/txn`: reads and writes of the catalog that happen together or not at all.
 
-use axum::Router;
 use axum::response::Response;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -21,7 +20,7 @@ use crate::store::{CheckKey, Index, NodeKey, Op, Outcome, Stored, View, Write};
 
 /// The route of transactions.
 pub(super) fn routes() -> Routes {
-    Router::new().route("/v1/txn", put(transact))
+    Routes::new().route("/v1/txn", put(transact).taking(Method::PUT, codec::transaction_shape))
 }
 
 /// What an operation shows.

@@ -5,14 +5,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::CliError;
 use super::client::{Client, ClientOptions};
+use super::{CliError, output};
+use crate::api;
 
 /// Commands that look into a control plane.
 #[derive(Debug, Subcommand)]
 pub(super) enum DebugCommand {
     /// Print the whole state apart from certificates and keys, as a JSON document that `meshgate replay` takes
-    Bundle(BundleOptions),
+    Bundle(Box<BundleOptions>),
+    /// Print what this version's HTTP API serves, as an OpenAPI document
+    Openapi,
 }
 
 /// Options of `debug bundle`.
@@ -32,6 +35,7 @@ pub(super) struct BundleOptions {
 pub(super) async fn run(command: DebugCommand) -> Result<(), CliError> {
     match command {
         DebugCommand::Bundle(options) => bundle(&options).await,
+        DebugCommand::Openapi => output::json(api::openapi()),
     }
 }
 

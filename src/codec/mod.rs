@@ -3,6 +3,7 @@
 //! Every format is read into a [`Tree`], which keeps the line of each value. The tree is decoded into model values by one
 //! of the two decoders that Consul has ([`Typing`]), which report everything that is wrong with it at once.
 
+mod bodies;
 mod bundle;
 mod decoded;
 mod definitions;
@@ -10,6 +11,7 @@ mod hcl;
 mod json;
 mod kubernetes;
 mod lenient;
+mod shape;
 mod transaction;
 mod tree;
 mod yaml;
@@ -17,11 +19,13 @@ mod yaml;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::bodies::{check_registration_shape, entries_shape, entry_shape};
 pub use self::bundle::{MAX_BUNDLE_BYTES, bundle, bundle_to_json};
 pub use self::decoded::{Decoded, Items, Located, Origin};
 use self::lenient::decode;
 pub use self::lenient::{Typing, from_tree};
-pub use self::transaction::transaction;
+pub use self::shape::{Shape, shape_of};
+pub use self::transaction::{transaction, transaction_shape};
 pub use self::tree::{Content, Member, Tree};
 use crate::model::{
     CatalogDeregistration, CatalogRegistration, CheckRegistration, CheckUpdate, ConfigEntry, Problem, ProblemKind,

@@ -4,8 +4,11 @@ use serde::Deserialize;
 
 use super::lenient::{Typing, from_tree};
 use super::tree::{Content, Tree};
-use super::{Format, parse};
+use super::{Format, Shape, parse, shape_of};
 use crate::model::{Check, Node, NodeName, Operation, OperationRow, Problem, ProblemKind, Problems, Service, Verb};
+
+/// What can be done to a row.
+const VERBS: [&str; 5] = ["get", "set", "cas", "delete", "delete-cas"];
 
 /// The operations that meshgate has rows for.
 const KNOWN: &str = "Node, Service or Check";
@@ -50,6 +53,20 @@ pub fn transaction(body: &[u8]) -> Result<Vec<Operation>, Problems> {
         }
     }
     problems.into_result().map(|()| operations)
+}
+
+/// What the body is decoded from: operations, each about one row.
+pub fn transaction_shape() -> Shape {
+    let with_verbs = |shape: Shape| {
+        let Shape::Object(fields) = shape else { return shape };
+        let known = |(name, shape)| if name == "Verb" { (name, Shape::Choice(VERBS.to_vec())) } else { (name, shape) };
+        Shape::Object(fields.into_iter().map(known).collect())
+    };
+    Shape::List(Box::new(Shape::Object(vec![
+        ("Node", with_verbs(shape_of::<OnNode>())),
+        ("Service", with_verbs(shape_of::<OnService>())),
+        ("Check", with_verbs(shape_of::<OnCheck>())),
+    ])))
 }
 
 fn operation(item: &Tree) -> Result<Operation, Problems> {

@@ -151,3 +151,13 @@ async fn nobody_is_healthy_who_is_not_there() {
     api.get("/v1/agent/health/service/id/ghost").await.is(404, unknown);
     api.get("/v1/agent/health/service/name/ghost").await.is(404, "[]");
 }
+
+#[tokio::test]
+async fn nobody_reports_on_a_check_that_is_not_there() {
+    let api = TestApi::start().await;
+
+    for report in ["pass", "warn", "fail", "update"] {
+        let path = format!("/v1/agent/check/{report}/ghost");
+        api.refuses(Method::PUT, &path, r#"{"Status": "passing"}"#, 404, "Unknown check ID \"ghost\"").await;
+    }
+}

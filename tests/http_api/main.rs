@@ -14,6 +14,7 @@ mod config;
 mod connect;
 mod conventions;
 mod debug;
+mod described;
 mod exports;
 mod filter;
 mod gateways;

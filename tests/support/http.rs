@@ -21,6 +21,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::openapi;
+
 /// The identifier of every cluster in tests.
 pub(crate) const CLUSTER_ID: &str = "11111111-2222-3333-4444-555555555555";
 
@@ -84,6 +86,36 @@ impl ProxyStatus for NoProxies {
     }
 }
 
+/// An API with an empty store, datacenter `dc1` and a certificate authority.
+async fn new_api(reports: Arc<Reports>) -> Api {
+    let (store, _) = Store::open(Box::new(Memory), Arc::new(|_, _, _| Ok(()))).expect("memory opens");
+    let authority = Authority::open(store.clone(), meshgate::ca::Options::default()).await.expect("a root is made");
+    Api {
+        options: api::Options::default(),
+        store,
+        readiness: Readiness::default(),
+        certificates: Arc::new(Issuer(authority)),
+        proxies: Arc::new(NoProxies),
+        reports,
+        central: Arc::new(AsRegistered),
+        chains: Arc::new(Chains {
+            datacenter: Datacenter::from("dc1"),
+            trust_domain: TrustDomain::of_cluster(CLUSTER_ID),
+        }),
+        exports: Arc::new(Exports),
+        files: Arc::new(NoFiles),
+        logs: Logs::default(),
+        leave: CancellationToken::new(),
+        shutdown: CancellationToken::new(),
+        metrics: Metrics::default(),
+    }
+}
+
+/// The routes of such an API, without a socket.
+pub(crate) async fn router() -> axum::Router {
+    api::router(new_api(Arc::new(Reports::default())).await)
+}
+
 impl TestApi {
     /// Datacenter `dc1`, with a certificate authority.
     pub(crate) async fn start() -> Self {
@@ -92,30 +124,11 @@ impl TestApi {
 
     /// The same, changed before it is served.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Api)) -> Self {
-        let (store, _) = Store::open(Box::new(Memory), Arc::new(|_, _, _| Ok(()))).expect("memory opens");
-        let authority = Authority::open(store.clone(), meshgate::ca::Options::default()).await.expect("a root is made");
         let reports = Arc::new(Reports::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("some port is free");
         let address = listener.local_addr().expect("it is bound");
-        let mut api = Api {
-            options: api::Options { http_addr: address, ..api::Options::default() },
-            store: store.clone(),
-            readiness: Readiness::default(),
-            certificates: Arc::new(Issuer(authority)),
-            proxies: Arc::new(NoProxies),
-            reports: reports.clone(),
-            central: Arc::new(AsRegistered),
-            chains: Arc::new(Chains {
-                datacenter: Datacenter::from("dc1"),
-                trust_domain: TrustDomain::of_cluster(CLUSTER_ID),
-            }),
-            exports: Arc::new(Exports),
-            files: Arc::new(NoFiles),
-            logs: Logs::default(),
-            leave: CancellationToken::new(),
-            shutdown: CancellationToken::new(),
-            metrics: Metrics::default(),
-        };
+        let mut api = new_api(reports.clone()).await;
+        api.options.http_addr = address;
         change(&mut api);
         let store = api.store.clone();
         let (readiness, metrics, shutdown) = (api.readiness.clone(), api.metrics.clone(), api.shutdown.clone());
@@ -157,6 +170,9 @@ impl TestApi {
         let body = response.bytes().await.expect("the body arrives").to_vec();
         let answer = Answer { call: format!("{method} {path}"), status, headers, body };
         answer.check(&method, path);
+        if answer.header("content-encoding").is_empty() {
+            openapi::check(method.as_str(), path, status, answer.header("content-type"), &answer.body);
+        }
         answer
     }
 

@@ -5,5 +5,6 @@ pub(crate) mod ads;
 pub(crate) mod envoy;
 pub(crate) mod http;
 pub(crate) mod mesh;
+pub(crate) mod openapi;
 pub(crate) mod source;
 pub(crate) mod tls;

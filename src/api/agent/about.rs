@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::Router;
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -19,7 +18,7 @@ const ENVOY_VERSIONS: [&str; 5] = ["1.40.0", "1.39.3", "1.38.3", "1.37.0", "1.36
 const CLOSED: i32 = -1;
 
 pub(super) fn routes() -> Routes {
-    Router::new().route("/v1/agent/self", get(about))
+    Routes::new().route("/v1/agent/self", get(about))
 }
 
 /// Every member is an object or null, because clients decode an object of objects.

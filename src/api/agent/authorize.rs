@@ -1,7 +1,7 @@
 //! `POST /v1/agent/connect/authorize`: whether whoever shows a certificate may call a service.
 
-use axum::Router;
 use axum::response::Response;
+use http::Method;
 use serde::{Deserialize, Serialize};
 
 use crate::api::body::{Body, SMALL};
@@ -10,12 +10,12 @@ use crate::api::connect::uncached;
 use crate::api::error::{ApiError, Decoder};
 use crate::api::intentions::deciding;
 use crate::api::route::{Routes, post};
-use crate::codec;
+use crate::codec::{self, shape_of};
 use crate::model::{Intention, IntentionAction, Namespace, Partition, ServiceName, SpiffeId};
 use crate::store::Reader;
 
 pub(super) fn routes() -> Routes {
-    Router::new().route("/v1/agent/connect/authorize", post(authorize))
+    Routes::new().route("/v1/agent/connect/authorize", post(authorize).taking(Method::POST, shape_of::<Question>))
 }
 
 /// What is asked. The serial number is taken, and nothing is revoked by it.

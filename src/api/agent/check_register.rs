@@ -1,7 +1,7 @@
 //! `PUT /v1/agent/check/register` and `/deregister/:id`: checks that are registered alone.
 
-use axum::Router;
 use axum::response::Response;
+use http::Method;
 
 use super::registration::{RegistrationError, check_row, with_last_result};
 use crate::api::Options;
@@ -9,13 +9,13 @@ use crate::api::body::{Body, SMALL};
 use crate::api::call::Call;
 use crate::api::error::{ApiError, Decoder};
 use crate::api::route::{Routes, Tail, prefix, put};
-use crate::codec;
+use crate::codec::{self, check_registration_shape};
 use crate::model::{Check, CheckDefinition, CheckId, CheckKind, CheckRegistration, Node, Place, Problem, Problems};
 use crate::store::{CheckKey, NodeKey, Op, View, Write};
 
 pub(super) fn routes() -> Routes {
-    Router::new()
-        .route("/v1/agent/check/register", put(register))
+    Routes::new()
+        .route("/v1/agent/check/register", put(register).taking(Method::PUT, check_registration_shape))
         .merge(prefix("/v1/agent/check/deregister/", put(deregister)))
 }
 

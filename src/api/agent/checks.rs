@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use axum::Router;
 use axum::response::Response;
+use http::Method;
 
 use crate::api::body::{Body, SMALL};
 use crate::api::call::Call;
@@ -11,17 +11,17 @@ use crate::api::error::{ApiError, Decoder};
 use crate::api::filter::Filtered;
 use crate::api::route::{Routes, Tail, get, prefix, put};
 use crate::api::wire::HealthCheck;
-use crate::codec;
+use crate::codec::{self, shape_of};
 use crate::model::{Check, CheckId, CheckStatus, CheckUpdate};
 use crate::store::{CheckKey, Op, Reader, Stored, Write};
 
 pub(super) fn routes() -> Routes {
-    Router::new()
+    Routes::new()
         .route("/v1/agent/checks", get(list))
         .merge(prefix("/v1/agent/check/pass/", put(pass)))
         .merge(prefix("/v1/agent/check/warn/", put(warn)))
         .merge(prefix("/v1/agent/check/fail/", put(fail)))
-        .merge(prefix("/v1/agent/check/update/", put(update)))
+        .merge(prefix("/v1/agent/check/update/", put(update).taking(Method::PUT, shape_of::<CheckUpdate>)))
 }
 
 async fn list(call: Call) -> Result<Response, ApiError> {

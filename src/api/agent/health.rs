@@ -1,6 +1,5 @@
 //! `GET /v1/agent/health/service/id/:id` and `/name/:name`: the health of an instance as a status code, for load balancers.
 
-use axum::Router;
 use axum::response::Response;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -15,7 +14,7 @@ use crate::model::{Check, CheckStatus, Service, ServiceId};
 use crate::store::{NodeKey, Reader, Stored};
 
 pub(super) fn routes() -> Routes {
-    Router::new()
+    Routes::new()
         .merge(prefix("/v1/agent/health/service/id/", get(by_id)))
         .merge(prefix("/v1/agent/health/service/name/", get(by_name)))
 }

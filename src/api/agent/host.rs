@@ -1,6 +1,5 @@
 //! `GET /v1/agent/version` and `/v1/agent/host`.
 
-use axum::Router;
 use axum::response::Response;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -11,7 +10,7 @@ use crate::api::route::{Routes, get};
 use crate::telemetry;
 
 pub(super) fn routes() -> Routes {
-    Router::new().route("/v1/agent/version", get(version)).route("/v1/agent/host", get(host))
+    Routes::new().route("/v1/agent/version", get(version)).route("/v1/agent/host", get(host))
 }
 
 /// Scripts compare `HumanVersion`; the rest is there because it always is.

@@ -1,6 +1,5 @@
 //! `PUT /v1/agent/maintenance` and `/v1/agent/service/maintenance/:id`.
 
-use axum::Router;
 use axum::response::Response;
 
 use crate::api::call::Call;
@@ -17,7 +16,7 @@ const OF_NODE: &str = "_node_maintenance";
 const OF_SERVICE: &str = "_service_maintenance:";
 
 pub(super) fn routes() -> Routes {
-    Router::new()
+    Routes::new()
         .route("/v1/agent/maintenance", put(maintain_node))
         .merge(prefix("/v1/agent/service/maintenance/", put(maintain_service)))
 }

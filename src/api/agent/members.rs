@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use axum::Router;
 use axum::response::Response;
 use serde::Serialize;
 
@@ -14,7 +13,7 @@ use crate::api::route::{Routes, Tail, get, prefix, put};
 use crate::model::Datacenter;
 
 pub(super) fn routes() -> Routes {
-    Router::new()
+    Routes::new()
         .route("/v1/agent/members", get(list))
         .route("/v1/agent/leave", put(leave))
         .merge(prefix("/v1/agent/join/", put(join)))

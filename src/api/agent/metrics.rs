@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use axum::Router;
 use axum::response::Response;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
@@ -17,7 +16,7 @@ use crate::api::route::{Routes, get};
 use crate::api::{Api, ProxyState};
 
 pub(super) fn routes() -> Routes {
-    Router::new().route("/v1/agent/metrics", get(metrics))
+    Routes::new().route("/v1/agent/metrics", get(metrics))
 }
 
 /// A number that goes up and down.

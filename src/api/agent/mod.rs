@@ -15,8 +15,6 @@ mod registration;
 mod reload;
 mod services;
 
-use axum::Router;
-
 pub use check_register::AddedCheck;
 pub use registration::{Registration, RegistrationError};
 
@@ -26,7 +24,7 @@ use crate::store::NodeKey;
 
 /// The routes under `/v1/agent/`, certificates excepted.
 pub(super) fn routes() -> Routes {
-    Router::new()
+    Routes::new()
         .merge(about::routes())
         .merge(host::routes())
         .merge(authorize::routes())

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -18,7 +17,7 @@ use crate::api::route::{Routes, get};
 use crate::telemetry::LogEvent;
 
 pub(super) fn routes() -> Routes {
-    Router::new().route("/v1/agent/monitor", get(monitor))
+    Routes::new().route("/v1/agent/monitor", get(monitor))
 }
 
 async fn monitor(call: Call) -> Result<Response, ApiError> {

@@ -1,19 +1,19 @@
 //! `PUT /v1/agent/service/register` and `/deregister/:id`.
 
-use axum::Router;
 use axum::response::Response;
+use http::Method;
 
 use super::registration::{Registration, RegistrationError, deregistration};
 use crate::api::body::{Body, SMALL};
 use crate::api::call::Call;
 use crate::api::error::{ApiError, Decoder};
 use crate::api::route::{Routes, Tail, prefix, put};
-use crate::codec;
+use crate::codec::{self, shape_of};
 use crate::model::{Namespace, ServiceDefinition, ServiceId};
 
 pub(super) fn routes() -> Routes {
-    Router::new()
-        .route("/v1/agent/service/register", put(register))
+    Routes::new()
+        .route("/v1/agent/service/register", put(register).taking(Method::PUT, shape_of::<ServiceDefinition>))
         .merge(prefix("/v1/agent/service/deregister/", put(deregister)))
 }
 

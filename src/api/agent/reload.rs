@@ -1,6 +1,5 @@
 //! `PUT /v1/agent/reload`.
 
-use axum::Router;
 use axum::response::Response;
 
 use crate::api::call::Call;
@@ -8,7 +7,7 @@ use crate::api::error::ApiError;
 use crate::api::route::{Routes, put};
 
 pub(super) fn routes() -> Routes {
-    Router::new().route("/v1/agent/reload", put(reload))
+    Routes::new().route("/v1/agent/reload", put(reload))
 }
 
 async fn reload(call: Call) -> Result<Response, ApiError> {

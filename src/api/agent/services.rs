@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::Router;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue};
 
@@ -16,7 +15,7 @@ use crate::model::{Service, ServiceId};
 use crate::store::{Reader, Stored};
 
 pub(super) fn routes() -> Routes {
-    Router::new().route("/v1/agent/services", get(list)).merge(prefix("/v1/agent/service/", get(one)))
+    Routes::new().route("/v1/agent/services", get(list)).merge(prefix("/v1/agent/service/", get(one)))
 }
 
 async fn list(call: Call) -> Result<Response, ApiError> {

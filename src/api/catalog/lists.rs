@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use axum::Router;
 use axum::response::Response;
 
 use super::has_node_meta;
@@ -16,7 +15,7 @@ use crate::model::Filter;
 use crate::store::{Instance, Reader};
 
 pub(super) fn routes() -> Routes {
-    Router::new()
+    Routes::new()
         .route("/v1/catalog/datacenters", get(datacenters))
         .route("/v1/catalog/nodes", get(nodes))
         .route("/v1/catalog/services", get(services))

@@ -6,8 +6,6 @@ mod node;
 mod register;
 mod service;
 
-use axum::Router;
-
 pub(super) use gateway_services::{GatewayService, bound_to, bound_to_all};
 pub(super) use register::check_row;
 pub(super) use service::has_node_meta;
@@ -16,7 +14,7 @@ use super::route::Routes;
 
 /// The routes under `/v1/catalog/`.
 pub(super) fn routes() -> Routes {
-    Router::new()
+    Routes::new()
         .merge(gateway_services::routes())
         .merge(lists::routes())
         .merge(node::routes())

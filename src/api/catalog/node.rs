@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::Router;
 use axum::response::Response;
 use serde::Serialize;
 
@@ -15,7 +14,7 @@ use crate::model::ServiceId;
 use crate::store::{NodeKey, Reader};
 
 pub(super) fn routes() -> Routes {
-    Router::new()
+    Routes::new()
         .merge(prefix("/v1/catalog/node/", get(by_id)))
         .merge(prefix("/v1/catalog/node-services/", get(as_list)))
 }

@@ -1,14 +1,14 @@
 //! `PUT /v1/catalog/register` and `/deregister`.
 
-use axum::Router;
 use axum::response::Response;
+use http::Method;
 
 use crate::api::body::{Body, LARGE};
 use crate::api::call::Call;
 use crate::api::error::{ApiError, Decoder};
 use crate::api::route::{Routes, put};
 use crate::api::scope::Scope;
-use crate::codec;
+use crate::codec::{self, shape_of};
 use crate::model::{
     CatalogDeregistration, CatalogRegistration, Check, CheckId, CheckKind, Namespace, Node, Partition, Problem,
     Problems, Service,
@@ -16,7 +16,9 @@ use crate::model::{
 use crate::store::{CheckKey, NodeKey, Op, View, Write};
 
 pub(super) fn routes() -> Routes {
-    Router::new().route("/v1/catalog/register", put(register)).route("/v1/catalog/deregister", put(deregister))
+    Routes::new()
+        .route("/v1/catalog/register", put(register).taking(Method::PUT, shape_of::<CatalogRegistration>))
+        .route("/v1/catalog/deregister", put(deregister).taking(Method::PUT, shape_of::<CatalogDeregistration>))
 }
 
 async fn register(call: Call, Body(body): Body<LARGE>) -> Result<Response, ApiError> {

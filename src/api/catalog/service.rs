@@ -1,6 +1,5 @@
 //! `GET /v1/catalog/service/:s` and `/connect/:s`.
 
-use axum::Router;
 use axum::response::Response;
 
 use crate::api::call::Call;
@@ -13,7 +12,7 @@ use crate::model::{Node, PeerKey, PeerName, Proxy, Service, ServiceKey};
 use crate::store::{Instance, Reader};
 
 pub(super) fn routes() -> Routes {
-    Router::new().merge(prefix("/v1/catalog/service/", get(named))).merge(prefix("/v1/catalog/connect/", get(connect)))
+    Routes::new().merge(prefix("/v1/catalog/service/", get(named))).merge(prefix("/v1/catalog/connect/", get(connect)))
 }
 
 async fn named(call: Call, tail: Tail) -> Result<Response, ApiError> {

@@ -8,13 +8,14 @@ mod exact;
 mod lookup;
 mod pair;
 
-use axum::Router;
 use axum::response::Response;
+use http::Method;
 
 use super::call::Call;
 use super::error::ApiError;
 use super::filter::Filtered;
 use super::route::{Routes, get, get_post, get_put_delete, prefix};
+use crate::codec::shape_of;
 use crate::model::entry::{IntentionSource, ServiceIntentions};
 use crate::model::{ConfigEntry, EntryKey, EntryKind, Intention, Problem, Problems};
 use crate::store::{Op, Reader, Stored, View, Write};
@@ -23,12 +24,18 @@ pub(super) use lookup::{calls_to, deciding};
 
 /// The routes of intentions.
 pub(super) fn routes() -> Routes {
-    Router::new()
-        .route("/v1/connect/intentions", get_post(list, by_id::create))
-        .route("/v1/connect/intentions/exact", get_put_delete(exact::read, exact::apply, exact::delete))
+    Routes::new()
+        .route("/v1/connect/intentions", get_post(list, by_id::create).taking(Method::POST, shape_of::<Intention>))
+        .route(
+            "/v1/connect/intentions/exact",
+            get_put_delete(exact::read, exact::apply, exact::delete).taking(Method::PUT, shape_of::<Intention>),
+        )
         .route("/v1/connect/intentions/match", get(lookup::matches))
         .route("/v1/connect/intentions/check", get(lookup::check))
-        .merge(prefix("/v1/connect/intentions/", get_put_delete(by_id::read, by_id::update, by_id::delete)))
+        .merge(prefix(
+            "/v1/connect/intentions/",
+            get_put_delete(by_id::read, by_id::update, by_id::delete).taking(Method::PUT, shape_of::<Intention>),
+        ))
 }
 
 async fn list(call: Call) -> Result<Response, ApiError> {

@@ -9,8 +9,8 @@ mod partitions;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use axum::Router;
 use axum::response::{IntoResponse, Response};
+use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -19,7 +19,7 @@ use super::call::Call;
 use super::error::{ApiError, Decoder};
 use super::filter::Filtered;
 use super::route::{Routes, Tail, get, get_put_delete, prefix, put};
-use crate::codec;
+use crate::codec::{self, shape_of};
 use crate::model::{Problem, is_label};
 use crate::store::{Index, Op, Reader, Stored, View, Write};
 
@@ -65,10 +65,12 @@ trait Tenant: DeserializeOwned + Send + 'static {
 }
 
 fn routes_of<T: Tenant>(one: &str, all: &str) -> Routes {
-    Router::new()
-        .route(one, put(create::<T>))
-        .route(all, get(list::<T>))
-        .merge(prefix(&format!("{one}/"), get_put_delete(read::<T>, update::<T>, delete::<T>)))
+    Routes::new().route(one, put(create::<T>).taking(Method::PUT, shape_of::<T>)).route(all, get(list::<T>)).merge(
+        prefix(
+            &format!("{one}/"),
+            get_put_delete(read::<T>, update::<T>, delete::<T>).taking(Method::PUT, shape_of::<T>),
+        ),
+    )
 }
 
 async fn create<T: Tenant>(call: Call, Body(body): Body<LARGE>) -> Result<Response, ApiError> {

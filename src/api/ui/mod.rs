@@ -9,8 +9,6 @@ mod services;
 mod summary;
 mod topology;
 
-use axum::Router;
-
 use super::route::{Routes, get, prefix};
 
 /// Under which every path here is.
@@ -19,7 +17,7 @@ const UI: &str = "/v1/internal/ui";
 /// The routes under `/v1/internal/ui/`.
 pub(super) fn routes() -> Routes {
     let at = |path: &str| format!("{UI}/{path}");
-    Router::new()
+    Routes::new()
         .route(&at("nodes"), get(nodes::all))
         .route(&at("services"), get(services::all))
         .route(&at("exported-services"), get(services::exported))
