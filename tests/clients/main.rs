@@ -7,3 +7,5 @@
 mod agent;
 
 mod config_write;
+mod described_calls;
+mod foreign;

@@ -1,0 +1,59 @@
+//! Client libraries of Consul, unmodified, each drive a round: register, configure, query, deregister.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::agent::Agent;
+
+fn folder() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients"))
+}
+
+/// What a program says that must not fail.
+fn say(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(output.status.success(), "{command:?} failed:\n{said}");
+    said
+}
+
+/// Where Python finds a package of this version; it is installed with pip if it is not there yet.
+pub(crate) fn python_with(package: &str, version: &str) -> Command {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{package}-{version}"));
+    if !place.join("installed").exists() {
+        let requirement = format!("{package}=={version}");
+        say(Command::new("python3").args(["-m", "pip", "install", "--quiet", "--target"]).arg(&place).arg(requirement));
+        std::fs::write(place.join("installed"), "").unwrap();
+    }
+    let mut python = Command::new("python3");
+    python.env("PYTHONPATH", place);
+    python
+}
+
+#[test]
+fn py_consul_drives_a_round() {
+    let agent = Agent::start("-dev");
+
+    let said =
+        say(python_with("py-consul", "1.8.0").arg(folder().join("py_consul.py")).env("CONSUL_HTTP_ADDR", &agent.http));
+
+    assert_eq!(said, "py-consul: the round is done\n");
+    assert_eq!(agent.say("catalog services"), "");
+}
+
+#[test]
+fn rs_consul_drives_a_round() {
+    let agent = Agent::start("-dev");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rs-consul");
+
+    let said = say(Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--locked", "--manifest-path"])
+        .arg(folder().join("rs-consul/Cargo.toml"))
+        .arg("--target-dir")
+        .arg(target)
+        .env("CONSUL_HTTP_ADDR", &agent.http));
+
+    assert!(said.ends_with("rs-consul: the round is done\n"), "{said}");
+    assert_eq!(agent.say("catalog services"), "");
+}
