@@ -392,7 +392,19 @@ impl App {
     /// Stops accepting, lets running calls finish, ends the streams, closes the store; all under the deadline of the
     /// settings.
     pub async fn stop(self) {
-        let Self { store, readiness, settings, files, serving, working, mut servers, mut workers, writer, .. } = self;
+        let Self {
+            store,
+            readiness,
+            settings,
+            files,
+            reloader,
+            serving,
+            working,
+            mut servers,
+            mut workers,
+            writer,
+            ..
+        } = self;
         let _not_ready = readiness.wait_for("the end of the process");
         tracing::info!(deadline = ?settings.shutdown_deadline, "stopping");
         let stopped = tokio::time::timeout(settings.shutdown_deadline, async {
@@ -401,7 +413,7 @@ impl App {
             tracing::info!("calls finished, streams ended");
             working.cancel();
             while workers.join_next().await.is_some() {}
-            drop((store, files));
+            drop((store, files, reloader));
             // The writer ends when nobody can write any more; what was acknowledged is durable already.
             let closed = tokio::task::spawn_blocking(move || writer.join()).await;
             if !matches!(closed, Ok(Ok(()))) {
