@@ -59,7 +59,7 @@ struct Cli {
 enum Command {
     /// Run the control plane: HTTP API, xDS server, health checks
     Agent(Box<agent::AgentOptions>),
-    /// Register and deregister services on the agent
+    /// Register, deregister and export services
     #[command(subcommand)]
     Services(services::ServicesCommand),
     /// Write, read, list and delete config entries
