@@ -39,6 +39,41 @@ async fn the_document_is_served_as_it_is() {
     assert_eq!(*port, serde_json::json!({ "type": "integer", "minimum": 0, "maximum": 65535 }));
 }
 
+/// The sources of the API, without their tests and without what describes them.
+fn sources(folder: &Path) -> String {
+    let entries =
+        std::fs::read_dir(folder).expect("the sources are there").map(|entry| entry.expect("it is read").path());
+    let text = |path: std::path::PathBuf| match path.is_dir() {
+        true if path.ends_with("openapi") => String::new(),
+        true => sources(&path),
+        false => {
+            let text = std::fs::read_to_string(path).expect("it is text");
+            text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
+        }
+    };
+    entries.map(text).collect()
+}
+
+#[test]
+fn the_parameters_are_those_that_are_read() {
+    let sources = sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/api")));
+    let read = r#"(?:query|self)\s*\.(?:get|value|has|flag|all|required_bool)\("([a-z_-]+)"\)|(?:required|said)\(&?(?:call, )?"([a-z_-]+)""#;
+    let read = regex::Regex::new(read).expect("an expression");
+    let names = read.captures_iter(&sources).filter_map(|found| found.get(1).or(found.get(2)));
+    let read: BTreeSet<&str> = names.map(|name| name.as_str()).collect();
+    let mut described = BTreeSet::new();
+    for item in api::openapi()["paths"].as_object().expect("an object").values() {
+        for operation in item.as_object().expect("an object").values() {
+            let parameters = operation["parameters"].as_array().expect("a list").iter();
+            let in_query = parameters.filter(|parameter| parameter["in"] == "query");
+            described.extend(in_query.map(|parameter| parameter["name"].as_str().expect("a name")));
+        }
+    }
+
+    assert_eq!(read.difference(&described).collect::<Vec<_>>(), Vec::<&&str>::new(), "read and not described");
+    assert_eq!(described.difference(&read).collect::<Vec<_>>(), Vec::<&&str>::new(), "described and not read");
+}
+
 /// By operation: the statuses that were seen, and the tests that called it.
 type Calls = BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)>;
 
