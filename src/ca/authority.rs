@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::issue::{Signer, check_identity};
-use super::renewal::{due, is_fit, is_valid};
+use super::renewal::{EndTold, due, end_to_tell, is_fit, is_valid};
 use super::root::{Cluster, generate_key, make_root};
 use super::rotation::outlived;
 use super::{CaError, Options};
@@ -48,6 +48,8 @@ pub(super) struct Shared {
     asked: Mutex<BTreeSet<SpiffeId>>,
     /// Held while leaves are made: whoever gets it makes all that are wanted.
     issuing: tokio::sync::Mutex<()>,
+    /// What was said last about the end of the active root.
+    end_told: Mutex<Option<EndTold>>,
     wake: Notify,
 }
 
@@ -77,6 +79,7 @@ impl Authority {
             wanted: Mutex::default(),
             asked: Mutex::default(),
             issuing: tokio::sync::Mutex::default(),
+            end_told: Mutex::default(),
             wake: Notify::new(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -169,6 +172,11 @@ impl Shared {
         (self.options.clock)()
     }
 
+    /// How long a leaf is valid that is made now.
+    pub(super) fn leaf_ttl(&self, view: &View) -> Duration {
+        view.ca_config().map_or(self.options.leaf_ttl, |row| row.value.config.leaf_cert_ttl.to_std())
+    }
+
     /// The stored leaf, if it is good enough for the root that signs now.
     fn stored(&self, identity: &SpiffeId, is_good: fn(&Leaf, &Root, OffsetDateTime) -> bool) -> Option<Stored<Leaf>> {
         let view = self.store.view();
@@ -176,9 +184,26 @@ impl Shared {
         is_good(&leaf.value, view.active_root()?, self.now()).then(|| leaf.clone())
     }
 
-    /// Issues all that is wanted; before that, if asked to, looks for leaves that are due and roots that are over.
+    /// Warns that the active root ends soon.
+    fn tell_end(&self) {
+        let view = self.store.view();
+        let Some(root) = view.active_root() else { return };
+        let mut told = self.end_told.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(now_told) = end_to_tell(told.as_ref(), root, self.leaf_ttl(&view), self.now()) else { return };
+        tracing::warn!(
+            root = root.name,
+            not_after = %root.not_after,
+            "the root certificate ends soon, and no leaf is valid for longer: put another one into the configuration of the \
+             authority (PUT /v1/connect/ca/configuration)"
+        );
+        *told = Some(now_told);
+    }
+
+    /// Issues all that is wanted; before that, if asked to, looks for leaves that are due, roots that are over, and one that
+    /// soon will be.
     async fn maintain(&self, look_for_due: bool) -> Result<(), CaError> {
         if look_for_due {
+            self.tell_end();
             let found = due(&self.store.view(), self.now(), &self.asked());
             self.wanted().extend(found.renew);
             if !found.drop.is_empty() {
@@ -202,8 +227,7 @@ impl Shared {
         let root = view.active_root().ok_or(CaError::NoRoot)?.clone();
         let now = self.now();
         let batch = self.batch(first, &view, &root, now);
-        let configured = view.ca_config().map(|row| row.value.config.leaf_cert_ttl.to_std());
-        let (ttl, identities) = (configured.unwrap_or(self.options.leaf_ttl), batch.clone());
+        let (ttl, identities) = (self.leaf_ttl(&view), batch.clone());
         let leaves = tokio::task::spawn_blocking(move || {
             let signer = Signer::new(&root)?;
             identities.iter().map(|identity| signer.leaf(identity, now, ttl)).collect::<Result<Vec<_>, CaError>>()

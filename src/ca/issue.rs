@@ -9,9 +9,9 @@ use rcgen::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::CaError;
 use super::root::generate_key;
-use crate::model::{Leaf, PrivateKey, Root, SpiffeId, TrustDomain};
+use super::{CaError, pem};
+use crate::model::{Leaf, Root, SpiffeId, TrustDomain};
 
 /// The type of all private keys, in Consul's word (`PrivateKeyType`).
 pub const KEY_TYPE: &str = "ec";
@@ -20,6 +20,7 @@ pub const KEY_BITS: u32 = 256;
 
 /// Certificates are valid from a little before they are made, for verifiers whose clock is behind.
 pub(super) const SKEW: Duration = Duration::from_secs(60);
+
 /// Signs leaves with one root.
 pub(super) struct Signer<'r> {
     root: &'r Root,
@@ -33,7 +34,8 @@ impl<'r> Signer<'r> {
         Ok(Self { root, issuer: Issuer::from_ca_cert_pem(&root.cert_pem, key)? })
     }
 
-    /// A leaf with a new key, followed by what leads from its root to the one before. It never outlives the root: verifiers would refuse the chain.
+    /// A leaf with a new key, followed by what leads from its root to the one before. It never outlives the root: verifiers
+    /// would refuse the chain.
     pub(super) fn leaf(&self, identity: &SpiffeId, now: OffsetDateTime, ttl: Duration) -> Result<Leaf, CaError> {
         if now >= self.root.not_after {
             return Err(CaError::RootExpired(self.root.not_after));
@@ -60,7 +62,7 @@ impl<'r> Signer<'r> {
             not_before,
             not_after,
             cert_pem: std::iter::once(cert.pem()).chain(self.root.intermediates.iter().cloned()).collect(),
-            key_pem: PrivateKey::from(key.serialize_pem()),
+            key_pem: pem::of_key(&key),
         })
     }
 }

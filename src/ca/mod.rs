@@ -18,8 +18,10 @@
 mod authority;
 mod bundle;
 mod error;
+mod given;
 mod issue;
 mod options;
+mod pem;
 mod renewal;
 mod root;
 mod rotation;

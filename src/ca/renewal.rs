@@ -1,6 +1,7 @@
 //! When a leaf is replaced.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
@@ -13,6 +14,8 @@ use crate::store::View;
 /// quarter of the lifetime left for a store or process that is down.
 const RENEW_FROM: u32 = 600;
 const RENEW_SPREAD: u32 = 150;
+/// After this time it is said again that the root ends soon.
+const TELL_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What has to be done about the leaves of a view.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -59,6 +62,27 @@ pub(super) fn due(view: &View, now: OffsetDateTime, asked: &BTreeSet<SpiffeId>) 
         }
     }
     due
+}
+
+/// What was said about the end of a root, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EndTold {
+    root_id: String,
+    leaf_ttl: Duration,
+    at: OffsetDateTime,
+}
+
+/// What is to be said now about the end of the active root: from two lifetimes of a leaf before it, once a day, and when
+/// the root or that lifetime was changed.
+pub(super) fn end_to_tell(
+    last: Option<&EndTold>,
+    root: &Root,
+    leaf_ttl: Duration,
+    now: OffsetDateTime,
+) -> Option<EndTold> {
+    let is_told = |last: &EndTold| last.root_id == root.id && last.leaf_ttl == leaf_ttl && now - last.at < TELL_AGAIN;
+    let is_near = root.not_after - now < leaf_ttl * 2;
+    (is_near && !last.is_some_and(is_told)).then(|| EndTold { root_id: root.id.clone(), leaf_ttl, at: now })
 }
 
 /// True if somebody is registered who presents this identity.

@@ -3,9 +3,10 @@
 use rcgen::KeyPair;
 use time::OffsetDateTime;
 
-use super::root::{Cluster, cross_sign, fingerprint, generate_key, is_key_of, make_root, read_key, read_root};
+use super::given::{Measure, read_key, read_root, try_out};
+use super::root::{Cluster, cross_sign, fingerprint, generate_key, is_key_of, make_root};
 use super::{Authority, CaError};
-use crate::model::{CaConfig, PrivateKey, Problem, Root};
+use crate::model::{CaConfig, CaSettings, PrivateKey, Problem, Problems, Root};
 use crate::store::{Op, View, Write};
 
 /// For how many lifetimes of a leaf a root is trusted after its last one: whoever was handed a leaf just before may renew it
@@ -18,35 +19,28 @@ impl Authority {
     /// leaves may be in use. All leaves are renewed then. What is kept of the configuration holds no key.
     ///
     /// # Errors
-    /// Every rule that the configuration breaks, or the store cannot be written. Nothing was changed then.
-    pub async fn configure(&self, mut config: CaConfig) -> Result<(), CaError> {
-        config.validate().into_result().map_err(CaError::Refused)?;
-        let key = std::mem::take(&mut config.config.private_key);
+    /// Every rule that the settings, the key and the certificate break, or else why the new root cannot sign or be signed, or
+    /// the store cannot be written. Nothing was changed then.
+    pub async fn configure(&self, config: CaConfig) -> Result<(), CaError> {
         let view = self.shared.store.view();
         let active = view.active_root().ok_or(CaError::NoRoot)?.clone();
         let given = view.ca_config().map(|row| row.value.config.root_cert.clone()).unwrap_or_default();
-        let now = self.shared.now();
-        let leaf_ttl =
-            view.ca_config().map_or(self.shared.options.leaf_ttl, |row| row.value.config.leaf_cert_ttl.to_std());
-        let leaf_ttl = leaf_ttl.max(config.config.leaf_cert_ttl.to_std());
+        let measure = Measure {
+            cluster: Cluster::of(&active),
+            trusted: view.roots().into_iter().map(|row| (*row.value).clone()).collect(),
+            now: self.shared.now(),
+            leaf_ttl: config.config.leaf_cert_ttl.to_std(),
+        };
+        let until = measure.now + self.shared.leaf_ttl(&view).max(measure.leaf_ttl) * LIFETIMES;
         let before = active.clone();
-        let made = tokio::task::spawn_blocking(move || {
-            let made = other_root(&mut config, &key, &before, &given, now)?;
-            let signed = made.map(|mut root| {
-                if !config.force_without_cross_signing {
-                    root.intermediates.push(cross_sign(&before, &root, now)?);
-                }
-                Ok::<_, CaError>(root)
-            });
-            Ok::<_, CaError>((config, signed.transpose()?))
-        });
+        let made = tokio::task::spawn_blocking(move || taken_over(config, &before, given, &measure));
         let (config, root) = made.await.map_err(|_| CaError::Stopped)??;
         let change = move |view: &View| {
             let Some(current) = view.active_root().filter(|root| root.id == active.id) else {
                 return Err(Problem::rule("Config", "the root was replaced meanwhile: read it and try again").into());
             };
             let mut ops = vec![Op::PutCaConfig(config)];
-            ops.extend(root.into_iter().flat_map(|root| rotated(view, current, root, now + leaf_ttl * LIFETIMES)));
+            ops.extend(root.into_iter().flat_map(|root| rotated(view, current, root, until)));
             Ok(Write::from(ops))
         };
         self.shared.store.write_with(change).await?;
@@ -54,42 +48,75 @@ impl Authority {
     }
 }
 
-/// The root that a configuration asks for, if it is another one than `before`, which signs now. `given` is the certificate
-/// that the configuration in force says; what the new one will say is put into it.
-fn other_root(
-    config: &mut CaConfig,
+/// The configuration as it is kept, with the root that it asks for if that is another one than `before`, which signs now.
+/// `given` is the certificate that the configuration in force says.
+fn taken_over(
+    mut config: CaConfig,
+    before: &Root,
+    given: String,
+    measure: &Measure,
+) -> Result<(CaConfig, Option<Root>), CaError> {
+    let key = std::mem::take(&mut config.config.private_key);
+    let mut problems = config.validate();
+    let asked = asked(&config.config, &key, before, &given, measure);
+    let asked = asked.map_err(|found| problems.0.extend(found.0)).ok().filter(|_| problems.0.is_empty());
+    let Some(asked) = asked else { return Err(CaError::Refused(problems)) };
+    let Measure { cluster, now, leaf_ttl, .. } = measure;
+    let ttl = config.config.root_cert_ttl.to_std();
+    let make = |key: &KeyPair| make_root(cluster, cluster.next_root_name(), key, *now, ttl);
+    let (root_cert, root) = match asked {
+        Asked::Same => (given, None),
+        Asked::Made(None) => (String::new(), Some(make(&generate_key()?)?)),
+        Asked::Made(Some(key)) => {
+            let root = make(&key)?;
+            (root.cert_pem.clone(), Some(root))
+        }
+        Asked::Given(root) => (root.cert_pem.clone(), Some(*root).filter(|root| root.id != before.id)),
+    };
+    config.config.root_cert = root_cert;
+    let Some(mut root) = root else { return Ok((config, None)) };
+    try_out(&root, *now, *leaf_ttl).map_err(CaError::Refused)?;
+    if !config.force_without_cross_signing {
+        root.intermediates.push(cross_sign(before, &root, *now)?);
+    }
+    Ok((config, Some(root)))
+}
+
+/// The root that a configuration asks for.
+enum Asked {
+    /// The one that signs now.
+    Same,
+    /// One that is made, of this key if there is one.
+    Made(Option<KeyPair>),
+    /// One that an operator gives; it may be the one that signs now.
+    Given(Box<Root>),
+}
+
+fn asked(
+    settings: &CaSettings,
     key: &PrivateKey,
     before: &Root,
     given: &str,
-    now: OffsetDateTime,
-) -> Result<Option<Root>, CaError> {
-    let cluster = Cluster::of(before);
-    let ttl = config.config.root_cert_ttl.to_std();
-    let make = |key: &KeyPair| make_root(&cluster, cluster.next_root_name(), key, now, ttl);
-    let asked = std::mem::replace(&mut config.config.root_cert, given.to_owned());
-    let asked = asked.trim();
+    measure: &Measure,
+) -> Result<Asked, Problems> {
+    let cert = settings.root_cert.trim();
     if key.expose().is_empty() {
-        return match asked {
-            "" if given.is_empty() => Ok(None),
-            "" => {
-                config.config.root_cert.clear();
-                make(&generate_key()?).map(Some)
-            }
-            asked if fingerprint(asked).as_ref() == Some(&before.id) => Ok(None),
+        return match cert {
+            "" if given.is_empty() => Ok(Asked::Same),
+            "" => Ok(Asked::Made(None)),
+            cert if fingerprint(cert).as_ref() == Some(&before.id) => Ok(Asked::Same),
             _ => {
                 let message = "is needed for a RootCert other than that of the root that signs now";
-                Err(CaError::Refused(Problem::rule("Config.PrivateKey", message).into()))
+                Err(Problem::rule("Config.PrivateKey", message).into())
             }
         };
     }
-    let key = read_key(key)?;
-    let root = match asked {
-        "" if !given.is_empty() && is_key_of(&key, before) => return Ok(None),
-        "" => make(&key)?,
-        asked => read_root(&cluster, asked, &key, now)?,
-    };
-    config.config.root_cert.clone_from(&root.cert_pem);
-    Ok((root.id != before.id).then_some(root))
+    let key = read_key(key);
+    if !cert.is_empty() {
+        return read_root(measure, cert, key).map(|root| Asked::Given(Box::new(root)));
+    }
+    let is_same = |key: &KeyPair| !given.is_empty() && is_key_of(key, before);
+    key.map(|key| if is_same(&key) { Asked::Same } else { Asked::Made(Some(key)) })
 }
 
 /// Makes `root` the one that signs. `current` is trusted until then, or as long as one of its leaves is valid.

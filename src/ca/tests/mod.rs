@@ -16,6 +16,7 @@ use crate::model::{
 };
 use crate::store::{Embedded, Memory, NodeKey, Op, Reader, Store};
 
+mod given;
 mod rotation;
 
 const CLUSTER: &str = "11111111-2222-3333-4444-555555555555";

@@ -10,7 +10,7 @@ use crate::store::View;
 const YEAR: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
 
 /// A root as an operator makes one, with a name of its own.
-fn own_root(hand: &Hand, key: &KeyPair) -> Root {
+pub(super) fn own_root(hand: &Hand, key: &KeyPair) -> Root {
     make_root(&Cluster::new(CLUSTER.to_owned()), "Our CA".to_owned(), key, (hand.options().clock)(), YEAR).unwrap()
 }
 
@@ -19,19 +19,19 @@ fn with_key(key: &KeyPair) -> CaConfig {
     CaConfig { config: settings, ..CaConfig::default() }
 }
 
-fn with_root(root: &Root) -> CaConfig {
+pub(super) fn with_root(root: &Root) -> CaConfig {
     let settings =
         CaSettings { private_key: root.key_pem.clone(), root_cert: root.cert_pem.clone(), ..CaSettings::default() };
     CaConfig { config: settings, ..CaConfig::default() }
 }
 
-async fn opened(hand: &Hand) -> (Store, Authority) {
+pub(super) async fn opened(hand: &Hand) -> (Store, Authority) {
     let store = memory();
     let authority = Authority::open(store.clone(), hand.options()).await.unwrap();
     (store, authority)
 }
 
-fn active(view: &View) -> Root {
+pub(super) fn active(view: &View) -> Root {
     (**view.active_root().unwrap()).clone()
 }
 
@@ -44,7 +44,7 @@ fn trusting(roots: &[&Root]) -> Arc<rustls::RootCertStore> {
     Arc::new(store)
 }
 
-fn is_verified(roots: &[&Root], leaf: &Leaf, now: i64) -> bool {
+pub(super) fn is_verified(roots: &[&Root], leaf: &Leaf, now: i64) -> bool {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(leaf.cert_pem.as_bytes()).collect::<Result<_, _>>().unwrap();
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let cert = rustls::server::ParsedCertificate::try_from(&chain[0]).unwrap();
@@ -193,7 +193,7 @@ async fn a_root_that_nobody_could_use_is_refused_with_every_reason() {
         make_root(&Cluster::new(CLUSTER.to_owned()), "Old".to_owned(), &key, (hand.options().clock)() - YEAR, YEAR);
 
     for (settings, fragments) in [
-        (settings("soon", ""), vec!["Config.PrivateKey: is no private key"]),
+        (settings("soon", ""), vec!["Config.PrivateKey: is not one private key"]),
         (settings(&ed25519, ""), vec!["Config.PrivateKey: must be an ec key of 256 or 384 bits"]),
         (settings("", &own.cert_pem), vec!["Config.PrivateKey: is needed"]),
         (settings(&pem, "soon"), vec!["Config.RootCert: is no certificate in PEM form"]),
@@ -216,7 +216,7 @@ async fn a_root_that_nobody_could_use_is_refused_with_every_reason() {
 }
 
 /// What a root was made of, to make one that differs.
-fn certificate(root: &Root) -> rcgen::CertificateParams {
+pub(super) fn certificate(root: &Root) -> rcgen::CertificateParams {
     let mut params = rcgen::CertificateParams::default();
     (params.not_before, params.not_after) = (root.not_before, root.not_after);
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
