@@ -16,6 +16,9 @@ use crate::codec;
 use crate::model::{ConfigEntry, EntryKey, Problem, Problems};
 use crate::store::{Index, Op, Outcome, StoreError, Write};
 
+/// Most entries of one body: all of them are one commit.
+const MOST_ENTRIES: usize = 8192;
+
 /// The route of writes of several entries.
 pub(super) fn routes() -> Routes {
     Routes::new().route("/v1/meshgate/config", put(apply_all).taking(Method::PUT, codec::entries_shape))
@@ -51,17 +54,23 @@ struct Refusal {
 
 /// The body is what a file of config entries may be: one, a list, several YAML documents, Kubernetes resources.
 async fn apply_all(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Result<Response, ApiError> {
+    if let Some(value) = call.query.get("cas") {
+        let expected = "a condition is about one entry: write that one alone, with PUT /v1/config";
+        return Err(ApiError::InvalidParameter { name: "cas", value: value.to_owned(), expected });
+    }
     let entries = match call.entries_of(&body, &headers) {
         Ok(entries) => entries,
-        Err(errors) => return Ok(call.json_with_status(StatusCode::BAD_REQUEST, &Refused { errors })),
+        Err(errors) => return Ok(call.json_with_status(StatusCode::BAD_REQUEST, &Refused::of(errors))),
     };
     let write = Write::from(entries.into_iter().map(Op::PutEntry).collect::<Vec<_>>());
     match call.api.store.write(write).await {
         Ok(Outcome::Committed(index) | Outcome::Unchanged(index)) => Ok(call.json(&Written { index })),
-        Ok(Outcome::ConditionFailed) => Ok(call.json(&Written { index: call.api.store.view().index() })),
+        Ok(Outcome::ConditionFailed) => {
+            Err(StoreError::Rejected(Problem::rule("", "nothing was written").into()).into())
+        }
         Err(StoreError::Rejected(problems)) => {
-            let errors = problems.0.into_iter().map(|problem| Refusal::of(None, problem)).collect();
-            Ok(call.json_with_status(StatusCode::CONFLICT, &Refused { errors }))
+            let errors = problems.0.into_iter().map(Refusal::around).collect();
+            Ok(call.json_with_status(StatusCode::CONFLICT, &Refused::of(errors)))
         }
         Err(error) => Err(error.into()),
     }
@@ -71,9 +80,13 @@ impl Call {
     /// The entries of a body as they are stored, or everything that is wrong with them.
     fn entries_of(&self, body: &[u8], headers: &HeaderMap) -> Result<Vec<ConfigEntry>, Vec<Refusal>> {
         let documents =
-            codec::parse_documents(body, format(headers)).map_err(|problem| vec![Refusal::of(None, problem)])?;
-        let items = codec::items(&documents);
-        let mut refusals: Vec<_> = items.problems.0.into_iter().map(|problem| Refusal::of(None, problem)).collect();
+            codec::parse_documents(body, format(headers)).map_err(|problem| vec![Refusal::around(problem)])?;
+        let items = codec::items_at_most(&documents, MOST_ENTRIES).map_err(|count| {
+            let what =
+                format!("the body holds {count} config entries, more than the {MOST_ENTRIES} of one commit: divide it");
+            vec![Refusal::about_all(what)]
+        })?;
+        let mut refusals: Vec<_> = items.problems.0.into_iter().map(Refusal::around).collect();
         if !items.services.is_empty() {
             refusals.push(Refusal::about_all("the body holds services: register them with their agent"));
         } else if items.entries.is_empty() && refusals.is_empty() {
@@ -83,6 +96,7 @@ impl Call {
         let mut seen: BTreeMap<EntryKey, usize> = BTreeMap::new();
         for (position, mut decoded) in items.entries.into_iter().enumerate() {
             decoded.judge(|entry| self.rules(entry));
+            let place = decoded.place().to_owned();
             let stored = decoded.into_located().and_then(|(entry, origin)| {
                 let located =
                     |problems: Problems| problems.0.into_iter().map(|problem| origin.locate(problem)).collect();
@@ -99,7 +113,7 @@ impl Call {
             match stored {
                 Ok(entry) => entries.push(entry),
                 Err(problems) => {
-                    refusals.extend(problems.0.into_iter().map(|problem| Refusal::of(Some(position), problem)));
+                    refusals.extend(problems.0.into_iter().map(|problem| Refusal::of(position, &place, problem)));
                 }
             }
         }
@@ -112,15 +126,30 @@ fn problems_of(error: ApiError) -> Problems {
     if let ApiError::Refused(problems) = error { problems } else { Problem::rule("", error.to_string()).into() }
 }
 
+impl Refused {
+    /// As many as somebody can use.
+    fn of(mut errors: Vec<Refusal>) -> Self {
+        let more = errors.len().saturating_sub(codec::MAX_PROBLEMS);
+        errors.truncate(codec::MAX_PROBLEMS);
+        if more > 0 {
+            errors.push(Refusal::about_all(format!("and {more} more")));
+        }
+        Self { errors }
+    }
+}
+
 impl Refusal {
-    fn of(entry: Option<usize>, problem: Problem) -> Self {
-        // The position in a list is said already.
-        let position = entry.map(|entry| format!("[{entry}]")).unwrap_or_default();
-        let path = problem.path.strip_prefix(&position).unwrap_or(&problem.path).trim_start_matches('.').to_owned();
-        Self { entry, line: problem.line, path, what: problem.message }
+    /// About the entry at `place` of its document, which its position says already.
+    fn of(entry: usize, place: &str, problem: Problem) -> Self {
+        let path = problem.path.strip_prefix(place).unwrap_or(&problem.path).trim_start_matches('.').to_owned();
+        Self { entry: Some(entry), path, ..Self::around(problem) }
     }
 
-    fn about_all(what: &str) -> Self {
-        Self { entry: None, line: None, path: String::new(), what: what.to_owned() }
+    fn around(problem: Problem) -> Self {
+        Self { entry: None, line: problem.line, path: problem.path, what: problem.message }
+    }
+
+    fn about_all(what: impl Into<String>) -> Self {
+        Self { entry: None, line: None, path: String::new(), what: what.into() }
     }
 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::decoded::Decoded;
-use super::lenient::{Decoding, MAX_PROBLEMS, Typing, decode, in_order};
+use super::lenient::{Decoding, Typing, cut, decode, in_order};
 use super::tree::{Content, Member, Tree, same_key};
 use super::{Format, definitions, parse_at_most, to_json_pretty, to_tree};
 use crate::model::{
@@ -73,11 +73,7 @@ pub fn bundle(text: &[u8]) -> Result<Bundle, Problems> {
     let bundle = document.read();
     let mut problems = document.problems;
     in_order(&mut problems);
-    let more = problems.0.len().saturating_sub(MAX_PROBLEMS);
-    problems.0.truncate(MAX_PROBLEMS);
-    if more > 0 {
-        problems.rule("", format!("and {more} more"));
-    }
+    cut(&mut problems);
     problems.into_result().map(|()| bundle)
 }
 

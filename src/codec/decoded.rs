@@ -29,6 +29,9 @@ pub struct Origin<'t> {
     resource: Option<Resource>,
 }
 
+/// Most problems around the values of a text: each may be longer than what it is about.
+const MOST_AROUND: usize = 10 * MAX_PROBLEMS;
+
 impl Origin<'_> {
     /// The same, independent of the text.
     pub fn into_owned(self) -> Origin<'static> {
@@ -66,6 +69,11 @@ impl<'t, T> Decoded<'t, T> {
             Err(problem) => (Decoding::refused(problem), Tree::empty(1)),
         };
         Self { decoding, origin: Origin { tree: Cow::Owned(tree), place: String::new(), resource: None } }
+    }
+
+    /// Path of the value in its document, which the paths of its problems start with.
+    pub fn place(&self) -> &str {
+        &self.origin.place
     }
 
     /// Adds the rules that the value breaks, with the lines of what breaks them.
@@ -132,6 +140,13 @@ pub struct Items<'t> {
 pub type Located<'t, T> = (T, Origin<'t>);
 
 impl<'t> Items<'t> {
+    /// Adds what is wrong around the values. Of a text with very much of it, most is left out.
+    pub(super) fn refuse(&mut self, problem: impl FnOnce() -> Problem) {
+        if self.problems.0.len() < MOST_AROUND {
+            self.problems.0.push(problem());
+        }
+    }
+
     /// The values, if nothing is wrong.
     ///
     /// # Errors

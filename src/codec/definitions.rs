@@ -98,7 +98,7 @@ pub(super) fn collect<'t>(document: &'t Tree, found: &mut Items<'t>) {
     let Some(members) = document.members() else {
         let message = format!("expected an object at the top, found {}", document.describe());
         let line = Some(document.line);
-        found.problems.0.push(Problem { kind: ProblemKind::Type, path: String::new(), message, line });
+        found.refuse(|| Problem { kind: ProblemKind::Type, path: String::new(), message, line });
         return;
     };
     if document.get("Kind").is_some() {
@@ -114,9 +114,34 @@ pub(super) fn collect<'t>(document: &'t Tree, found: &mut Items<'t>) {
             each(member, &member.key, |tree, place| collect_bootstrap(tree, place, found));
         } else {
             let known = ["service", "services", "config_entries", "Kind"];
-            found.problems.0.push(unknown_key(member, "", &known));
+            found.refuse(|| unknown_key(member, "", &known));
         }
     }
+}
+
+/// How many registrations and config entries [`collect`] would find, known without decoding any of them.
+pub(super) fn count(document: &Tree) -> usize {
+    if let Content::List(items) = &document.content
+        && items.len() != 1
+    {
+        return items.len();
+    }
+    if kubernetes::is_resource(document) {
+        return kubernetes::count(document);
+    }
+    if document.get("Kind").is_some() {
+        return 1;
+    }
+    let blocks = |value: &Tree| {
+        let members = value.members().unwrap_or_default().iter();
+        members.filter(|it| same_key(&it.key, "bootstrap")).map(|it| values(&it.value).len()).sum::<usize>()
+    };
+    let of_member = |member: &Member| match &member.key {
+        key if same_key(key, "service") || same_key(key, "services") => values(&member.value).len(),
+        key if same_key(key, "config_entries") => values(&member.value).iter().map(blocks).sum(),
+        _ => 0,
+    };
+    document.members().unwrap_or_default().iter().map(of_member).sum()
 }
 
 /// The checks that `check` and `checks` of a document hold, each once, repeated or as a list.
@@ -145,7 +170,7 @@ fn collect_bootstrap<'t>(tree: &'t Tree, place: &str, found: &mut Items<'t>) {
     let Some(members) = tree.members() else {
         let message = format!("expected an object with a list bootstrap, found {}", tree.describe());
         let line = Some(tree.line);
-        found.problems.0.push(Problem { kind: ProblemKind::Type, path: place.to_owned(), message, line });
+        found.refuse(|| Problem { kind: ProblemKind::Type, path: place.to_owned(), message, line });
         return;
     };
     for member in members {
@@ -153,21 +178,25 @@ fn collect_bootstrap<'t>(tree: &'t Tree, place: &str, found: &mut Items<'t>) {
             let place = format!("{place}.bootstrap");
             each(member, &place, |tree, place| found.entries.push(Decoded::at(place, tree, entry)));
         } else {
-            found.problems.0.push(unknown_key(member, place, &["bootstrap"]));
+            found.refuse(|| unknown_key(member, place, &["bootstrap"]));
         }
+    }
+}
+
+/// What [`each`] reads of a value.
+fn values(value: &Tree) -> &[Tree] {
+    match &value.content {
+        Content::Null => &[],
+        Content::List(items) => items,
+        Content::Bool(_) | Content::Number(_) | Content::String(_) | Content::Object(_) => std::slice::from_ref(value),
     }
 }
 
 /// Calls `read` with the value of a member, or with each of them and its index where there is a list.
 fn each<'t>(member: &'t Member, place: &str, mut read: impl FnMut(&'t Tree, &str)) {
-    match &member.value.content {
-        Content::Null => {}
-        Content::List(items) => {
-            for (position, item) in items.iter().enumerate() {
-                read(item, &format!("{place}[{position}]"));
-            }
-        }
-        Content::Bool(_) | Content::Number(_) | Content::String(_) | Content::Object(_) => read(&member.value, place),
+    let is_list = matches!(member.value.content, Content::List(_));
+    for (position, value) in values(&member.value).iter().enumerate() {
+        read(value, &if is_list { format!("{place}[{position}]") } else { place.to_owned() });
     }
 }
 

@@ -23,7 +23,7 @@ pub use self::bodies::{check_registration_shape, entries_shape, entry_shape};
 pub use self::bundle::{MAX_BUNDLE_BYTES, bundle, bundle_to_json};
 pub use self::decoded::{Decoded, Items, Located, Origin};
 use self::lenient::decode;
-pub use self::lenient::{Typing, from_tree};
+pub use self::lenient::{MAX_PROBLEMS, Typing, from_tree};
 pub use self::shape::{Shape, shape_of};
 pub use self::transaction::{transaction, transaction_shape};
 pub use self::tree::{Content, Member, Tree};
@@ -193,6 +193,15 @@ pub fn items(documents: &[Tree]) -> Items<'_> {
         definitions::collect(document, &mut found);
     }
     found
+}
+
+/// The same, unless there are more than `most`, which is found out before any of them is decoded.
+///
+/// # Errors
+/// How many there are.
+pub fn items_at_most(documents: &[Tree], most: usize) -> Result<Items<'_>, usize> {
+    let count = documents.iter().map(definitions::count).sum();
+    if count > most { Err(count) } else { Ok(items(documents)) }
 }
 
 /// Writes a value as JSON with an indentation of four spaces, as Consul's `?pretty` does.

@@ -335,6 +335,63 @@ async fn of_several_entries_all_or_none_is_written_and_every_error_is_told() {
 }
 
 #[tokio::test]
+async fn the_path_of_an_error_starts_at_its_entry() {
+    let api = TestApi::start().await;
+    let text = "- {Kind: mesh}\n- {Kind: service-defaults, Name: a, Protocol: x}\n---\n- {Kind: service-defaults, Name: b}\n\
+                - {Kind: service-defaults, Name: c, Protocol: x}\n---\nconfig_entries: {bootstrap: [{Kind: service-splitter, \
+                Name: d, Splits: [{Weight: 1}]}]}\n---\napiVersion: consul.hashicorp.com/v1alpha1\nkind: List\nitems:\n- \
+                apiVersion: consul.hashicorp.com/v1alpha1\n  kind: ServiceDefaults\n  metadata: {name: e}\n  spec: \
+                {protocol: x}\n";
+
+    let headers = [("content-type", "application/yaml")];
+    let answer = api.call(Method::PUT, TOGETHER, &headers, text.to_owned()).await;
+
+    let places: Vec<_> = errors(&answer).iter().map(|told| told.split(": ").next().expect("one").to_owned()).collect();
+    assert_eq!(places, ["1 2 \"Protocol\"", "3 5 \"Protocol\"", "4 7 \"Splits\"", "5 15 \"spec.protocol\""]);
+}
+
+#[tokio::test]
+async fn several_entries_are_written_without_a_condition() {
+    let api = TestApi::start().await;
+
+    let entries = json!([{ "Kind": "mesh" }]);
+    api.refuses(Method::PUT, &format!("{TOGETHER}?cas=7"), entries, 400, "a condition is about one entry").await;
+
+    assert_eq!(api.get("/v1/config/").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn of_very_many_errors_those_are_told_that_somebody_can_use() {
+    let api = TestApi::start().await;
+    let before = api.store.view().index();
+    let resource = |keys: usize| {
+        let keys: String = (0..keys).map(|key| format!(", \"k{key}\": 1")).collect();
+        format!("{{\"apiVersion\": \"consul.hashicorp.com/v1alpha1\", \"kind\": \"Mesh\"{keys}}}")
+    };
+    let list = |items: String| format!("{{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [{items}]}}");
+    for (body, count, last) in [
+        (format!("[{}]", vec!["{}"; 60].join(",")), 51, "and 10 more"),
+        (format!("[{}]", vec!["{}"; 8192].join(",")), 51, "and 8142 more"),
+        (
+            format!("[{}]", vec!["{}"; 8193].join(",")),
+            1,
+            "the body holds 8193 config entries, more than the 8192 of one commit",
+        ),
+        (format!("{{\"config_entries\": {{\"bootstrap\": [{}]}}}}", vec!["{}"; 9000].join(",")), 1, "holds 9000"),
+        (list(vec!["{\"apiVersion\": \"v2\"}"; 60].join(",")), 51, "more"),
+        (list(list(vec!["{\"apiVersion\": \"v2\"}"; 8193].join(","))), 1, "holds 8193"),
+        (resource(100_000), 51, "more"),
+    ] {
+        let answer = api.put(TOGETHER, body.as_str()).await;
+
+        let told = errors(&answer);
+        assert_eq!((answer.status, told.len()), (400, count), "{last}");
+        assert!(told.last().expect("one").contains(last), "{last:?} in {:?}", told.last());
+    }
+    assert_eq!(api.store.view().index(), before);
+}
+
+#[tokio::test]
 async fn what_several_entries_would_break_together_is_a_conflict() {
     let guard: Guard = Arc::new(|_, after, _| match after.entries().count() {
         2 => Err(Problem::rule("", "two are too many").into()),

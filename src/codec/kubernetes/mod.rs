@@ -6,7 +6,7 @@
 
 use super::decoded::{Decoded, Items};
 use super::definitions::{self, NOT_KEPT, unknown_key};
-use super::lenient::{lower_camel_case, suggestion};
+use super::lenient::{MAX_PROBLEMS, lower_camel_case, suggestion};
 use super::tree::{Content, Member, Tree, path_steps, same_key, shortened};
 use crate::model::entry::Mesh;
 use crate::model::{ConfigEntry, EntryKind, Namespace, Problem, ProblemKind};
@@ -81,9 +81,7 @@ pub(super) fn is_resource(document: &Tree) -> bool {
 
 /// Adds the entry that a resource means, or the entries of a `List`.
 pub(super) fn collect<'t>(document: &'t Tree, place: &str, found: &mut Items<'t>) {
-    if let (Some("List"), Some(Content::List(items))) =
-        (text(document, "kind"), document.get("items").map(|items| &items.content))
-    {
+    if let Some(items) = listed(document) {
         for (position, item) in items.iter().enumerate() {
             let inner = format!("items[{position}]");
             collect(item, &if place.is_empty() { inner } else { format!("{place}.{inner}") }, found);
@@ -92,12 +90,24 @@ pub(super) fn collect<'t>(document: &'t Tree, place: &str, found: &mut Items<'t>
     }
     match entry_kind(document) {
         Ok(kind) => {
-            let strange = strange_members(document, Resource::of(kind)).into_iter();
-            found.problems.0.extend(strange.map(|problem| problem.under(place)));
+            for problem in strange_members(document, Resource::of(kind)) {
+                found.refuse(|| problem.under(place));
+            }
             found.entries.push(decoded(document, kind, place));
         }
-        Err(problem) => found.problems.0.push(problem.under(place)),
+        Err(problem) => found.refuse(|| problem.under(place)),
     }
+}
+
+/// How many resources a document holds.
+pub(super) fn count(document: &Tree) -> usize {
+    listed(document).map_or(1, |items| items.iter().map(count).sum())
+}
+
+/// The resources of a `List`.
+fn listed(document: &Tree) -> Option<&[Tree]> {
+    let items = document.get("items").filter(|_| text(document, "kind") == Some("List"))?;
+    if let Content::List(items) = &items.content { Some(items) } else { None }
 }
 
 fn text<'t>(tree: &'t Tree, key: &str) -> Option<&'t str> {
@@ -153,12 +163,15 @@ fn decoded<'t>(document: &'t Tree, kind: EntryKind, place: &str) -> Decoded<'t, 
     Decoded::of_resource(place, tree, resource, decoding)
 }
 
-/// What a resource holds that no part of it says.
+/// What a resource holds that no part of it says, as much of it as is told.
 fn strange_members(document: &Tree, resource: Resource) -> Vec<Problem> {
     const PARTS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
     let mut problems = Vec::new();
     let is_one_of = |member: &Member, keys: &[&str]| keys.iter().any(|key| same_key(key, &member.key));
     for member in document.members().unwrap_or_default() {
+        if problems.len() == MAX_PROBLEMS {
+            break;
+        }
         if !is_one_of(member, &PARTS) {
             problems.push(unknown_key(member, "", &PARTS));
         } else if is_one_of(member, &["metadata", "spec"])
@@ -174,12 +187,13 @@ fn strange_members(document: &Tree, resource: Resource) -> Vec<Problem> {
         }
     }
     let spec = document.get("spec").and_then(Tree::members).unwrap_or_default();
-    problems.extend(spec.iter().filter(|it| is_one_of(it, &NOT_IN_SPEC)).map(|it| unknown_key(it, "spec", &[])));
+    let strange = spec.iter().filter(|it| is_one_of(it, &NOT_IN_SPEC));
+    problems.extend(strange.take(MAX_PROBLEMS).map(|it| unknown_key(it, "spec", &[])));
     if resource == Resource::Intentions {
         let names = ["name", "namespace"];
         let destination = spec.iter().filter(|it| is_one_of(it, &["destination"])).filter_map(|it| it.value.members());
         let strange = destination.flatten().filter(|it| !is_one_of(it, &names));
-        problems.extend(strange.map(|it| unknown_key(it, "spec.destination", &names)));
+        problems.extend(strange.take(MAX_PROBLEMS).map(|it| unknown_key(it, "spec.destination", &names)));
     }
     problems
 }

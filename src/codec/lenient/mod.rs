@@ -32,7 +32,7 @@ pub enum Typing {
 }
 
 /// Most problems that are reported of one document; whoever has more will decode again anyway.
-pub(super) const MAX_PROBLEMS: usize = 50;
+pub const MAX_PROBLEMS: usize = 50;
 
 /// Most values that are looked at again to find further problems, so that a large text costs little more than reading it.
 const MAX_AGAIN: usize = 2_000_000;
@@ -102,6 +102,15 @@ pub(super) fn decode<T: DeserializeOwned>(tree: &Tree, typing: Typing) -> Decodi
 /// Puts problems into the order of the source, as far as lines tell it.
 pub(super) fn in_order(problems: &mut Problems) {
     problems.0.sort_by_key(|problem| problem.line);
+}
+
+/// Leaves as many problems as whoever reads them can use, and says how many more there are.
+pub(super) fn cut(problems: &mut Problems) {
+    let more = problems.0.len().saturating_sub(MAX_PROBLEMS);
+    problems.0.truncate(MAX_PROBLEMS);
+    if more > 0 {
+        problems.rule("", format!("and {more} more"));
+    }
 }
 
 /// One pass over a document.
