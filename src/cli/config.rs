@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::client::{Client, ClientError, Target};
 use super::files::{self, WrittenEntry};
 use super::{CliError, output};
-use crate::model::EntryKind;
+use crate::model::{EntryKind, Partition};
 
 /// Commands on config entries.
 #[derive(Debug, Subcommand)]
@@ -188,12 +188,10 @@ async fn delete(options: &DeleteOptions) -> Result<(), CliError> {
                 return Err(CliError::Usage("-filename names one config entry, and the file holds several".to_owned()));
             };
             let key = written.key_in(&partition, &namespace);
-            // What the options say is asked for anyway.
-            if key.name.partition != partition {
-                query.push(("partition", key.name.partition.to_string()));
-            }
-            if key.kind.is_namespaced() && key.name.namespace != namespace {
-                query.push(("ns", key.name.namespace.to_string()));
+            let (said_partition, said_namespace) = options.target.said_tenancy();
+            query.extend(of_file("partition", said_partition, key.name.partition.as_str())?);
+            if key.kind.is_namespaced() {
+                query.extend(of_file("namespace", said_namespace, key.name.namespace.as_str())?);
             }
             (key.kind, key.name.name.to_string())
         }
@@ -206,6 +204,21 @@ async fn delete(options: &DeleteOptions) -> Result<(), CliError> {
         return Err(CliError::Input(format!("Config entry not deleted: {kind}/{name}")));
     }
     output::line(&format!("Config entry deleted: {kind}/{name}"))
+}
+
+/// The parameter that says what a file says, unless an option says it already. They must not contradict each other.
+fn of_file(option: &str, said: &str, file: &str) -> Result<Option<(&'static str, String)>, CliError> {
+    let parameter = if option == "namespace" { "ns" } else { "partition" };
+    if said.is_empty() {
+        return Ok((file != Partition::default().as_str()).then(|| (parameter, file.to_owned())));
+    }
+    if said == file {
+        return Ok(None);
+    }
+    Err(CliError::Usage(format!(
+        "{option} is {said:?} by -{option} (CONSUL_{}) and {file:?} in the file: give one, or the same",
+        option.to_uppercase()
+    )))
 }
 
 impl CasOptions {

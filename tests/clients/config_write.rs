@@ -150,3 +150,34 @@ fn a_resource_is_deleted_by_its_file() {
     assert_eq!(deleted, "Config entry deleted: service-intentions/db\n");
     assert_eq!(agent.say("config list -kind service-intentions -namespace shop"), "");
 }
+
+#[test]
+fn a_file_and_an_option_that_name_two_places_delete_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let entry = "Kind: service-defaults\nName: web\nPartition: b\nNamespace: shop\n";
+    write(folder.path(), &[("a.yaml", entry)]);
+    let agent = Agent::start("-dev");
+    let file = folder.path().join("a.yaml");
+    agent.say(&format!("config write {}", file.display()));
+    let other = folder.path().join("other.yaml");
+    std::fs::write(&other, "Kind: service-defaults\nName: web\nNamespace: shop\n").unwrap();
+    agent.say(&format!("config write -partition a {}", other.display()));
+
+    for (options, expected) in [
+        (
+            "-partition a",
+            "partition is \"a\" by -partition (CONSUL_PARTITION) and \"b\" in the file: give one, or the same",
+        ),
+        ("-namespace x", "namespace is \"x\" by -namespace (CONSUL_NAMESPACE) and \"shop\" in the file"),
+    ] {
+        let (code, said) = run(&agent, &format!("config delete {options} -filename"), &file);
+        assert!(code != 0 && said.contains(expected), "{code} {said}");
+    }
+    for partition in ["a", "b"] {
+        let listed = agent.say(&format!("config list -kind service-defaults -partition {partition} -namespace shop"));
+        assert_eq!(listed, "web\n", "{partition}");
+    }
+
+    agent.say(&format!("config delete -partition b -namespace shop -filename {}", file.display()));
+    assert_eq!(agent.say("config list -kind service-defaults -partition b -namespace shop"), "");
+}

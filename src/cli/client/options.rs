@@ -89,6 +89,11 @@ impl Target {
     pub(crate) fn tenancy(&self) -> (Partition, Namespace) {
         self.client.tenancy()
     }
+
+    /// Partition and namespace as the options say them; empty where they do not.
+    pub(crate) fn said_tenancy(&self) -> (&str, &str) {
+        (&self.client.partition, &self.client.namespace)
+    }
 }
 
 impl ClientOptions {
