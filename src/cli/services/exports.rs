@@ -9,7 +9,7 @@ use crate::cli::client::{Client, Target};
 use crate::cli::output::OutputFormat;
 use crate::cli::{CliError, output};
 use crate::model::entry::{Consumer, ExportedService, ExportedServices};
-use crate::model::{ConfigEntry, EntryKind, Namespace, Partition, PeerName};
+use crate::model::{ConfigEntry, EntryKind, Namespace, Partition, PeerName, ServiceName};
 
 /// Options of `services export`.
 #[derive(Debug, Args)]
@@ -87,19 +87,22 @@ async fn stored(client: &Client, partition: &Partition) -> Result<(ExportedServi
     Ok((understood(found)?, index))
 }
 
-/// Adds a service, or those of its consumers that are not there yet.
+/// Adds a service, or those of its consumers that are not there yet. An item of its own replaces the wildcard that counted for
+/// it, so it keeps the consumers of that one.
 fn add(entry: &mut ExportedServices, name: &str, namespace: &Namespace, consumers: &[Consumer]) {
-    let is_it = |service: &&mut ExportedService| service.name == name && service.namespace == *namespace;
-    if let Some(service) = entry.services.iter_mut().find(is_it) {
-        for consumer in consumers {
-            if !service.consumers.contains(consumer) {
-                service.consumers.push(consumer.clone());
-            }
+    let is_it = |service: &ExportedService| service.name == name && service.namespace == *namespace;
+    let position = entry.services.iter().position(is_it).unwrap_or_else(|| {
+        let service = ServiceName::new(&entry.partition, namespace, name);
+        let kept = entry.consumers(&service).cloned().collect();
+        entry.services.push(ExportedService { name: name.to_owned(), namespace: namespace.clone(), consumers: kept });
+        entry.services.len() - 1
+    });
+    let service = &mut entry.services[position];
+    for consumer in consumers {
+        if !service.consumers.contains(consumer) {
+            service.consumers.push(consumer.clone());
         }
-        return;
     }
-    let consumers = consumers.to_vec();
-    entry.services.push(ExportedService { name: name.to_owned(), namespace: namespace.clone(), consumers });
 }
 
 #[derive(Debug, Deserialize)]
@@ -195,5 +198,25 @@ mod tests {
 
         let seen: Vec<_> = entry.services.iter().map(|service| (&*service.name, service.consumers.len())).collect();
         assert_eq!(seen, [("db", 2), ("web", 1), ("db", 1)]);
+    }
+
+    #[test]
+    fn an_item_of_its_own_takes_a_service_from_nobody() {
+        let peer = |name: &str| Consumer { peer: PeerName::from(name), ..Consumer::default() };
+        let mut entry = ExportedServices::default();
+        let (namespace, everywhere) = (Namespace::default(), Namespace::from("*"));
+        add(&mut entry, "*", &everywhere, &[peer("west")]);
+
+        add(&mut entry, "db", &namespace, &[peer("east")]);
+        add(&mut entry, "*", &namespace, &[peer("north"), peer("west")]);
+        add(&mut entry, "web", &namespace, &[peer("east")]);
+
+        let told = |service: &ExportedService| {
+            let consumers: Vec<_> = service.consumers.iter().map(|consumer| consumer.peer.as_str()).collect();
+            format!("{}/{}: {}", service.namespace, service.name, consumers.join(" "))
+        };
+        let items: Vec<_> = entry.services.iter().map(told).collect();
+        let expected = ["*/*: west", "default/db: west east", "default/*: west north", "default/web: west north east"];
+        assert_eq!(items, expected);
     }
 }

@@ -109,7 +109,7 @@ impl ExportedServices {
     }
 
     /// Who may reach `service`: what the most exact item says.
-    fn consumers(&self, service: &ServiceName) -> impl Iterator<Item = &Consumer> {
+    pub fn consumers(&self, service: &ServiceName) -> impl Iterator<Item = &Consumer> {
         let namespace = service.namespace.as_str();
         let items = [(&*service.name, namespace), ("*", namespace), ("*", "*")]
             .into_iter()
