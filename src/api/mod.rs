@@ -58,7 +58,7 @@ pub use seam::{
     AsRegistered, CentralConfig, Certificates, CheckReports, ConfigureError, DiscoveryChains, Exported, Exports, Files,
     IssueError, Nack, NoFiles, ProxyState, ProxyStatus, TypeState,
 };
-pub use serve::serve;
+pub use serve::{ServeOptions, serve};
 
 use crate::model::Datacenter;
 use crate::store::Store;

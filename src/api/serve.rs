@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Time in which a client must send the head of a request; a connection without one is closed after it.
 const HEADER_TIME: Duration = Duration::from_secs(30);
-/// Most connections at a time: a call that waits has one for itself, and a fleet has many that wait. More are left in the
-/// listener's backlog.
+/// Most connections at a time, wherever there are descriptors for more: a call that waits has one for itself, and a fleet has
+/// many that wait.
 const CONNECTIONS: usize = 32_768;
 /// Most calls at a time on one HTTP/2 connection.
 const CALLS_PER_CONNECTION: u32 = 1024;
@@ -25,12 +25,30 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Pause after a failed `accept`, which mostly means that there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` until `shutdown`, then lets the calls that run finish until `deadline` has passed, and cuts off the
+/// How many are served, and how they are let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServeOptions {
+    /// Most connections at a time; more are left in the listener's backlog.
+    pub connections: usize,
+    /// Time that the calls that run have to finish after the end.
+    pub deadline: Duration,
+}
+
+impl ServeOptions {
+    /// For a process that may have so many descriptors open (`None` for any number): half of them are left to proxies and
+    /// files, so that calls that wait cannot take all.
+    pub fn within(descriptors: Option<u64>, deadline: Duration) -> Self {
+        let half = descriptors.and_then(|most| usize::try_from(most / 2).ok()).unwrap_or(CONNECTIONS);
+        Self { connections: half.clamp(1, CONNECTIONS), deadline }
+    }
+}
+
+/// Serves `router` until `shutdown`, then lets the calls that run finish until the deadline has passed, and cuts off the
 /// rest. The calls that wait for a change end by the token of [`Api`](super::Api), which should be the same or a parent.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, deadline: Duration) {
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, options: ServeOptions) {
     let builder = builder();
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Semaphore::new(options.connections));
     let mut connections = JoinSet::new();
     while let Some(stream) = shutdown.run_until_cancelled(accept(&listener)).await {
         let Some(Ok(place)) = shutdown.run_until_cancelled(places.clone().acquire_owned()).await else { break };
@@ -46,7 +64,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         while connections.try_join_next().is_some() {}
     }
     drop(listener);
-    if tokio::time::timeout(deadline, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(options.deadline, graceful.shutdown()).await.is_err() {
         tracing::warn!(connections = connections.len(), "cut off what did not end in time");
     }
     connections.shutdown().await;
@@ -80,5 +98,18 @@ async fn accept(listener: &TcpListener) -> TcpStream {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_descriptors_are_left_to_proxies() {
+        let connections = |descriptors| ServeOptions::within(descriptors, Duration::ZERO).connections;
+
+        assert_eq!([Some(1024), Some(1), Some(65_536), Some(u64::MAX)].map(connections), [512, 1, 32_768, 32_768]);
+        assert_eq!(connections(None), 32_768);
     }
 }

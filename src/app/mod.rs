@@ -104,6 +104,7 @@ pub struct App {
     /// The same, if there are any.
     reloader: Option<Arc<Reloader>>,
     logs: Logs,
+    descriptors: Option<u64>,
     /// What xDS with TLS shows its clients.
     tls: Option<ads::Tls>,
     /// Facts about the agent's node, as the files say them now.
@@ -154,6 +155,8 @@ pub struct Process {
     pub reload: Arc<Notify>,
     /// Where it logs.
     pub logs: Logs,
+    /// Most files and connections that it may have open; `None` for any number.
+    pub descriptors: Option<u64>,
 }
 
 /// Runs the control plane until the process says stop.
@@ -287,6 +290,7 @@ impl App {
             files: Arc::new(NoFiles),
             reloader: None,
             logs: process.logs.clone(),
+            descriptors: process.descriptors,
             serving: CancellationToken::new(),
             working: CancellationToken::new(),
             failed: CancellationToken::new(),
@@ -334,8 +338,8 @@ impl App {
             shutdown: self.serving.clone(),
             metrics: api::Metrics::default(),
         };
-        let deadline = self.settings.shutdown_deadline;
-        self.servers.spawn(api::serve(http, api::router(api), self.serving.clone(), deadline));
+        let options = api::ServeOptions::within(self.descriptors, self.settings.shutdown_deadline);
+        self.servers.spawn(api::serve(http, api::router(api), self.serving.clone(), options));
         let (readiness, serving) = (self.readiness.clone(), self.serving.clone());
         let grpc_tls = grpc_tls.map(|(socket, tls)| ads::Listener::with_tls(socket, tls));
         let listeners: Vec<_> = grpc.map(ads::Listener::from).into_iter().chain(grpc_tls).collect();

@@ -183,11 +183,11 @@ pub(super) fn serve<F: Future<Output = Result<(), AppError>>>(
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    descriptors::raise_limit();
+    let descriptors = descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(CliError::io("the runtime cannot be started"))?;
     let ran = runtime.block_on(async {
-        let process = Process { logs, ..Process::default() };
+        let process = Process { logs, descriptors, ..Process::default() };
         watch_signals(&process)?;
         run(settings, process).await.map_err(CliError::from)
     });

@@ -4,10 +4,10 @@
 #[cfg(unix)]
 const FEW: u64 = 4096;
 
-/// Raises the limit to as many as the system lets this process have, and warns where that is few. Each proxy takes one, and
-/// so does each call that waits.
+/// Raises the limit to as many as the system lets this process have, which is returned (`None` for any number), and warns
+/// where that is few. Each proxy takes one, and so does each call that waits.
 #[cfg(unix)]
-pub(super) fn raise_limit() {
+pub(super) fn raise_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let limit = getrlimit(Resource::Nofile);
@@ -15,7 +15,8 @@ pub(super) fn raise_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit of open files and connections cannot be raised");
     }
-    match getrlimit(Resource::Nofile).current {
+    let current = getrlimit(Resource::Nofile).current;
+    match current {
         Some(most) if most < FEW => tracing::warn!(
             most,
             "few files and connections may be open at a time, and each proxy takes one: raise the hard limit (LimitNOFILE \
@@ -23,11 +24,14 @@ pub(super) fn raise_limit() {
         ),
         most => tracing::debug!(most, "open files and connections"),
     }
+    current
 }
 
 /// There is no limit that the process could raise.
 #[cfg(not(unix))]
-pub(super) fn raise_limit() {}
+pub(super) fn raise_limit() -> Option<u64> {
+    None
+}
 
 #[cfg(all(test, unix))]
 mod tests {
@@ -35,9 +39,9 @@ mod tests {
 
     #[test]
     fn the_limit_is_the_highest_that_there_can_be() {
-        super::raise_limit();
+        let told = super::raise_limit();
 
         let limit = getrlimit(Resource::Nofile);
-        assert_eq!(limit.current, limit.maximum);
+        assert_eq!((limit.current, told), (limit.maximum, limit.maximum));
     }
 }

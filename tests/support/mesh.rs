@@ -105,7 +105,8 @@ impl Mesh {
     /// Serves the API on a socket; its URL.
     pub(crate) async fn serve_http(&self) -> String {
         let (listener, url) = listen().await;
-        tokio::spawn(api::serve(listener, self.router.clone(), self.shutdown.clone(), LIMIT));
+        let options = api::ServeOptions::within(None, LIMIT);
+        tokio::spawn(api::serve(listener, self.router.clone(), self.shutdown.clone(), options));
         url
     }
 
