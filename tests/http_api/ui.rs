@@ -73,6 +73,27 @@ async fn a_node_is_shown_with_all_that_is_on_it() {
 }
 
 #[tokio::test]
+async fn the_checks_of_a_namespace_are_those_of_its_services_and_of_the_node() {
+    let api = shop().await;
+    let blue = json!({ "Node": "n1", "SkipNodeUpdate": true,
+        "Service": { "ID": "db", "Service": "db", "Port": 70, "Namespace": "blue" },
+        "Check": { "CheckID": "db", "Name": "db up", "ServiceID": "db", "Status": "critical", "Namespace": "blue" } });
+    api.put("/v1/catalog/register", blue).await.is(200, "true");
+
+    for (query, checks, names) in [
+        ("", &["alive", "web-1", "web-2"][..], &["alive", "web up"][..]),
+        ("?ns=blue", &["alive", "db"], &["alive", "db up"]),
+        ("?ns=*", &["alive", "db", "web-1", "web-2"], &["alive", "db up", "web up"]),
+    ] {
+        let node = api.get(&format!("{UI}/node/n1{query}")).await.json();
+        let overview = api.get(&format!("{UI}/catalog-overview{query}")).await.json();
+        assert_eq!(column(&node["Checks"], "CheckID"), checks, "{query}");
+        assert_eq!(column(&overview["Checks"], "Name"), names, "{query}");
+        assert_eq!(overview["Nodes"][0]["Total"], 2, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn a_service_is_one_row_whatever_its_instances() {
     let api = shop().await;
 

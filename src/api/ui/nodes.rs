@@ -1,6 +1,6 @@
 //! `nodes` and `node/:n`: nodes with all that is registered on them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::response::Response;
 use serde::Serialize;
@@ -10,8 +10,8 @@ use crate::api::error::ApiError;
 use crate::api::filter::Filtered;
 use crate::api::route::Tail;
 use crate::api::wire::{HealthCheck, NodeService};
-use crate::model::{CheckId, Node, NodeName, Partition, PeerKey, PeerName, is_default};
-use crate::store::{Instance, NodeKey, Reader};
+use crate::model::{Check, CheckId, Node, NodeName, Partition, PeerKey, PeerName, ServiceId, is_default};
+use crate::store::{Instance, NodeKey, Reader, Stored};
 
 /// A node with its services and checks.
 #[derive(Debug, Clone, Serialize)]
@@ -79,12 +79,20 @@ impl Call {
         }
     }
 
+    /// The checks of a node itself, and those of the services on it that the call shows.
+    pub(super) fn shown_checks<'r>(&self, reader: &Reader<'r>, key: &NodeKey) -> Vec<&'r Stored<Check>> {
+        let services = reader.services_on(key).filter(|row| self.scope.shows(&row.value.namespace));
+        let services: BTreeSet<_> = services.map(|row| &row.value.id).collect();
+        let is_shown = |id: &ServiceId| id.is_default() || services.contains(id);
+        reader.checks_on(key).filter(|row| is_shown(&row.value.service_id)).collect()
+    }
+
     fn registered(&self, reader: &Reader<'_>, node: &Node) -> NodeInfo {
         let key = NodeKey::new(&self.scope.place, &node.node);
         let services = reader.services_on(&key).filter(|row| self.scope.shows(&row.value.namespace));
         NodeInfo {
             services: services.map(|row| NodeService { row: row.clone(), proxy: None }).collect(),
-            checks: reader.checks_on(&key).cloned().map(HealthCheck::from).collect(),
+            checks: self.shown_checks(reader, &key).into_iter().cloned().map(HealthCheck::from).collect(),
             ..NodeInfo::new(node, &PeerName::default())
         }
     }

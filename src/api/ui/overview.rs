@@ -49,7 +49,7 @@ pub(super) async fn overview(call: Call) -> Result<Response, ApiError> {
         let mut counts = Counts::default();
         for row in reader.nodes(place) {
             let key = NodeKey::new(place, &row.value.node);
-            let checks: Vec<_> = reader.checks_on(&key).collect();
+            let checks = call.shown_checks(reader, &key);
             counts.add_node(&row.value.partition, &checks);
         }
         for key in reader.service_keys(place).filter(|key| call.scope.shows(&key.service.namespace)) {
