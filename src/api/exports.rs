@@ -74,13 +74,13 @@ async fn imported(call: Call) -> Result<Response, ApiError> {
     let rows = |reader: &Reader<'_>| {
         let mut rows: BTreeMap<(ServiceName, PeerName, Partition), ImportedRow> = BTreeMap::new();
         for (service, peer) in call.imports_of_peers(reader) {
-            let row = ImportedRow { source_peer: peer.clone(), ..ImportedRow::of(&service, &service.partition) };
+            let row = ImportedRow { source_peer: peer.clone(), ..ImportedRow::of(&service) };
             rows.insert((service, peer, Partition::default()), row);
         }
         for service in call.imports_of_partitions(reader) {
             let own = ServiceName { partition: call.scope.place.partition.clone(), ..service.clone() };
             let source = service.partition;
-            let row = ImportedRow { source_partition: Some(source.clone()), ..ImportedRow::of(&own, &own.partition) };
+            let row = ImportedRow { source_partition: Some(source.clone()), ..ImportedRow::of(&own) };
             rows.insert((own, PeerName::default(), source), row);
         }
         Ok(rows.into_values().collect::<Vec<_>>())
@@ -89,10 +89,10 @@ async fn imported(call: Call) -> Result<Response, ApiError> {
 }
 
 impl ImportedRow {
-    fn of(service: &ServiceName, partition: &Partition) -> Self {
+    fn of(service: &ServiceName) -> Self {
         Self {
             service: service.name.to_string(),
-            partition: partition.clone(),
+            partition: service.partition.clone(),
             namespace: service.namespace.clone(),
             ..Self::default()
         }

@@ -65,13 +65,15 @@ pub(super) struct CreateOptions {
     /// A fact about a namespace (key=value); may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     meta: Vec<String>,
-    /// ID of a policy of every token of a namespace; may be given several times. It is kept, without effect: there are no ACLs
+    /// ID of a policy of every token of a namespace; may be given several times. It is kept, without effect: there are no
+    /// ACLs
     #[arg(long, value_name = "ID")]
     default_policy_id: Vec<String>,
     /// Name of such a policy; may be given several times
     #[arg(long, value_name = "NAME")]
     default_policy_name: Vec<String>,
-    /// ID of a role of every token of a namespace; may be given several times. It is kept, without effect: there are no ACLs
+    /// ID of a role of every token of a namespace; may be given several times. It is kept, without effect: there are no
+    /// ACLs
     #[arg(long, value_name = "ID")]
     default_role_id: Vec<String>,
     /// Name of such a role; may be given several times

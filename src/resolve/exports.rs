@@ -74,8 +74,8 @@ pub fn exported_services(state: &dyn State, place: &Place) -> Vec<Exported> {
     exported.filter(|exported| !(exported.peers.is_empty() && exported.partitions.is_empty())).collect()
 }
 
-/// The services that the wanted items of an entry name. A wildcard stands for those that mesh traffic can reach, and for names that
-/// entries lead somewhere.
+/// The services that the wanted items of an entry name. A wildcard stands for those that mesh traffic can reach, and for
+/// names that entries lead somewhere.
 fn named(
     state: &dyn State,
     place: &Place,
