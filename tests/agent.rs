@@ -549,3 +549,49 @@ fn checks_of_files_come_and_go_with_their_files() {
     agent.signal("-TERM");
     assert_eq!(agent.wait().0.code(), Some(0));
 }
+
+#[test]
+fn a_damaged_store_stops_the_start_and_what_is_left_can_be_saved_and_restored() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, file) = (directory.path().join("data"), directory.path().join("rescued.snap"));
+    let (data, file) = (data.display(), file.display());
+    let old = Agent::start(&format!("-data-dir {data}"));
+    for name in ["whole", "broken"] {
+        old.say(&format!("services register -name {name} -port 80"));
+    }
+    let running = meshgate(&format!("snapshot save -from-data-dir {data} {file}")).output().unwrap();
+    assert!(String::from_utf8_lossy(&running.stderr).contains("is in use"), "{running:?}");
+    old.signal("-TERM");
+    assert!(old.wait().0.success());
+    let store = format!("{data}/meshgate.redb");
+    let mut bytes = std::fs::read(&store).unwrap();
+    let places: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"\"Service\":\"broken\"")).collect();
+    assert!(!places.is_empty());
+    places.into_iter().for_each(|at| bytes[at + 13] = b'B');
+    std::fs::write(&store, &bytes).unwrap();
+
+    let started = meshgate(&format!("agent -http-port 0 -grpc-port 0 -data-dir {data}")).output().unwrap();
+    let told = String::from_utf8(started.stderr).unwrap();
+    let saved = meshgate(&format!("snapshot save -from-data-dir {data} {file}")).output().unwrap();
+
+    assert_eq!(started.status.code(), Some(1), "{told}");
+    for part in
+        ["meshgate.redb is damaged: 1 of the rows", "\"id\":\"broken\"", "meshgate snapshot save -from-data-dir"]
+    {
+        assert!(told.contains(part), "{told}");
+    }
+    assert_eq!(std::fs::read(&store).unwrap(), bytes, "the file was changed");
+    let told = String::from_utf8(saved.stderr).unwrap();
+    assert_eq!(saved.status.code(), Some(1), "{told}");
+    assert!(told.contains("\"id\":\"broken\"} is damaged and is left out"), "{told}");
+    let new = Agent::start("-dev");
+    new.say(&format!("snapshot restore {file}"));
+    // It starts anew, because the CA is another one.
+    let started = Instant::now();
+    while ends(&new, "catalog services") != (0, "whole\n".to_owned()) {
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", ends(&new, "catalog services"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    new.signal("-TERM");
+    new.wait();
+}

@@ -215,7 +215,8 @@ impl ApiError {
                 | StoreError::Open { .. }
                 | StoreError::InUse { .. }
                 | StoreError::Format { .. }
-                | StoreError::Row { .. }
+                | StoreError::Damaged { .. }
+                | StoreError::Rows(_)
                 | StoreError::Panicked,
             ) => StatusCode::INTERNAL_SERVER_ERROR,
         }

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Deserialize;
 use serde_json::json;
+use time::OffsetDateTime;
 
 use super::client::{Client, Target};
 use super::output::OutputFormat;
 use super::{CliError, output};
+use crate::app::AppError;
 use crate::store::{Snapshot, SnapshotError};
 
 /// Commands on snapshots.
@@ -33,6 +35,9 @@ pub(super) struct SaveOptions {
     /// Add these to the name of the file: version, dc, node, status
     #[arg(long, value_delimiter = ',', value_name = "FACT,FACT", hide_possible_values = true)]
     append_filename: Vec<Fact>,
+    /// Save what can be read of the data directory of an agent that does not run, or cannot start because it is damaged
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "append_filename")]
+    from_data_dir: Option<PathBuf>,
     #[command(flatten)]
     target: Target,
 }
@@ -81,6 +86,9 @@ pub(super) async fn run(command: SnapshotCommand) -> Result<(), CliError> {
 
 /// A file is complete and verified, or it is not there.
 async fn save(options: &SaveOptions) -> Result<(), CliError> {
+    if let Some(directory) = &options.from_data_dir {
+        return rescue(directory, &options.file);
+    }
     let client = options.target.client()?;
     let path = named_after(&client, &options.file, &options.append_filename).await?;
     let answer = client.follow(&["snapshot"], &[]).await?;
@@ -88,6 +96,17 @@ async fn save(options: &SaveOptions) -> Result<(), CliError> {
     let snapshot = Snapshot::from_archive(&archive).map_err(|error| refused(&error))?;
     write(&path, &archive).map_err(CliError::io(path.display().to_string()))?;
     output::line(&format!("Saved and verified snapshot to index {}", snapshot.meta.index))
+}
+
+/// Whatever is left out or doubtful is told, and the file is written all the same.
+fn rescue(directory: &Path, path: &Path) -> Result<(), CliError> {
+    let milliseconds = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
+    let rescued = Snapshot::rescue(directory, |index| format!("1-{index}-{milliseconds}")).map_err(AppError::Store)?;
+    let archive = rescued.snapshot.to_archive().map_err(CliError::io(path.display().to_string()))?;
+    write(path, &archive).map_err(CliError::io(path.display().to_string()))?;
+    let rows: usize = rescued.snapshot.tables().values().map(|table| table.rows).sum();
+    output::line(&format!("Saved snapshot to index {} with {rows} rows", rescued.snapshot.meta.index))?;
+    if rescued.losses.is_empty() { Ok(()) } else { Err(CliError::input(&rescued.losses)) }
 }
 
 async fn named_after(client: &Client, path: &Path, facts: &[Fact]) -> Result<PathBuf, CliError> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::view::Recent;
-use super::{CheckKey, Index, Key, NodeKey, Op, StoreError, Stored, View};
+use super::{BadRow, CheckKey, Index, Key, NodeKey, Op, StoreError, Stored, View};
 use crate::model::{
     CaConfig, Check, CheckId, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, ImportedKey, InstanceId,
     Leaf, Namespace, NamespaceDefinition, Node, Partition, PartitionDefinition, PeerKey, PeerTrustBundle, Peering,
@@ -699,16 +699,24 @@ pub(super) fn table_name(key: &[u8]) -> &'static str {
 /// The view that these rows make.
 ///
 /// # Errors
-/// A row that cannot be read, by its key. None is skipped: a store with less than it was told is no store.
+/// All rows that cannot be understood. None is skipped: a store with less than it was told is no store.
 pub(super) fn load(at: Index, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<View, StoreError> {
+    let (view, bad) = load_most(at, rows);
+    if bad.is_empty() { Ok(view) } else { Err(StoreError::Rows(bad)) }
+}
+
+/// The view that those of the rows make that can be understood, and the others.
+pub(super) fn load_most(at: Index, rows: &[(Vec<u8>, Vec<u8>)]) -> (View, Vec<BadRow>) {
     let mut draft =
         Draft { view: View { index: at, floor: at, ..View::default() }, rows: Vec::new(), at, stamp: Stamp::Now(at) };
+    let mut bad = Vec::new();
     for (key, value) in rows {
-        load_row(&mut draft, key, value)
-            .map_err(|source| StoreError::Row { key: String::from_utf8_lossy(key).into_owned(), source })?;
+        if let Err(source) = load_row(&mut draft, key, value) {
+            bad.push(BadRow { key: String::from_utf8_lossy(key).into_owned(), source });
+        }
     }
     draft.view.changed = OrdMap::new();
-    Ok(draft.view)
+    (draft.view, bad)
 }
 
 fn load_row(draft: &mut Draft, key: &[u8], value: &[u8]) -> Result<(), serde_json::Error> {

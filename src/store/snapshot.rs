@@ -80,9 +80,9 @@ pub enum SnapshotError {
     /// The state is not ours.
     #[error("the snapshot holds the state of another program, such as Consul, or of another version of meshgate")]
     Format,
-    /// A row makes no sense.
+    /// Rows make no sense.
     #[error(transparent)]
-    Row(#[from] StoreError),
+    Rows(#[from] StoreError),
 }
 
 impl Snapshot {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use meshgate::model::{Datacenter, NodeName, Partition, Place};
-use meshgate::store::{NodeKey, Snapshot};
+use meshgate::store::{NodeKey, Snapshot, View};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -155,4 +155,82 @@ async fn a_snapshot_that_is_taken_while_others_write_is_the_state_at_one_commit(
     stop.store(true, Ordering::Relaxed);
 
     assert!(writer.await.expect("no panic") > 0);
+}
+
+/// Who writes at the same time, and what the amounts of two nodes of each are together.
+const WRITERS: usize = 4;
+const TOTAL: u64 = 1_000;
+
+fn at_writer(side: &str, writer: usize) -> NodeKey {
+    let place = Place::new(&Datacenter::from("dc1"), &Partition::default());
+    NodeKey::new(&place, &NodeName::from(format!("{side}-{writer}")))
+}
+
+/// Moves an amount from one node to another, and notes it as the port of a service, in one transaction.
+async fn transfer(api: &TestApi, writer: usize, amount: u64) {
+    let node = |side: &str, amount: u64| {
+        let meta = json!({ "amount": amount.to_string() });
+        let node = json!({ "Node": format!("{side}-{writer}"), "Address": "10.0.0.1", "Meta": meta });
+        json!({ "Node": { "Verb": "set", "Node": node } })
+    };
+    let ledger = json!({ "ID": "ledger", "Service": "ledger", "Port": amount });
+    let ledger = json!({ "Service": { "Verb": "set", "Node": format!("a-{writer}"), "Service": ledger } });
+    let answer = api.put("/v1/txn", json!([node("a", amount), node("b", TOTAL - amount), ledger])).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+/// The amounts on the first node of each writer.
+///
+/// # Panics
+/// The three rows of a writer do not belong together.
+fn amounts(view: &View) -> Vec<u64> {
+    let amount = |side: &str, writer: usize| {
+        let row = view.node(&at_writer(side, writer)).expect("every writer has written");
+        row.value.meta["amount"].parse::<u64>().expect("a number")
+    };
+    let of_writer = |writer: usize| {
+        let (a, b) = (amount("a", writer), amount("b", writer));
+        let ledger = view.services_on(&at_writer("a", writer)).next().map(|row| u64::from(row.value.port));
+        assert_eq!((a + b, ledger), (TOTAL, Some(a)), "writer {writer}");
+        a
+    };
+    (0..WRITERS).map(of_writer).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_transaction_keeps_together_is_together_in_every_snapshot_and_after_every_restore() {
+    let (api, copy) = (Arc::new(TestApi::start().await), TestApi::start().await);
+    let stop = Arc::new(AtomicBool::new(false));
+    for writer in 0..WRITERS {
+        transfer(&api, writer, 1).await;
+    }
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let (api, stop) = (api.clone(), stop.clone());
+            tokio::spawn(async move {
+                for amount in (1..TOTAL).cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
+                    transfer(&api, writer, amount).await;
+                }
+            })
+        })
+        .collect();
+
+    let mut seen = BTreeSet::new();
+    while seen.len() < 8 {
+        assert!(writers.iter().all(|writer| !writer.is_finished()), "a writer failed");
+        let archive = save(&api).await.body;
+        let saved = amounts(&Snapshot::from_archive(&archive).expect("an archive").view().expect("rows of ours"));
+        assert_eq!(restore(&copy, archive.clone()).await.0, 200);
+        assert_eq!(amounts(&copy.store.view()), saved);
+        // The others go on writing while the state goes back to what it was.
+        assert_eq!(restore(&api, archive).await.0, 200);
+        amounts(&api.store.view());
+        seen.insert(saved);
+    }
+    stop.store(true, Ordering::Relaxed);
+
+    for writer in writers {
+        writer.await.expect("no writer failed");
+    }
+    amounts(&api.store.view());
 }

@@ -1,22 +1,44 @@
 //! The embedded backend: one transactional file.
+//!
+//! ```text
+//! open ─► examine (a look that changes nothing: sums of rows, structure) ─► migrate, if the format is older ─► load
+//!                    │                                                         └─ keeps the old file beside it
+//!                    └─ damage: the process does not start; `salvage` saves what can be read
+//! ```
 
 #[cfg(test)]
+mod damage;
+mod examine;
+mod format;
+#[cfg(test)]
+#[cfg(unix)]
+mod kill;
+mod overlay;
+#[cfg(test)]
 mod power_loss;
+mod salvage;
+mod seal;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::backends::FileBackend;
+use redb::{BackendError, Builder, Database, DatabaseError, ReadableTable, StorageBackend, StorageError};
 
-use super::{Backend, Batch, Loaded, StoreError};
+use self::examine::{Contents, examine};
+use self::format::{FORMATS, Formats, INDEX, META, ROWS, SUM, initialise};
+use self::overlay::{Overlay, Shared};
+pub(super) use self::salvage::{Remaining, salvage};
+use self::seal::{Total, sealed};
+use super::{Backend, Batch, Damage, Loaded, StoreError};
 
-const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const FILE: &str = "meshgate.redb";
 const UNFINISHED: &str = "meshgate.redb.new";
-/// The format of keys and values. Raised together with a migration.
-const FORMAT: u64 = 1;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -25,58 +47,72 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub struct Embedded {
     database: Database,
     path: PathBuf,
+    /// What was there when it was opened, until somebody has taken it.
+    loaded: Option<Loaded>,
 }
 
 impl Embedded {
-    /// Opens the store of a data directory, or makes one.
+    /// Opens the store of a data directory, or makes one. One of an older format is brought to the newest, and the old
+    /// file stays beside it as `meshgate.redb.format-N`.
     ///
     /// # Errors
-    /// The file cannot be opened or made, another process has it, or its format is another.
+    /// The file cannot be opened or made, another process has it, its format is unknown, or it is damaged. It was not
+    /// changed then.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        Self::open_with(directory, FORMATS)
+    }
+
+    fn open_with(directory: &Path, formats: Formats) -> Result<Self, StoreError> {
+        Self::open_on(directory, formats, FileBackend::new)
+    }
+
+    /// Like `open`, with `backend` between redb and the file.
+    fn open_on<B: StorageBackend>(
+        directory: &Path,
+        formats: Formats,
+        backend: impl Fn(File) -> Result<B, DatabaseError>,
+    ) -> Result<Self, StoreError> {
         let path = directory.join(FILE);
         let opened = unless_damaged(|| {
-            create_if_missing(directory, &path)?;
-            let embedded = Self { database: Database::open(&path)?, path: path.clone() };
-            let format = embedded.format()?;
-            Ok((embedded, format))
+            create_if_missing(directory, &path, |file| {
+                initialise(&Builder::new().create_with_backend(backend(file)?)?, formats)
+            })?;
+            let file = Arc::new(backend(File::options().read(true).write(true).open(&path)?)?);
+            lock(&*file)?;
+            let contents = match unless_damaged(|| examine(Overlay::new(file.clone())?, formats)) {
+                Ok(Ok(contents)) => contents,
+                Ok(Err(found)) => {
+                    file.close()?;
+                    return Ok(Err(found));
+                }
+                Err(source) => {
+                    // What has failed may hold it for ever; others may have it again.
+                    file.close()?;
+                    return Err(source);
+                }
+            };
+            if contents.format < formats.newest() {
+                keep(&path, contents.format)?;
+            }
+            let database = Builder::new().create_with_backend(Shared(file))?;
+            Self::take_over(database, &path, contents, formats).map(Ok)
         });
         match opened {
-            Ok((embedded, FORMAT)) => Ok(embedded),
-            Ok((_, found)) => Err(StoreError::Format { found, known: FORMAT }),
-            Err(source) if matches!(source.downcast_ref(), Some(DatabaseError::DatabaseAlreadyOpen)) => {
-                Err(StoreError::InUse { path })
-            }
-            Err(source) => Err(StoreError::Open { path, source }),
+            Ok(Ok(embedded)) => Ok(embedded),
+            Ok(Err(found)) => Err(formats.refuse(path, found)),
+            Err(source) => Err(refused(path, source)),
         }
     }
 
-    /// The format of a file; writes our own into a new one.
-    fn format(&self) -> Result<u64, Failure> {
-        let transaction = self.database.begin_write()?;
-        let found = {
-            transaction.open_table(ROWS)?;
-            let mut meta = transaction.open_table(META)?;
-            let found = meta.get("format")?.map(|value| value.value());
-            if found.is_none() {
-                meta.insert("format", FORMAT)?;
-            }
-            found
-        };
-        if found.is_none() {
-            transaction.commit()?;
+    /// A file that was examined.
+    fn take_over(database: Database, path: &Path, contents: Contents, formats: Formats) -> Result<Self, Failure> {
+        let Contents { format, mut loaded } = contents;
+        if format < formats.newest() {
+            formats.migrate(&database, format)?;
+            loaded = examine::read(&database, formats.newest())?;
+            tracing::info!(path = %path.display(), from = format, to = formats.newest(), "the store has a newer format now");
         }
-        Ok(found.unwrap_or(FORMAT))
-    }
-
-    fn read(&self) -> Result<Loaded, redb::Error> {
-        let transaction = self.database.begin_read()?;
-        let index = transaction.open_table(META)?.get("index")?.map_or(0, |value| value.value());
-        let mut rows = Vec::new();
-        for item in transaction.open_table(ROWS)?.iter()? {
-            let (key, value) = item?;
-            rows.push((key.value().to_vec(), value.value().to_vec()));
-        }
-        Ok(Loaded { index, rows })
+        Ok(Self { database, path: path.to_owned(), loaded: Some(loaded) })
     }
 
     fn write(&self, batch: &Batch) -> Result<(), redb::Error> {
@@ -85,13 +121,20 @@ impl Embedded {
         transaction.set_quick_repair(true);
         {
             let mut rows = transaction.open_table(ROWS)?;
+            let mut meta = transaction.open_table(META)?;
+            let number = |name| Ok::<_, redb::Error>(meta.get(name)?.map_or(0, |number| number.value()));
+            let mut total = Total(number(SUM)?).moved(number(INDEX)?, batch.index);
             for (key, value) in &batch.changes {
-                match value {
-                    Some(value) => rows.insert(key.as_slice(), value.as_slice())?,
+                let stored = value.as_ref().map(|value| sealed(key, value));
+                let old = match &stored {
+                    Some(stored) => rows.insert(key.as_slice(), stored.as_slice())?,
                     None => rows.remove(key.as_slice())?,
                 };
+                total = old.map_or(total, |old| total.without(old.value()));
+                total = stored.map_or(total, |stored| total.with(&stored));
             }
-            transaction.open_table(META)?.insert("index", batch.index)?;
+            meta.insert(INDEX, batch.index)?;
+            meta.insert(SUM, total.0)?;
         }
         transaction.commit()?;
         Ok(())
@@ -100,7 +143,11 @@ impl Embedded {
 
 /// Makes the file under another name and renames it when it is complete: one that is cut short in the middle could never
 /// be opened again.
-fn create_if_missing(directory: &Path, path: &Path) -> Result<(), Failure> {
+fn create_if_missing(
+    directory: &Path,
+    path: &Path,
+    initialise: impl FnOnce(File) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let directory_file = File::open(directory)?;
     // Two processes that start on one empty directory take turns here; the second finds the file of the first.
     directory_file.lock()?;
@@ -111,123 +158,90 @@ fn create_if_missing(directory: &Path, path: &Path) -> Result<(), Failure> {
     if unfinished.try_exists()? {
         std::fs::remove_file(&unfinished)?;
     }
-    let created = Embedded { database: Database::create(&unfinished)?, path: unfinished.clone() };
-    created.format()?;
-    drop(created);
+    initialise(File::options().read(true).write(true).create_new(true).open(&unfinished)?)?;
     std::fs::rename(&unfinished, path)?;
     directory_file.sync_all()?;
     Ok(())
 }
 
+/// Keeps all others from a file until it is closed.
+///
+/// # Errors
+/// Another process has it open.
+fn lock(file: &impl StorageBackend) -> Result<(), Failure> {
+    held(file.try_lock_range(Bound::Unbounded, Bound::Unbounded))
+}
+
+fn held(locked: Result<bool, BackendError>) -> Result<(), Failure> {
+    match locked {
+        Ok(true) | Err(BackendError::Unsupported) => Ok(()),
+        Ok(false) => Err(DatabaseError::DatabaseAlreadyOpen.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Copies a file of an older format, for those who want to go back to the version that wrote it.
+fn keep(path: &Path, format: u64) -> Result<(), Failure> {
+    let unfinished = path.with_file_name(UNFINISHED);
+    std::fs::copy(path, &unfinished)?;
+    File::open(&unfinished)?.sync_all()?;
+    std::fs::rename(&unfinished, path.with_file_name(format!("{FILE}.format-{format}")))?;
+    if let Some(directory) = path.parent() {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
 /// Reads what may be damaged: redb panics where a page makes no sense.
 fn unless_damaged<T>(read: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("the file is damaged; restore it from a copy".into()))
+    let panicked = |_| Err(Damage::Structure("a page makes no sense".into()).into());
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(panicked)
+}
+
+/// Why a file is of no use, for whoever has to do something about it.
+fn refused(path: PathBuf, source: Failure) -> StoreError {
+    if let Some(DatabaseError::DatabaseAlreadyOpen) = source.downcast_ref() {
+        return StoreError::InUse { path };
+    }
+    let source = match source.downcast::<Damage>() {
+        Ok(damage) => return StoreError::Damaged { path, damage: *damage },
+        Err(source) => source,
+    };
+    if is_damage(&*source) {
+        return StoreError::Damaged { path, damage: Damage::Structure(source) };
+    }
+    StoreError::Open { path, source }
+}
+
+/// True for errors that say what the file holds, and not what the system refuses.
+fn is_damage(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+
+    let of_storage = |error: &StorageError| {
+        let is_unreadable =
+            matches!(error, StorageError::Io(error) if matches!(error.kind(), InvalidData | UnexpectedEof));
+        is_unreadable || matches!(error, StorageError::Corrupted(_))
+    };
+    if let Some(error) = error.downcast_ref::<StorageError>() {
+        return of_storage(error);
+    }
+    if let Some(DatabaseError::Storage(error)) = error.downcast_ref() {
+        return of_storage(error);
+    }
+    // What a table or a transaction cannot be opened for is what the file says about them.
+    !error.is::<std::io::Error>() && !error.is::<DatabaseError>()
 }
 
 impl Backend for Embedded {
     fn load(&mut self) -> Result<Loaded, StoreError> {
-        unless_damaged(|| Ok(self.read()?)).map_err(|source| StoreError::Open { path: self.path.clone(), source })
+        if let Some(loaded) = self.loaded.take() {
+            return Ok(loaded);
+        }
+        unless_damaged(|| examine::read(&self.database, FORMATS.newest()))
+            .map_err(|source| refused(self.path.clone(), source))
     }
 
     fn persist(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.write(batch).map_err(|error| StoreError::Backend(Box::new(error)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_persisted_is_loaded_by_the_next_process() {
-        let directory = tempfile::tempdir().unwrap();
-        let batch = Batch {
-            index: 2,
-            changes: vec![
-                (b"a".to_vec(), Some(b"1".to_vec())),
-                (b"b".to_vec(), Some(b"2".to_vec())),
-                (b"a".to_vec(), None),
-            ],
-        };
-
-        Embedded::open(directory.path()).unwrap().persist(&batch).unwrap();
-
-        let loaded = Embedded::open(directory.path()).unwrap().load().unwrap();
-        assert_eq!(loaded, Loaded { index: 2, rows: vec![(b"b".to_vec(), b"2".to_vec())] });
-    }
-
-    #[test]
-    fn a_creation_that_was_cut_short_is_started_anew() {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("meshgate.redb.new"), vec![0; 1 << 20]).unwrap();
-
-        Embedded::open(directory.path()).unwrap().persist(&Batch { index: 2, changes: Vec::new() }).unwrap();
-
-        assert_eq!(Embedded::open(directory.path()).unwrap().load().unwrap().index, 2);
-        assert!(!directory.path().join("meshgate.redb.new").exists());
-    }
-
-    #[test]
-    fn two_that_start_on_an_empty_directory_do_not_spoil_each_other() {
-        let directory = tempfile::tempdir().unwrap();
-        let open = || Embedded::open(directory.path());
-
-        let opened = std::thread::scope(|scope| {
-            let threads = [scope.spawn(open), scope.spawn(open)];
-            threads.map(|thread| thread.join().unwrap())
-        });
-
-        // One may be told that the other has the file; none finds it broken.
-        assert!(opened.iter().any(Result::is_ok), "{opened:?}");
-        drop(opened);
-        assert_eq!(open().unwrap().load().unwrap(), Loaded::default());
-    }
-
-    #[test]
-    fn a_second_process_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let _first = Embedded::open(directory.path()).unwrap();
-
-        let error = Embedded::open(directory.path()).unwrap_err();
-
-        assert!(matches!(error, StoreError::InUse { .. }), "{error}");
-    }
-
-    #[test]
-    fn a_damaged_file_is_an_error_and_no_panic() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("meshgate.redb");
-        let changes = (0..1000_u32).map(|row| (row.to_be_bytes().to_vec(), Some(vec![7; 100]))).collect();
-        Embedded::open(directory.path()).unwrap().persist(&Batch { index: 2, changes }).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-
-        let mut refused = 0;
-        for page in (0..whole.len()).step_by(4096) {
-            let mut damaged = whole.clone();
-            damaged[page..page + 64].fill(0xa5);
-            std::fs::write(&path, damaged).unwrap();
-            match Embedded::open(directory.path()).and_then(|mut embedded| embedded.load()) {
-                Ok(_) => {}
-                Err(StoreError::Open { .. }) => refused += 1,
-                Err(error) => panic!("page {page}: {error}"),
-            }
-        }
-
-        assert!(refused > 1, "{refused}");
-    }
-
-    #[test]
-    fn a_file_of_another_format_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        {
-            let database = Database::create(directory.path().join("meshgate.redb")).unwrap();
-            let transaction = database.begin_write().unwrap();
-            transaction.open_table(META).unwrap().insert("format", 7).unwrap();
-            transaction.commit().unwrap();
-        }
-
-        let error = Embedded::open(directory.path()).unwrap_err();
-
-        assert!(matches!(error, StoreError::Format { found: 7, known: 1 }), "{error}");
     }
 }

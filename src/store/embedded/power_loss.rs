@@ -1,11 +1,17 @@
 //! The power fails at every single call to the disk, and the disk keeps what it likes of what was not synced.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use futures::executor::block_on;
+use futures::future::join_all;
 use redb::StorageBackend;
 
+use super::tests::{golden_rows, open_store, pair, pairs, unpacked};
 use super::*;
+use crate::store::View;
+use crate::store::apply::load;
 
 /// Something that was asked of the disk since the last sync.
 #[derive(Debug, Clone)]
@@ -126,11 +132,44 @@ impl StorageBackend for Disk {
     }
 }
 
-fn open(disk: &Disk) -> Option<Embedded> {
-    let database = Database::builder().create_with_backend(disk.clone()).ok()?;
-    let embedded = Embedded { database, path: PathBuf::new() };
-    embedded.format().ok()?;
-    Some(embedded)
+/// What the store would find, and the store itself.
+fn open(disk: &Disk) -> Result<Embedded, Failure> {
+    // The file was made before, under another name: what is found is examined, as everywhere.
+    let contents = contents(disk)?;
+    let database = Database::builder().create_with_backend(disk.clone())?;
+    Embedded::take_over(database, Path::new("disk"), contents, FORMATS)
+}
+
+fn contents(disk: &Disk) -> Result<Contents, Failure> {
+    let image = disk.0.lock().unwrap().current.clone();
+    let contents = examine(Disk::with(image, usize::MAX), FORMATS)?;
+    contents.map_err(|format| format!("format {format}").into())
+}
+
+/// A disk with an empty store.
+fn empty() -> Vec<u8> {
+    let disk = Disk::with(Vec::new(), usize::MAX);
+    initialise(&Database::builder().create_with_backend(disk.clone()).unwrap(), FORMATS).unwrap();
+    let state = disk.0.lock().unwrap();
+    state.current.clone()
+}
+
+/// Lets the power fail at each call to the disk that `work` makes, and shows `judge` what was acknowledged and what the
+/// store finds on each disk that may be left. Returns how often the power failed.
+fn at_every_call<A>(image: &[u8], work: impl Fn(&Disk) -> A, judge: impl Fn(&A, Contents, &str)) -> usize {
+    for calls in 0.. {
+        let disk = Disk::with(image.to_vec(), calls);
+        let acknowledged = work(&disk);
+        for (n, image) in disk.images().into_iter().enumerate() {
+            let context = format!("after {calls} calls, image {n}");
+            let found = contents(&Disk::with(image, usize::MAX)).unwrap_or_else(|error| panic!("{context}: {error}"));
+            judge(&acknowledged, found, &context);
+        }
+        if disk.0.lock().unwrap().left > 0 {
+            return calls;
+        }
+    }
+    unreachable!("the work ends some time")
 }
 
 /// Each batch replaces a row, adds one and removes one.
@@ -159,37 +198,90 @@ fn after(n: u64) -> Loaded {
 }
 
 /// Persists batches until the power fails; returns how many were acknowledged.
-fn persist_all(disk: &Disk, first: u64, last: u64) -> Option<u64> {
-    let mut embedded = open(disk)?;
-    let acknowledged = (first..=last).take_while(|n| embedded.persist(&batch(*n)).is_ok()).count() as u64;
-    Some(first + acknowledged - 1)
+fn persist_all(disk: &Disk, last: u64) -> u64 {
+    let Ok(mut embedded) = open(disk) else { return 0 };
+    (1..=last).take_while(|n| embedded.persist(&batch(*n)).is_ok()).count() as u64
 }
 
 #[test]
 fn whatever_was_acknowledged_is_there_after_the_power_fails() {
     const LAST: u64 = 5;
-    let disk = Disk::with(Vec::new(), usize::MAX);
-    assert_eq!(persist_all(&disk, 1, 1), Some(1));
-    let image = disk.0.lock().unwrap().current.clone();
+    let judge = |acknowledged: &u64, found: Contents, context: &str| {
+        let is_next = *acknowledged < LAST && found.loaded == after(acknowledged + 1);
+        assert!(
+            found.loaded == after(*acknowledged) || is_next,
+            "{context}: {acknowledged} batches were acknowledged, and the index is {}",
+            found.loaded.index
+        );
+    };
 
-    let mut failures = 0;
-    for calls in 0.. {
-        let disk = Disk::with(image.clone(), calls);
-        let acknowledged = persist_all(&disk, 2, LAST).unwrap_or(1);
-        for (n, image) in disk.images().into_iter().enumerate() {
-            let mut embedded = open(&Disk::with(image, usize::MAX)).expect("the file can be opened");
-            let loaded = embedded.load().unwrap();
-            let is_next = acknowledged < LAST && loaded == after(acknowledged + 1);
-            assert!(
-                loaded == after(acknowledged) || is_next,
-                "after {calls} calls {acknowledged} batches were acknowledged, image {n} has index {}",
-                loaded.index
-            );
-        }
-        if disk.0.lock().unwrap().left > 0 {
-            break;
-        }
-        failures += 1;
-    }
+    let failures = at_every_call(&empty(), |disk| persist_all(disk, LAST), judge);
+
     assert!(failures > 20, "the power failed only {failures} times");
+}
+
+/// Writes pairs of rows at the same time, so that some share a commit; returns the numbers of those that were acknowledged.
+fn write_together(disk: &Disk) -> BTreeSet<u64> {
+    let Ok(embedded) = open(disk) else { return BTreeSet::new() };
+    let (store, writer) = open_store(embedded);
+    let writes = (1..=8).map(|number| {
+        let written = store.write(pair(number));
+        async move { written.await.is_ok().then_some(number) }
+    });
+    let acknowledged = block_on(join_all(writes)).into_iter().flatten().collect();
+    drop(store);
+    writer.join().unwrap();
+    acknowledged
+}
+
+#[test]
+fn commits_that_share_a_sync_are_there_or_not_each_as_a_whole() {
+    let judge = |acknowledged: &BTreeSet<u64>, found: Contents, context: &str| {
+        let view = load(found.loaded.index, &found.loaded.rows).unwrap();
+        let found = pairs(&view);
+        assert!(acknowledged.is_subset(&found), "{context}: {acknowledged:?} were acknowledged, {found:?} are there");
+        assert_eq!(view.index(), if found.is_empty() { 0 } else { 1 + found.len() as u64 }, "{context}");
+    };
+
+    let failures = at_every_call(&empty(), write_together, judge);
+
+    assert!(failures > 5, "the power failed only {failures} times");
+}
+
+#[test]
+fn a_snapshot_is_restored_or_not_as_a_whole() {
+    let disk = Disk::with(empty(), usize::MAX);
+    write_together(&disk);
+    let image = disk.0.lock().unwrap().current.clone();
+    let restore = |disk: &Disk| {
+        let Ok(embedded) = open(disk) else { return false };
+        let (store, writer) = open_store(embedded);
+        let wanted = View::default().after(&(20..40).flat_map(pair).collect::<Vec<_>>());
+        let restored = block_on(store.write_with(move |view| Ok(view.to_become(&wanted)))).is_ok();
+        drop(store);
+        writer.join().unwrap();
+        restored
+    };
+    let judge = |is_restored: &bool, found: Contents, context: &str| {
+        let found = pairs(&load(found.loaded.index, &found.loaded.rows).unwrap());
+        let is_old = found == (1..=8).collect();
+        assert!(found == (20..40).collect() || (is_old && !is_restored), "{context}: {found:?}");
+    };
+
+    let failures = at_every_call(&image, restore, judge);
+
+    assert!(failures > 3, "the power failed only {failures} times");
+}
+
+#[test]
+fn a_migration_is_done_or_not_as_a_whole() {
+    let image = unpacked(1);
+    let judge = |is_done: &bool, found: Contents, context: &str| {
+        assert_eq!((found.loaded.index, &found.loaded.rows), (7, &golden_rows()), "{context}");
+        assert!(found.format == FORMATS.newest() || (found.format == 1 && !is_done), "{context}: {}", found.format);
+    };
+
+    let failures = at_every_call(&image, |disk| open(disk).is_ok(), judge);
+
+    assert!(failures > 3, "the power failed only {failures} times");
 }

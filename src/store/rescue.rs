@@ -1,0 +1,65 @@
+//! What can be saved of a store that cannot be opened.
+
+use std::fmt;
+use std::path::Path;
+
+use super::apply::load_most;
+use super::embedded::{Remaining, salvage};
+use super::{Index, Snapshot, StoreError};
+
+/// What was saved of a data directory.
+#[derive(Debug)]
+pub struct Rescued {
+    /// All that is left, as a snapshot.
+    pub snapshot: Snapshot,
+    /// All that is known to be missing or doubtful; none if the store is whole.
+    pub losses: Vec<Loss>,
+}
+
+/// Something that could not be saved, or may be wrong.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loss {
+    /// A row that is there and is not as it was written, by its key.
+    Damaged(String),
+    /// A row that this version does not understand, by its key, and why.
+    Unknown(String, String),
+    /// The file does not say which rows there were.
+    PerhapsMissing,
+    /// Rows that had been removed may be back, and older versions may stand for newer ones.
+    PerhapsOld,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damaged(key) => write!(f, "the row {key} is damaged and is left out"),
+            Self::Unknown(key, why) => write!(f, "the row {key} cannot be understood and is left out: {why}"),
+            Self::PerhapsMissing => f.write_str("other rows may be missing, because pages of the file are damaged"),
+            Self::PerhapsOld => f.write_str(
+                "rows were gathered from single pages, because nothing says which of them count: some may be back that \
+                 were removed, and some may be older than they should",
+            ),
+        }
+    }
+}
+
+impl Snapshot {
+    /// What can be read of the store of a data directory, which is not changed. `id` names the snapshot by its index.
+    ///
+    /// # Errors
+    /// There is no store, its format is unknown, or a process has it open.
+    pub fn rescue(directory: &Path, id: impl FnOnce(Index) -> String) -> Result<Rescued, StoreError> {
+        let remains = salvage(directory)?;
+        let rows: Vec<_> = remains.rows.into_iter().collect();
+        let (view, bad) = load_most(remains.index.unwrap_or_default(), &rows);
+        let damaged = remains.damaged.into_iter().map(Loss::Damaged);
+        let unknown = bad.into_iter().map(|row| Loss::Unknown(row.key, row.source.to_string()));
+        let doubts: &[Loss] = match remains.state {
+            Remaining::Whole => &[],
+            Remaining::Part => &[Loss::PerhapsMissing],
+            Remaining::Pages => &[Loss::PerhapsMissing, Loss::PerhapsOld],
+        };
+        let losses = damaged.chain(unknown).chain(doubts.iter().cloned()).collect();
+        Ok(Rescued { snapshot: Self::of(&view, id(view.index())), losses })
+    }
+}
