@@ -36,11 +36,7 @@ impl Http {
     pub(crate) async fn connect(address: SocketAddr, headers: Vec<(HeaderName, HeaderValue)>) -> Result<Self, Failure> {
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
-            let socket = TcpStream::connect(address).await.map_err(|error| format!("HTTP API {address}: {error}"))?;
-            socket.set_nodelay(true)?;
-            let (sender, connection) = handshake(TokioIo::new(socket)).await?;
-            tokio::spawn(connection);
-            connections.push(Arc::new(Mutex::new(sender)));
+            connections.push(Arc::new(Mutex::new(open(address).await?)));
         }
         Ok(Self { address, headers, connections })
     }
@@ -64,6 +60,10 @@ impl Http {
         let mut request = Request::put(write.path).header("host", self.address.to_string()).body(body)?;
         request.headers_mut().extend(self.headers.iter().cloned());
         let mut sender = self.connections[connection % CONNECTIONS].lock().await;
+        // A server closes what nobody has used for a while.
+        if sender.is_closed() {
+            *sender = open(self.address).await?;
+        }
         sender.ready().await?;
         let response = sender.send_request(request).await?;
         let status = response.status();
@@ -91,4 +91,12 @@ impl Http {
         });
         futures::future::try_join_all(workers).await.map(drop)
     }
+}
+
+async fn open(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, Failure> {
+    let socket = TcpStream::connect(address).await.map_err(|error| format!("HTTP API {address}: {error}"))?;
+    socket.set_nodelay(true)?;
+    let (sender, connection) = handshake(TokioIo::new(socket)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
 }
