@@ -23,7 +23,7 @@ pub(super) struct Routes {
 }
 
 /// A path or prefix that is served.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) struct Served {
     /// The path; it ends with a slash where a name follows.
     pub(super) path: String,

@@ -123,7 +123,8 @@ impl Store {
     }
 
     /// Returns once a commit after `since` has changed one of these keys, which may have happened already. Commits that
-    /// change none of them cost nothing, however many wait.
+    /// change none of them cost nothing, however many wait; of those with more than some hundred keys, each looks at what a
+    /// commit changed.
     ///
     /// # Errors
     /// The store is closed: no commit will follow.
@@ -139,6 +140,7 @@ impl Store {
         if waiter.woken().await { Ok(()) } else { Err(StoreError::Closed) }
     }
 
+    /// [`Store::changed`] for many keys.
     async fn changed_among(&self, keys: &BTreeSet<Key>, since: Index) -> Result<(), StoreError> {
         let mut views = self.watch();
         let mut seen = views.borrow_and_update().clone();

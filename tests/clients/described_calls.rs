@@ -10,7 +10,7 @@ use crate::foreign::python_with;
 /// What ends the agent, does not end itself, or takes no JSON.
 const NOT_CALLED: &str = "/v1/(agent/monitor|agent/leave|snapshot)";
 
-/// Seconds that it calls; `MESHGATE_FUZZ_SECONDS` says other.
+/// Seconds that it calls; `MESHGATE_CALL_SECONDS` says other.
 const SECONDS: u32 = 60;
 
 #[test]
@@ -20,12 +20,14 @@ fn whatever_is_called_is_answered_as_described() {
     let folder = tempfile::tempdir().unwrap();
     let hooks = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/schemathesis_hooks.py"));
     std::fs::copy(hooks, folder.path().join("schemathesis_hooks.py")).unwrap();
-    let seconds = std::env::var("MESHGATE_FUZZ_SECONDS").unwrap_or_else(|_| SECONDS.to_string());
+    let seconds = std::env::var("MESHGATE_CALL_SECONDS").map_or(SECONDS, |text| text.parse().expect("a number"));
+    // What is installed before does not count.
+    let mut schemathesis = python_with("schemathesis", "4.32.5");
 
-    let output = python_with("schemathesis", "4.32.5")
+    let output = schemathesis
         .args(["-c", "import sys; sys.path.insert(0, '.'); from schemathesis.cli import schemathesis; schemathesis()"])
         .args(["run", &format!("http://{}/v1/openapi.json", agent.http)])
-        .args(["--phases", "coverage,fuzzing", "--workers", "1", "--seed", "1", "--max-time", &seconds])
+        .args(["--phases", "coverage,fuzzing", "--workers", "1", "--seed", "1", "--max-time", &seconds.to_string()])
         .args(["--exclude-path-regex", NOT_CALLED, "--request-timeout", "20", "--continue-on-failure"])
         .args(["--checks", "no_fault_of_its_own,status_code_conformance,content_type_conformance"])
         .args(["--checks", "response_schema_conformance", "--suppress-health-check", "all", "--no-color"])
@@ -40,5 +42,6 @@ fn whatever_is_called_is_answered_as_described() {
     assert_eq!(about["Stats"]["runtime"]["handler_panics"], "0");
     let generated = said.split(" generated,").next().and_then(|before| before.split_whitespace().next_back());
     let calls: u32 = generated.and_then(|number| number.parse().ok()).unwrap_or_default();
-    assert!(calls > 500, "it calls little: {said}");
+    // Even a machine that does other things manages some each second.
+    assert!(calls > 3 * seconds, "it calls little: {said}");
 }

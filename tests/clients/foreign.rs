@@ -9,25 +9,31 @@ fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients"))
 }
 
-/// What a program says that must not fail.
+/// What a program says on standard output. It must not fail.
 fn say(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(output.status.success(), "{command:?} failed:\n{said}");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed:\n{said}{told}");
     said
 }
 
 /// Where Python finds a package of this version; it is installed with pip if it is not there yet.
 pub(crate) fn python_with(package: &str, version: &str) -> Command {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{package}-{version}"));
-    if !place.join("installed").exists() {
+    if !place.exists() {
+        // Beside it first, so that what is half installed is never taken for the whole.
+        let beside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let requirement = format!("{package}=={version}");
-        say(Command::new("python3").args(["-m", "pip", "install", "--quiet", "--target"]).arg(&place).arg(requirement));
-        std::fs::write(place.join("installed"), "").unwrap();
+        let pip = ["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--target"];
+        say(Command::new("python3").args(pip).arg(beside.path()).arg(requirement));
+        std::fs::rename(beside.keep(), &place).unwrap();
     }
     let mut python = Command::new("python3");
-    python.env("PYTHONPATH", place);
+    python.env("PYTHONPATH", place).env("NO_PROXY", "*");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CONSUL_")) {
+        python.env_remove(name);
+    }
     python
 }
 

@@ -22,6 +22,7 @@ use std::alloc::System;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -34,6 +35,10 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// How long each target is tried.
 const SECONDS: u64 = 4;
+/// What threads of the control plane have, so that what is too deep for them is too deep here.
+const STACK: usize = 2 << 20;
+/// After which time one input is given up, with the program.
+const HANGS: Duration = Duration::from_secs(60);
 /// Longest input.
 const LONGEST: usize = 64 * 1024;
 /// Most time of the processor for one input, in a build without optimization.
@@ -46,14 +51,22 @@ fn main() -> ExitCode {
     if std::env::args().any(|argument| argument == "--list") {
         return ExitCode::SUCCESS;
     }
-    let number =
-        |name: &str, otherwise| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise);
+    let number = |name: &str, otherwise| {
+        std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+    };
     let (seconds, seed) = (number("MESHGATE_FUZZ_SECONDS", SECONDS), number("MESHGATE_FUZZ_SEED", 1));
     let is_wanted =
         |target: &&Target| arguments.is_empty() || arguments.iter().any(|wanted| target.name.contains(wanted));
+    let wanted: Vec<_> = TARGETS.iter().filter(is_wanted).collect();
+    if wanted.is_empty() {
+        println!("no target is called like {arguments:?}");
+        return ExitCode::FAILURE;
+    }
     let mut failures = 0;
-    for target in TARGETS.iter().filter(is_wanted) {
-        match run(target, Duration::from_secs(seconds), seed) {
+    for target in wanted {
+        // Whatever ends the program now, this was last.
+        println!("{} with seed {seed}:", target.name);
+        match on_small_stack(target, Duration::from_secs(seconds), seed) {
             Ok(tried) => println!("{}: {tried} inputs", target.name),
             Err(failure) => {
                 failures += 1;
@@ -64,8 +77,15 @@ fn main() -> ExitCode {
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Tries a target as a thread of the control plane would.
+fn on_small_stack(target: &'static Target, time: Duration, seed: u64) -> Result<u64, String> {
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || run(target, time, seed));
+    let ended = thread.map_err(|error| error.to_string())?.join();
+    ended.unwrap_or_else(|_| Err("the program of the test panicked".to_owned()))
+}
+
 /// Tries a target; the number of inputs.
-fn run(target: &Target, time: Duration, seed: u64) -> Result<u64, String> {
+fn run(target: &'static Target, time: Duration, seed: u64) -> Result<u64, String> {
     let corpus = corpus(target)?;
     for (name, input) in &corpus {
         judge(target, input).map_err(|failure| format!("{name}: {failure}"))?;
@@ -74,13 +94,53 @@ fn run(target: &Target, time: Duration, seed: u64) -> Result<u64, String> {
     let mut mutator = Mutator::new(seed, target.words);
     let started = Instant::now();
     let mut tried = inputs.len() as u64;
+    let current = Current::watch(target);
     while started.elapsed() < time {
         let input = mutator.next(&inputs, LONGEST);
+        current.set(&input);
         judge(target, &input)
             .map_err(|failure| format!("{failure}\nthe input is {}", keep(target, &input).display()))?;
         tried += 1;
     }
     Ok(tried)
+}
+
+/// The input that is tried, in a file, for what cannot be caught: a stack that is too small, an abort, or no end.
+struct Current {
+    file: PathBuf,
+    since: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Current {
+    fn watch(target: &'static Target) -> Self {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{}", target.name));
+        let current = Self { file, since: Arc::default() };
+        let (since, file) = (Arc::downgrade(&current.since), current.file.clone());
+        std::thread::spawn(move || {
+            while let Some(since) = since.upgrade() {
+                let is_over = since.lock().expect("it is whole").is_some_and(|since| since.elapsed() > HANGS);
+                if is_over {
+                    println!("{}: it has not ended after {HANGS:?}; the input is {}", target.name, file.display());
+                    std::process::abort();
+                }
+                drop(since);
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        current
+    }
+
+    fn set(&self, input: &[u8]) {
+        std::fs::write(&self.file, input).expect("the target folder can be written");
+        *self.since.lock().expect("it is whole") = Some(Instant::now());
+    }
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        // It is of use only when the program ended before.
+        std::fs::remove_file(&self.file).ok();
+    }
 }
 
 /// Gives one input to a target.
@@ -140,7 +200,7 @@ fn files_below(folder: &Path, suffix: &str) -> Vec<PathBuf> {
 fn keep(target: &Target, input: &[u8]) -> PathBuf {
     let folder = root().join("fuzz").join(target.name);
     let name = format!("found-{:016x}", mutate::hash(input));
-    // Where it cannot be written, the message still says which seed and target found it.
+    // Where it cannot be written, seed and target still lead to it.
     let _ = std::fs::create_dir_all(&folder);
     let _ = std::fs::write(folder.join(&name), input);
     folder.join(name)

@@ -28,7 +28,7 @@ const WORDS: [&str; 16] = [
 
 impl Mutator {
     pub(crate) fn new(seed: u64, words: &'static [&'static str]) -> Self {
-        Self { state: seed | 1, words }
+        Self { state: hash(&seed.to_le_bytes()) | 1, words }
     }
 
     /// A mutation of one of the inputs.

@@ -47,7 +47,12 @@ pub(crate) fn check(method: &str, path: &str, status: u16, content_type: &str, b
     };
     let media_type = content_type.split(';').next().unwrap_or_default();
     let described = response.get("content").and_then(|content| content.get(media_type));
+    if status < 400 {
+        check_parameters(&name, operation, path);
+    }
     if body.is_empty() {
+        let wanted = response.get("content").and_then(|content| content.get("application/json"));
+        assert!(wanted.is_none(), "{name} answers {status} without the JSON that is described");
         return;
     }
     assert!(described.is_some(), "{name} answers {status} with {content_type:?}, which is not described");
@@ -60,6 +65,17 @@ pub(crate) fn check(method: &str, path: &str, status: u16, content_type: &str, b
             );
         }
     }
+}
+
+/// Fails where a call that was understood had a parameter which the operation does not tell of.
+fn check_parameters(name: &str, operation: &Value, path: &str) {
+    let described = operation["parameters"].as_array().expect("a list").iter();
+    let described: Vec<_> = described.filter_map(|parameter| parameter["name"].as_str()).collect();
+    let query = path.split_once('?').map_or("", |(_, query)| query);
+    let given = query.split('&').filter_map(|pair| pair.split('=').next()).filter(|given| !given.is_empty());
+    // Consul's clients send their token like this too, and nothing reads it.
+    let strange: Vec<_> = given.filter(|given| *given != "token" && !described.contains(given)).collect();
+    assert!(strange.is_empty(), "{name} takes {strange:?}, which is not described");
 }
 
 /// What judges the answers of an operation with a status.

@@ -43,7 +43,7 @@ fn describe(served: &[Served], description: &Description) -> Value {
         "openapi": "3.1.0",
         "info": {
             "title": "meshgate",
-            "description": "Consul's HTTP API as far as a mesh of gateways and sidecars needs it, and what meshgate adds under /v1/meshgate/.",
+            "description": "Consul's HTTP API as far as a mesh of gateways and sidecars needs it, and what meshgate adds: this document, and all under /v1/meshgate/.",
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },

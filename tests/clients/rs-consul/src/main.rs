@@ -1,9 +1,9 @@
 //! Registers, queries and deregisters through `CONSUL_HTTP_ADDR`, as a program would that knows nothing of meshgate.
 
-use rs_consul::{Config, Consul};
 use rs_consul::types::{
     DeregisterEntityPayload, GetServiceNodesRequest, RegisterEntityCheck, RegisterEntityPayload, RegisterEntityService,
 };
+use rs_consul::{Config, Consul};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
