@@ -28,7 +28,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::backends::FileBackend;
-use redb::{BackendError, Builder, Database, DatabaseError, ReadableTable, StorageBackend, StorageError};
+use redb::{
+    BackendError, Builder, CommitError, Database, DatabaseError, ReadableTable, StorageBackend, StorageError,
+    TableError, TransactionError,
+};
 
 use self::examine::{Contents, examine};
 use self::format::{FORMATS, Formats, INDEX, META, ROWS, SUM, initialise};
@@ -77,7 +80,9 @@ impl Embedded {
             create_if_missing(directory, &path, |file| {
                 initialise(&Builder::new().create_with_backend(backend(file)?)?, formats)
             })?;
-            let file = Arc::new(backend(File::options().read(true).write(true).open(&path)?)?);
+            let opened = File::options().read(true).write(true).open(&path)?;
+            keep_private(&opened)?;
+            let file = Arc::new(backend(opened)?);
             lock(&*file)?;
             let contents = match unless_damaged(|| examine(Overlay::new(file.clone())?, formats)) {
                 Ok(Ok(contents)) => contents,
@@ -158,7 +163,9 @@ fn create_if_missing(
     if unfinished.try_exists()? {
         std::fs::remove_file(&unfinished)?;
     }
-    initialise(File::options().read(true).write(true).create_new(true).open(&unfinished)?)?;
+    let made = File::options().read(true).write(true).create_new(true).open(&unfinished)?;
+    keep_private(&made)?;
+    initialise(made)?;
     std::fs::rename(&unfinished, path)?;
     directory_file.sync_all()?;
     Ok(())
@@ -180,11 +187,28 @@ fn held(locked: Result<bool, BackendError>) -> Result<(), Failure> {
     }
 }
 
+/// Lets only its owner read a file: there are keys in it, and copies of it have its mode.
+fn keep_private(file: &File) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    }
+    #[cfg(not(unix))]
+    let _ = file;
+    Ok(())
+}
+
 /// Copies a file of an older format, for those who want to go back to the version that wrote it.
 fn keep(path: &Path, format: u64) -> Result<(), Failure> {
     let unfinished = path.with_file_name(UNFINISHED);
-    std::fs::copy(path, &unfinished)?;
-    File::open(&unfinished)?.sync_all()?;
+    let copied = std::fs::copy(path, &unfinished).and_then(|_| File::open(&unfinished)?.sync_all());
+    if let Err(error) = copied {
+        // The error is what counts, and half a copy only takes room.
+        std::fs::remove_file(&unfinished).ok();
+        let why = format!("the old file is kept beside the new one, and there is no copy of it: {error}");
+        return Err(std::io::Error::new(error.kind(), why).into());
+    }
     std::fs::rename(&unfinished, path.with_file_name(format!("{FILE}.format-{format}")))?;
     if let Some(directory) = path.parent() {
         File::open(directory)?.sync_all()?;
@@ -217,19 +241,29 @@ fn refused(path: PathBuf, source: Failure) -> StoreError {
 fn is_damage(error: &(dyn std::error::Error + 'static)) -> bool {
     use std::io::ErrorKind::{InvalidData, UnexpectedEof};
 
-    let of_storage = |error: &StorageError| {
-        let is_unreadable =
-            matches!(error, StorageError::Io(error) if matches!(error.kind(), InvalidData | UnexpectedEof));
-        is_unreadable || matches!(error, StorageError::Corrupted(_))
-    };
-    if let Some(error) = error.downcast_ref::<StorageError>() {
-        return of_storage(error);
+    match of_storage(error) {
+        Some(StorageError::Io(error)) => matches!(error.kind(), InvalidData | UnexpectedEof),
+        Some(error) => matches!(error, StorageError::Corrupted(_)),
+        // What a table or a transaction cannot be opened for is what the file says about them.
+        None => !error.is::<std::io::Error>() && !error.is::<DatabaseError>(),
     }
+}
+
+/// What became of the file, if that is what the error is about.
+fn of_storage<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e StorageError> {
     if let Some(DatabaseError::Storage(error)) = error.downcast_ref() {
-        return of_storage(error);
+        return Some(error);
     }
-    // What a table or a transaction cannot be opened for is what the file says about them.
-    !error.is::<std::io::Error>() && !error.is::<DatabaseError>()
+    if let Some(TransactionError::Storage(error)) = error.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(TableError::Storage(error)) = error.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(CommitError::Storage(error)) = error.downcast_ref() {
+        return Some(error);
+    }
+    error.downcast_ref()
 }
 
 impl Backend for Embedded {

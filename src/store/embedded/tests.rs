@@ -136,6 +136,48 @@ fn a_second_process_is_refused() {
 }
 
 #[test]
+fn a_disk_that_is_full_is_no_damage() {
+    let full = || StorageError::Io(std::io::ErrorKind::StorageFull.into());
+    let broken = || StorageError::Corrupted("a page".to_owned());
+    let reasons = |storage: &dyn Fn() -> StorageError| -> [Failure; 5] {
+        [
+            storage().into(),
+            DatabaseError::Storage(storage()).into(),
+            TransactionError::Storage(storage()).into(),
+            TableError::Storage(storage()).into(),
+            CommitError::Storage(storage()).into(),
+        ]
+    };
+
+    for reason in reasons(&full) {
+        assert!(matches!(refused(PathBuf::new(), reason), StoreError::Open { .. }));
+    }
+    for reason in reasons(&broken) {
+        assert!(matches!(refused(PathBuf::new(), reason), StoreError::Damaged { .. }));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_else_can_read_the_files() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let _undisturbed = undisturbed();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    let mode = |name: &str| std::fs::metadata(directory.path().join(name)).unwrap().permissions().mode() & 0o777;
+    drop(Embedded::open(directory.path()).unwrap());
+    assert_eq!(mode(FILE), 0o600);
+
+    // As earlier versions left it.
+    std::fs::write(&path, unpacked(1)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    drop(Embedded::open(directory.path()).unwrap());
+
+    assert_eq!((mode(FILE), mode("meshgate.redb.format-1")), (0o600, 0o600));
+}
+
+#[test]
 fn a_file_of_each_format_is_read_and_one_that_is_older_is_kept() {
     let _undisturbed = undisturbed();
     for format in FORMATS.oldest..=FORMATS.newest() {
