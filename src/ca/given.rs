@@ -73,14 +73,15 @@ pub(super) fn read_root(measure: &Measure, text: &str, key: Result<KeyPair, Prob
             return Err(problems);
         }
     };
-    let cert = pem::parsed(&der);
+    let (cert, id) = (pem::parsed(&der), colon_hex(&Sha256::digest(&der)));
     if let Some(cert) = &cert {
-        faults(cert, key.as_ref(), measure, &mut problems);
+        let signs_already = measure.trusted.iter().any(|root| root.active && root.id == id);
+        faults(cert, key.as_ref(), measure, signs_already, &mut problems);
     }
     let (Some(cert), Some(key), true) = (cert, key, problems.0.is_empty()) else { return Err(problems) };
     let name = cert.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
     Ok(Root {
-        id: colon_hex(&Sha256::digest(&der)),
+        id,
         name: name.map_or_else(|| cert.subject().to_string(), str::to_owned),
         serial_number: low_bits(cert.raw_serial()),
         signing_key_id: colon_hex(&key_identifier(&cert, &key)),
@@ -116,7 +117,13 @@ pub(super) fn try_out(root: &Root, now: OffsetDateTime, leaf_ttl: Duration) -> R
 }
 
 /// Why leaves of this root would not be taken.
-fn faults(cert: &X509Certificate<'_>, key: Option<&KeyPair>, measure: &Measure, problems: &mut Problems) {
+fn faults(
+    cert: &X509Certificate<'_>,
+    key: Option<&KeyPair>,
+    measure: &Measure,
+    signs_already: bool,
+    problems: &mut Problems,
+) {
     let mut fault = |message: String| problems.rule(ROOT_CERT, message);
     if !cert.is_ca() {
         fault("is no certificate authority: its basic constraints must say CA:TRUE".to_owned());
@@ -131,7 +138,8 @@ fn faults(cert: &X509Certificate<'_>, key: Option<&KeyPair>, measure: &Measure, 
     let (from, until) = (validity.not_before.to_datetime(), validity.not_after.to_datetime());
     if measure.now < from || measure.now >= until {
         fault(format!("is valid from {} to {}, which is not now", validity.not_before, validity.not_after));
-    } else if until - measure.now < measure.leaf_ttl {
+    } else if until - measure.now < measure.leaf_ttl && !signs_already {
+        // Its end is near whether it is given again or not, and other settings that come with it are of use.
         fault(format!("is valid until {}, which is before a leaf of now would end (LeafCertTTL)", validity.not_after));
     }
     if subject(cert.subject()).is_none() {

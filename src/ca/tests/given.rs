@@ -134,6 +134,22 @@ async fn a_root_must_outlive_a_leaf() {
     }
 }
 
+#[tokio::test]
+async fn the_root_that_signs_may_be_given_again_when_its_end_is_near() {
+    let hand = Hand::new();
+    let (store, authority) = opened(&hand).await;
+    let own = own_root(&hand, &generate_key().unwrap());
+    authority.configure(with_root(&own)).await.unwrap();
+    hand.advance(own.not_after - (hand.options().clock)() - Duration::hours(1));
+
+    let mut again = with_root(&own);
+    again.config.csr_max_per_second = 7.0;
+    authority.configure(again).await.unwrap();
+
+    assert_eq!(active(&store.view()).id, own.id);
+    assert_eq!(store.view().ca_config().unwrap().value.config.csr_max_per_second, 7.0);
+}
+
 /// A root whose certificate does not say what its key is called.
 fn without_key_identifier(hand: &Hand) -> Root {
     let key = generate_key().unwrap();
