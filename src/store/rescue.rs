@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::apply::load_most;
-use super::embedded::{Remaining, salvage};
+use super::embedded::{Remaining, named, salvage};
 use super::{Index, Snapshot, StoreError};
 
 /// What was saved of a data directory.
@@ -23,6 +23,8 @@ pub enum Loss {
     Damaged(String),
     /// A row that this version does not understand, by its key, and why.
     Unknown(String, String),
+    /// So many rows have no sum that would tell whether they are as they were written.
+    Unverified(usize),
     /// The file does not say which rows there were.
     PerhapsMissing,
     /// Rows that had been removed may be back, and older versions may stand for newer ones.
@@ -34,10 +36,15 @@ impl fmt::Display for Loss {
         match self {
             Self::Damaged(key) => write!(f, "the row {key} is damaged and is left out"),
             Self::Unknown(key, why) => write!(f, "the row {key} cannot be understood and is left out: {why}"),
+            Self::Unverified(count) => write!(
+                f,
+                "{count} of the rows cannot be verified, because the format that they were written in has no checksums: \
+                 look at them before they are used"
+            ),
             Self::PerhapsMissing => f.write_str("other rows may be missing, because pages of the file are damaged"),
             Self::PerhapsOld => f.write_str(
-                "rows were gathered from single pages, because nothing says which of them count: some may be back that \
-                 were removed, and some may be older than they should",
+                "some rows may be back that were removed, and some may be older than they should, because nothing says \
+                 which pages of the file count",
             ),
         }
     }
@@ -52,14 +59,14 @@ impl Snapshot {
         let remains = salvage(directory)?;
         let rows: Vec<_> = remains.rows.into_iter().collect();
         let (view, bad) = load_most(remains.index.unwrap_or_default(), &rows);
-        let damaged = remains.damaged.into_iter().map(Loss::Damaged);
+        let damaged = remains.damaged.iter().map(|key| Loss::Damaged(named(key)));
+        let unverified = Some(remains.unsealed.len()).filter(|count| *count > 0).map(Loss::Unverified);
         let unknown = bad.into_iter().map(|row| Loss::Unknown(row.key, row.source.to_string()));
         let doubts: &[Loss] = match remains.state {
             Remaining::Whole => &[],
-            Remaining::Part => &[Loss::PerhapsMissing],
-            Remaining::Pages => &[Loss::PerhapsMissing, Loss::PerhapsOld],
+            Remaining::Part | Remaining::Pages => &[Loss::PerhapsMissing, Loss::PerhapsOld],
         };
-        let losses = damaged.chain(unknown).chain(doubts.iter().cloned()).collect();
+        let losses = damaged.chain(unknown).chain(unverified).chain(doubts.iter().cloned()).collect();
         Ok(Rescued { snapshot: Self::of(&view, id(view.index())), losses })
     }
 }

@@ -13,6 +13,7 @@ mod format;
 #[cfg(test)]
 #[cfg(unix)]
 mod kill;
+mod named;
 mod overlay;
 #[cfg(test)]
 mod power_loss;
@@ -35,6 +36,7 @@ use redb::{
 
 use self::examine::{Contents, examine};
 use self::format::{FORMATS, Formats, INDEX, META, ROWS, SUM, initialise};
+pub(super) use self::named::named;
 use self::overlay::{Overlay, Shared};
 pub(super) use self::salvage::{Remaining, salvage};
 use self::seal::{Total, sealed};

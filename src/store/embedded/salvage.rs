@@ -8,10 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use redb::backends::FileBackend;
-use redb::{Builder, Database, ReadableDatabase, StorageBackend, StorageError};
+use redb::{Builder, Database, ReadableDatabase, ReadableTableMetadata, StorageBackend, StorageError};
 
 use super::examine::examine;
-use super::format::{FORMATS, INDEX, META, ROWS};
+use super::format::{FORMAT, FORMATS, INDEX, META, ROWS, SEALED_SINCE};
+use super::named::is_key;
 use super::overlay::Overlay;
 use super::seal::opened;
 use super::{FILE, Failure, held, refused, unless_damaged};
@@ -20,17 +21,19 @@ use crate::store::{Index, StoreError};
 /// Where pages begin.
 const PAGE: usize = 4096;
 /// The first byte of a page with rows.
-const LEAF: u8 = 1;
+pub(super) const LEAF: u8 = 1;
 
 /// What is left of a file.
 #[derive(Debug, Default)]
 pub(crate) struct Remains {
     /// The index after the last commit, if that can be read.
     pub(crate) index: Option<Index>,
-    /// Rows that are as they were written.
+    /// Rows that are as they were written at some time.
     pub(crate) rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Keys of those among them that have no sum, as in the first format: they look like rows, and no more is known.
+    pub(crate) unsealed: BTreeSet<Vec<u8>>,
     /// Keys of rows that are there, and are not as they were written.
-    pub(crate) damaged: BTreeSet<String>,
+    pub(crate) damaged: BTreeSet<Vec<u8>>,
     /// How far the rest can be trusted.
     pub(crate) state: Remaining,
 }
@@ -40,7 +43,8 @@ pub(crate) struct Remains {
 pub(crate) enum Remaining {
     /// Everything is there.
     Whole,
-    /// All rows are of the last commit; others may be missing.
+    /// All rows are there that the file lists. It may list too few, and older ones, if a page was never written or was
+    /// written to another place.
     #[default]
     Part,
     /// Rows were gathered from single pages: some may be missing, and some may be back that were removed.
@@ -59,7 +63,7 @@ pub(crate) fn salvage(directory: &Path) -> Result<Remains, StoreError> {
     match unless_damaged(|| examine(file()?, FORMATS)) {
         Ok(Ok(contents)) => {
             let (index, rows) = (Some(contents.loaded.index), contents.loaded.rows.into_iter().collect());
-            return Ok(Remains { index, rows, damaged: BTreeSet::new(), state: Remaining::Whole });
+            return Ok(Remains { index, rows, state: Remaining::Whole, ..Remains::default() });
         }
         Ok(Err(found)) => return Err(FORMATS.refuse(path, found)),
         Err(source) => {
@@ -68,11 +72,24 @@ pub(crate) fn salvage(directory: &Path) -> Result<Remains, StoreError> {
             }
         }
     }
+    let bytes = || std::fs::read(&path).map_err(|error| refuse(error.into()));
     match unless_damaged(|| Ok(Builder::new().create_with_backend(file()?)?)) {
         // It is not closed, as in `examine`.
-        Ok(database) => Ok(walk(&ManuallyDrop::new(database))),
-        Err(_) => std::fs::read(&path).map(|bytes| scan(&bytes)).map_err(|error| refuse(error.into())),
+        Ok(database) => gather(&ManuallyDrop::new(database), bytes),
+        Err(_) => bytes().map(|bytes| scan(&bytes)),
     }
+}
+
+/// What the file lists, and, unless that is everything that it says it has, what else is on its pages.
+pub(super) fn gather(
+    database: &Database,
+    bytes: impl FnOnce() -> Result<Vec<u8>, StoreError>,
+) -> Result<Remains, StoreError> {
+    let (mut remains, is_all) = walk(database);
+    if !is_all {
+        remains.add(scan(&bytes()?));
+    }
+    Ok(remains)
 }
 
 /// A file that nobody writes to for as long as this lives.
@@ -95,22 +112,25 @@ impl Drop for Held {
     }
 }
 
-/// Looks for rows from both ends of each table, so that only what is behind damaged pages on both sides is missed.
-fn walk(database: &Database) -> Remains {
+/// Looks for rows from both ends of each table, so that only what is behind damaged pages on both sides is missed. True if
+/// nothing is: as many rows as there should be.
+fn walk(database: &Database) -> (Remains, bool) {
     let mut remains = Remains::default();
     let number = |name| {
         let meta = database.begin_read()?.open_table(META)?;
         Ok(meta.get(name)?.map(|number| number.value()))
     };
-    remains.index = unless_damaged(|| number(INDEX)).ok().flatten();
+    let number = |name| unless_damaged(|| number(name)).ok().flatten();
+    remains.index = number(INDEX);
+    let format = number(FORMAT);
+    let mut listed = Some(0);
     for tag in 0..u8::MAX {
-        for way in [Way::Up, Way::Down] {
-            if unless_damaged(|| remains.take_table(database, tag, way)).is_ok() {
-                break;
-            }
-        }
+        let mut take = |way| unless_damaged(|| remains.take_table(database, format, tag, way)).ok();
+        let count = take(Way::Up).or_else(|| take(Way::Down));
+        listed = listed.zip(count).map(|(listed, count)| listed + count);
     }
-    remains
+    let should = unless_damaged(|| Ok(database.begin_read()?.open_table(ROWS)?.len()?)).ok();
+    (remains, listed.is_some() && listed == should)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -120,8 +140,8 @@ enum Way {
 }
 
 impl Remains {
-    /// Takes the rows whose keys begin with a byte, until something is in the way.
-    fn take_table(&mut self, database: &Database, tag: u8, way: Way) -> Result<(), Failure> {
+    /// Takes the rows whose keys begin with a byte, until something is in the way. Returns how many there are.
+    fn take_table(&mut self, database: &Database, format: Option<u64>, tag: u8, way: Way) -> Result<u64, Failure> {
         let table = database.begin_read()?.open_table(ROWS)?;
         let mut rows = table.range::<&[u8]>(&[tag][..]..&[tag + 1][..])?;
         let mut seen = BTreeSet::new();
@@ -130,43 +150,82 @@ impl Remains {
                 Way::Up => rows.next(),
                 Way::Down => rows.next_back(),
             };
-            let Some(row) = row else { return Ok(()) };
+            let Some(row) = row else { return Ok(seen.len() as u64) };
             let (key, stored) = row?;
             // Damaged pages could lead around in a circle.
             if !seen.insert(key.value().to_vec()) {
                 return Err(StorageError::Corrupted("a row comes twice".to_owned()).into());
             }
-            self.take(key.value(), stored.value());
+            self.take(key.value(), read(key.value(), stored.value(), format));
         }
     }
 
-    fn take(&mut self, key: &[u8], stored: &[u8]) {
-        match opened(key, stored) {
-            Some(value) => drop(self.rows.insert(key.to_vec(), value.to_vec())),
-            None => drop(self.damaged.insert(String::from_utf8_lossy(key).into_owned())),
+    fn take(&mut self, key: &[u8], row: Option<Row<'_>>) {
+        let Some(row) = row else {
+            self.damaged.insert(key.to_vec());
+            return;
+        };
+        self.rows.insert(key.to_vec(), row.value.to_vec());
+        if !row.is_sealed {
+            self.unsealed.insert(key.to_vec());
         }
+    }
+
+    /// Adds rows that this knows nothing of.
+    fn add(&mut self, mut others: Self) {
+        others.rows.retain(|key, _| !self.rows.contains_key(key) && !self.damaged.contains(key));
+        others.unsealed.retain(|key| others.rows.contains_key(key));
+        self.rows.append(&mut others.rows);
+        self.unsealed.append(&mut others.unsealed);
+        self.index = self.index.max(others.index);
+        self.state = others.state;
     }
 }
 
-/// Gathers rows from whatever page has some, when nothing says any more which pages count. Of several versions of a row the
-/// one counts that a later commit wrote.
+/// The value of a row.
+#[derive(Debug, Clone, Copy)]
+struct Row<'f> {
+    value: &'f [u8],
+    /// Whether it has a sum, which is right.
+    is_sealed: bool,
+}
+
+impl Row<'_> {
+    /// Of several versions of a row the one counts that a later commit wrote, among those that are certain if there are any.
+    fn worth(self) -> (bool, Option<Index>) {
+        (self.is_sealed, modified_at(self.value))
+    }
+}
+
+/// A row, if it is as it was written, as far as that can be told in a format; in none if it is not known.
+fn read<'f>(key: &[u8], stored: &'f [u8], format: Option<u64>) -> Option<Row<'f>> {
+    if let Some(value) = opened(key, stored) {
+        return Some(Row { value, is_sealed: true });
+    }
+    let may_lack_sums = format.is_none_or(|format| format < SEALED_SINCE);
+    let is_row = may_lack_sums && is_key(key) && modified_at(stored).is_some();
+    is_row.then_some(Row { value: stored, is_sealed: false })
+}
+
+/// Gathers rows from whatever page has some, when nothing says any more which pages count.
 fn scan(bytes: &[u8]) -> Remains {
-    let mut remains = Remains { state: Remaining::Pages, ..Remains::default() };
+    let mut found: BTreeMap<&[u8], Row<'_>> = BTreeMap::new();
     for from in (0..bytes.len()).step_by(PAGE) {
-        for (key, value) in rows_at(&bytes[from..]) {
-            let newest = remains.rows.get(key).and_then(|known| modified_at(known));
-            if newest.is_none_or(|newest| modified_at(value).is_some_and(|at| at > newest)) {
-                remains.rows.insert(key.to_vec(), value.to_vec());
+        for (key, row) in rows_at(&bytes[from..]) {
+            if found.get(key).is_none_or(|known| row.worth() > known.worth()) {
+                found.insert(key, row);
             }
         }
     }
+    let mut remains = Remains { state: Remaining::Pages, ..Remains::default() };
+    found.iter().for_each(|(key, row)| remains.take(key, Some(*row)));
     remains.index = remains.rows.values().filter_map(|value| modified_at(value)).max();
     remains
 }
 
-/// The rows of a page whose sums are right. A page has its type, the number of its rows, where each key and then each value
+/// The rows of a page that are as they were written. A page has its type, the number of its rows, where each key and then each value
 /// ends, then keys and values.
-fn rows_at(page: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+fn rows_at(page: &[u8]) -> impl Iterator<Item = (&[u8], Row<'_>)> {
     let count = match page {
         [LEAF, _, low, high, ..] => usize::from(u16::from_le_bytes([*low, *high])),
         _ => 0,
@@ -183,7 +242,7 @@ fn rows_at(page: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     };
     (0..count).filter_map(move |number| {
         let (key, stored) = (part(number)?, part(count + number)?);
-        Some((key, opened(key, stored)?))
+        Some((key, read(key, stored, None)?))
     })
 }
 
