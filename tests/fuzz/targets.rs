@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -263,7 +264,7 @@ fn ads(input: &[u8]) -> Result<(), String> {
         let ended = runtime().block_on(async {
             let response = service.call(request).now_or_never().expect("it answers at once").expect("it never fails");
             let body = response.into_body().collect();
-            tokio::time::timeout(std::time::Duration::from_secs(20), body).await.is_ok()
+            tokio::time::timeout(Duration::from_secs(20), body).await.is_ok()
         });
         if !ended {
             return Err(format!("{method} does not end with its requests"));
@@ -291,14 +292,13 @@ fn call(input: &[u8]) -> Result<(), String> {
         return Ok(());
     }
     let mut api = API.clone();
-    let answer = runtime().block_on(tokio::time::timeout(std::time::Duration::from_secs(20), async {
+    let answer = async {
         let response = api.call(request).await.expect("a router never fails");
         let status = response.status();
         (status, response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default())
-    }));
-    let Ok((status, said)) = answer else {
-        return if waits { Ok(()) } else { Err("it is not answered".to_owned()) };
     };
+    let answer = runtime().block_on(async { tokio::time::timeout(Duration::from_secs(20), answer).await });
+    let Ok((status, said)) = answer else { return Err("it is not answered".to_owned()) };
     let said = String::from_utf8_lossy(&said);
     if said.contains("internal error") || said.contains("because of a bug") {
         return Err(format!("{status}: {said}"));
