@@ -232,8 +232,10 @@ fn rows_behind_a_page_that_leads_nowhere_are_gathered_from_pages() {
     }
     std::fs::write(&path, &bytes).unwrap();
 
-    let remains = gather(&database, || Ok(bytes)).unwrap();
+    let unreadable = gather(&database, || Err(std::io::ErrorKind::Other.into()));
+    let remains = gather(&database, || Ok(bytes));
 
+    assert_eq!((unreadable.state, unreadable.index), (Remaining::Part, Some(6)));
     assert_eq!((remains.state, remains.index), (Remaining::Pages, Some(6)));
     let lost = truth.rows.iter().filter(|(key, value)| remains.rows.get(key) != Some(value)).count();
     assert_eq!(lost, 0);

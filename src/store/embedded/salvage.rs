@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io;
 use std::mem::ManuallyDrop;
 use std::ops::Bound;
 use std::path::Path;
@@ -72,24 +73,21 @@ pub(crate) fn salvage(directory: &Path) -> Result<Remains, StoreError> {
             }
         }
     }
-    let bytes = || std::fs::read(&path).map_err(|error| refuse(error.into()));
+    let bytes = || std::fs::read(&path);
     match unless_damaged(|| Ok(Builder::new().create_with_backend(file()?)?)) {
         // It is not closed, as in `examine`.
-        Ok(database) => gather(&ManuallyDrop::new(database), bytes),
-        Err(_) => bytes().map(|bytes| scan(&bytes)),
+        Ok(database) => Ok(gather(&ManuallyDrop::new(database), bytes)),
+        Err(_) => bytes().map(|bytes| scan(&bytes)).map_err(|error| refuse(error.into())),
     }
 }
 
-/// What the file lists, and, unless that is everything that it says it has, what else is on its pages.
-pub(super) fn gather(
-    database: &Database,
-    bytes: impl FnOnce() -> Result<Vec<u8>, StoreError>,
-) -> Result<Remains, StoreError> {
+/// What the file lists, and, unless that is everything that it says it has, what else is on its pages if they can be read.
+pub(super) fn gather(database: &Database, bytes: impl FnOnce() -> io::Result<Vec<u8>>) -> Remains {
     let (mut remains, is_all) = walk(database);
-    if !is_all {
-        remains.add(scan(&bytes()?));
+    if !is_all && let Ok(bytes) = bytes() {
+        remains.add(scan(&bytes));
     }
-    Ok(remains)
+    remains
 }
 
 /// A file that nobody writes to for as long as this lives.
