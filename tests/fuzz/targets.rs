@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use crate::support::source::Source;
+use crate::support::source::{self, Source};
 
 /// Something that reads bytes of others.
 pub(crate) struct Target {
@@ -256,8 +256,10 @@ fn runtime() -> &'static Runtime {
 
 /// Streams end with what they are sent, and with a status.
 fn ads(input: &[u8]) -> Result<(), String> {
-    let (service, readiness) = (Arc::new(Source::default()), Readiness::default());
-    let mut service = AdsService::new(service, Options::default(), readiness, CancellationToken::new());
+    let (source, readiness) = (Arc::new(Source::default()), Readiness::default());
+    // What is sent can then be taken and refused.
+    source.publish("web-sidecar-proxy", source::snapshot(&[("api", "one"), ("db", "two")]));
+    let mut service = AdsService::new(source, Options::default(), readiness, CancellationToken::new());
     for method in ["DeltaAggregatedResources", "StreamAggregatedResources"] {
         let uri = format!("/envoy.service.discovery.v3.AggregatedDiscoveryService/{method}");
         let request = http::Request::post(uri).body(Full::new(Bytes::copy_from_slice(input))).expect("well formed");

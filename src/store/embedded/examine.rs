@@ -6,6 +6,7 @@ use redb::{Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMeta
 
 use super::Failure;
 use super::format::{FORMAT, Formats, INDEX, META, ROWS, SEALED_SINCE, SUM};
+use super::named::named;
 use super::seal::{Total, opened};
 use crate::store::{Damage, Loaded};
 
@@ -66,7 +67,7 @@ pub(super) fn read(database: &Database, format: u64) -> Result<Loaded, Failure> 
         total = total.with(stored);
         match value {
             Some(value) => rows.push((key.to_vec(), value.to_vec())),
-            None => damaged.push(String::from_utf8_lossy(key).into_owned()),
+            None => damaged.push(named(key)),
         }
     }
     if !damaged.is_empty() {
