@@ -12,6 +12,7 @@ pub mod federation;
 pub mod health;
 pub mod ir;
 pub mod model;
+pub mod net;
 pub mod resolve;
 pub mod settings;
 pub mod store;

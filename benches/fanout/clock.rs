@@ -10,7 +10,7 @@ use meshgate::engine;
 use meshgate::model::{Datacenter, IntentionPolicy};
 use meshgate::store::{Memory, Store};
 use meshgate::telemetry::Readiness;
-use meshgate::{ads, model};
+use meshgate::{ads, model, net};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +35,7 @@ pub(crate) async fn serve() -> Result<(), Failure> {
     let options = options(&[Datacenter::from("dc1")], IntentionPolicy::Allow);
     let mesh = Mesh::over(store.clone(), authority.clone(), options);
     let http = mesh.serve_http().await;
-    let listener = ads::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    let listener = net::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
     println!("{} {}", http.trim_start_matches("http://"), listener.local_addr()?);
     let source = Arc::new(mesh.engine.clone());
     let shutdown = CancellationToken::new();

@@ -24,5 +24,5 @@ mod status;
 pub mod subscription;
 mod wire;
 
-pub use self::server::{AdsService, Listener, Options, Tls, bind, serve};
+pub use self::server::{AdsService, Options, serve};
 pub use self::session::Session;

@@ -1,9 +1,11 @@
-//! The listener: HTTP/1.1 and HTTP/2 without TLS on one port, bounded against slow clients, drained at the end.
+//! The listeners: HTTP/1.1 and HTTP/2 on one port, with and without TLS, bounded against slow clients, drained at the end.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures::FutureExt;
+use futures::future::join_all;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -11,7 +13,10 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+use crate::net::Listener;
 
 /// Time in which a client must send the head of a request; a connection without one is closed after it.
 const HEADER_TIME: Duration = Duration::from_secs(30);
@@ -22,6 +27,8 @@ const CONNECTIONS: usize = 32_768;
 const CALLS_PER_CONNECTION: u32 = 1024;
 /// HTTP/2 clients that do not answer a ping are gone.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Time in which a client must finish its TLS handshake.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// Pause after a failed `accept`, which mostly means that there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -45,17 +52,53 @@ impl ServeOptions {
 
 /// Serves `router` until `shutdown`, then lets the calls that run finish until the deadline has passed, and cuts off the
 /// rest. The calls that wait for a change end by the token of [`Api`](super::Api), which should be the same or a parent.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, options: ServeOptions) {
-    let builder = builder();
-    let graceful = GracefulShutdown::new();
+pub async fn serve(
+    listeners: impl IntoIterator<Item = Listener>,
+    router: Router,
+    shutdown: CancellationToken,
+    options: ServeOptions,
+) {
     let places = Arc::new(Semaphore::new(options.connections));
+    let serve = |listener| serve_one(listener, router.clone(), places.clone(), shutdown.clone(), options);
+    join_all(listeners.into_iter().map(serve)).await;
+}
+
+async fn serve_one(
+    Listener { socket: listener, tls }: Listener,
+    router: Router,
+    places: Arc<Semaphore>,
+    shutdown: CancellationToken,
+    options: ServeOptions,
+) {
+    let builder = Arc::new(builder());
+    let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     while let Some(stream) = shutdown.run_until_cancelled(accept(&listener)).await {
         let Some(Ok(place)) = shutdown.run_until_cancelled(places.clone().acquire_owned()).await else { break };
+        let (builder, watcher, shutdown) = (builder.clone(), graceful.watcher(), shutdown.clone());
         let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
+        let tls = tls.clone();
         connections.spawn(async move {
+            let connection = match tls {
+                None => {
+                    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+                    watcher.watch(connection).left_future()
+                }
+                Some(tls) => {
+                    let handshake = timeout(HANDSHAKE_TIME, tls.accept(stream));
+                    let stream = match shutdown.run_until_cancelled(handshake).await {
+                        None => return,
+                        Some(Ok(Ok(stream))) => stream,
+                        Some(Ok(Err(error))) => {
+                            return tracing::debug!(%error, "client and server did not agree on TLS");
+                        }
+                        Some(Err(_)) => return tracing::debug!("the client did not finish its handshake in time"),
+                    };
+                    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+                    // In a box, as every task would else be as large as one with TLS.
+                    watcher.watch(connection).boxed().right_future()
+                }
+            };
             if let Err(error) = connection.await {
                 tracing::debug!(error = %error, "connection ended");
             }
@@ -64,7 +107,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         while connections.try_join_next().is_some() {}
     }
     drop(listener);
-    if tokio::time::timeout(options.deadline, graceful.shutdown()).await.is_err() {
+    if timeout(options.deadline, graceful.shutdown()).await.is_err() {
         tracing::warn!(connections = connections.len(), "cut off what did not end in time");
     }
     connections.shutdown().await;

@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::{App, AppError, tls};
-use crate::ads;
+use super::tls::{Configs, Secured};
+use super::{App, AppError};
 use crate::api::{AddedCheck, Files, Options, Registration};
 use crate::model::{CheckRegistration, Place, Problems, ServiceDefinition};
 use crate::settings::{Settings, TlsListener};
@@ -138,8 +138,8 @@ pub(super) struct Reloader {
     store: Store,
     options: Options,
     logs: Logs,
-    /// What xDS with TLS shows its clients.
-    tls: Option<ads::Tls>,
+    /// What listeners with TLS show their clients.
+    secured: Secured,
     last: Arc<Mutex<Settings>>,
 }
 
@@ -149,7 +149,7 @@ impl Reloader {
             store: app.store.clone(),
             options,
             logs: app.logs.clone(),
-            tls: app.tls.clone(),
+            secured: app.secured.clone(),
             last: Arc::new(Mutex::new(app.settings.clone())),
         }
     }
@@ -157,9 +157,9 @@ impl Reloader {
     /// The settings of the start, with what reloads took over since.
     pub(super) async fn taken_over_into(&self, start: Settings) -> Settings {
         let last = self.last.lock().await.clone();
-        let tls = |old: TlsListener| match last.grpc_tls {
-            Some(new) => TlsListener { address: old.address, ..new },
-            None => old,
+        let tls = |old: Option<TlsListener>, new: Option<TlsListener>| match (old, new) {
+            (Some(old), Some(new)) => Some(TlsListener { address: old.address, ..new }),
+            (old, _) => old,
         };
         Settings {
             services: last.services,
@@ -167,7 +167,8 @@ impl Reloader {
             entries: last.entries,
             node_meta: last.node_meta,
             log: LogOptions { level: last.log.level, ..start.log },
-            grpc_tls: start.grpc_tls.map(tls),
+            https: tls(start.https, last.https),
+            grpc_tls: tls(start.grpc_tls, last.grpc_tls),
             ..start
         }
     }
@@ -178,7 +179,7 @@ impl Reloader {
         let inputs = last.inputs.clone();
         let (settings, tls) = tokio::task::spawn_blocking(move || {
             let settings = Settings::load(&inputs)?;
-            let tls = settings.grpc_tls.as_ref().map(|listener| tls::read(&listener.files)).transpose()?;
+            let tls = Configs::read(&settings)?;
             Ok::<_, Box<dyn Error + Send + Sync>>((settings, tls))
         })
         .await??;
@@ -186,9 +187,7 @@ impl Reloader {
         take_over(&self.store, &settings, &options).await?;
         self.options.node_meta.set(settings.node_meta.clone());
         self.logs.set_level(&settings.log.level)?;
-        if let (Some(served), Some(tls)) = (&self.tls, tls) {
-            served.replace(tls);
-        }
+        self.secured.replace(tls);
         for key in need_restart(&last, &settings) {
             tracing::warn!(key, "has changed, and needs a restart to have an effect");
         }

@@ -24,6 +24,7 @@ use crate::ca::{Authority, CaError};
 use crate::engine::{self, Engine};
 use crate::health::{self, Runner};
 use crate::model::{Bundle, Problems, TrustDomain};
+use crate::net::{self, Listener};
 use crate::settings::{Settings, TlsListener};
 use crate::store::{Backend, Embedded, Memory, Store, StoreError, View};
 use crate::telemetry::{Logs, Readiness, ReadinessGuard};
@@ -33,6 +34,7 @@ pub use self::chains::Chains;
 pub use self::exports::Exports;
 use self::files::Reloader;
 pub use self::tls::TlsError;
+use self::tls::{Configs, Secured};
 
 /// Why the process could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +90,8 @@ pub enum AppError {
 pub struct App {
     /// Where the HTTP API listens.
     pub http: SocketAddr,
+    /// Where the HTTP API listens with TLS.
+    pub https: Option<SocketAddr>,
     /// Where the ADS server listens without TLS.
     pub grpc: Option<SocketAddr>,
     /// Where the ADS server listens with TLS.
@@ -105,8 +109,8 @@ pub struct App {
     reloader: Option<Arc<Reloader>>,
     logs: Logs,
     descriptors: Option<u64>,
-    /// What xDS with TLS shows its clients.
-    tls: Option<ads::Tls>,
+    /// What listeners with TLS show their clients.
+    secured: Secured,
     /// Facts about the agent's node, as the files say them now.
     node_meta: api::NodeMeta,
     /// Cancelled when somebody asks the process to stop.
@@ -126,10 +130,11 @@ pub struct App {
 
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { http, grpc, grpc_tls, store, readiness, .. } = self;
+        let Self { http, https, grpc, grpc_tls, store, readiness, .. } = self;
         let mut shown = f.debug_struct("App");
         shown
             .field("http", http)
+            .field("https", https)
             .field("grpc", grpc)
             .field("grpc_tls", grpc_tls)
             .field("store", store)
@@ -140,9 +145,8 @@ impl fmt::Debug for App {
 
 /// What will be served, once everything is there.
 struct Listeners {
-    http: TcpListener,
-    grpc: Option<TcpListener>,
-    grpc_tls: Option<(TcpListener, ads::Tls)>,
+    api: Vec<Listener>,
+    xds: Vec<Listener>,
     starting: ReadinessGuard,
 }
 
@@ -214,10 +218,10 @@ impl App {
         settings: Settings,
         opened: (Store, JoinHandle<()>),
         checks: health::Options,
-        tls: Option<ads::Tls>,
+        secured: Option<Secured>,
         process: &Process,
     ) -> Result<Self, AppError> {
-        let (mut app, listeners) = Self::open(settings, opened, checks, tls, process)?;
+        let (mut app, listeners) = Self::open(settings, opened, checks, secured, process)?;
         let authority = Authority::open(app.store.clone(), crate::ca::Options::default()).await?;
         let options = app.api_options();
         files::take_over(&app.store, &app.settings, &options).await?;
@@ -264,23 +268,24 @@ impl App {
         settings: Settings,
         (store, writer): (Store, JoinHandle<()>),
         checks: health::Options,
-        tls: Option<ads::Tls>,
+        secured: Option<Secured>,
         process: &Process,
     ) -> Result<(Self, Listeners), AppError> {
         let readiness = Readiness::default();
         let starting = readiness.wait_for("the start of the process");
         let http = listen("the HTTP API", settings.http, "-http-port")?;
         let grpc = settings.grpc.map(|address| listen("xDS", address, "-grpc-port")).transpose()?;
-        let with_tls = |listener: &TlsListener| {
-            let tls = tls.map_or_else(|| tls::read(&listener.files).map(ads::Tls::new), Ok)?;
-            Ok::<_, AppError>((listen("xDS with TLS", listener.address, "-grpc-tls-port")?, tls))
+        let secured = secured.map_or_else(|| Configs::read(&settings).map(Secured::new), Ok)?;
+        let with_tls = |what, listener: &Option<TlsListener>, flag| {
+            listener.as_ref().map(|listener| listen(what, listener.address, flag)).transpose()
         };
-        let grpc_tls = settings.grpc_tls.as_ref().map(with_tls).transpose()?;
+        let https = with_tls("the HTTP API with TLS", &settings.https, "-https-port")?;
+        let grpc_tls = with_tls("xDS with TLS", &settings.grpc_tls, "-grpc-tls-port")?;
         let app = Self {
             http: local_address(&http).unwrap_or(settings.http),
             grpc: grpc.as_ref().and_then(local_address).or(settings.grpc),
-            grpc_tls: grpc_tls.as_ref().and_then(|(listener, _)| local_address(listener)),
-            tls: grpc_tls.as_ref().map(|(_, tls)| tls.clone()),
+            https: https.as_ref().and_then(local_address),
+            grpc_tls: grpc_tls.as_ref().and_then(local_address),
             store,
             readiness,
             node_meta: settings.node_meta.clone().into(),
@@ -290,6 +295,7 @@ impl App {
             files: Arc::new(NoFiles),
             reloader: None,
             logs: process.logs.clone(),
+            secured: secured.clone(),
             descriptors: process.descriptors,
             serving: CancellationToken::new(),
             working: CancellationToken::new(),
@@ -299,11 +305,16 @@ impl App {
             workers: JoinSet::new(),
             writer,
         };
-        Ok((app, Listeners { http, grpc, grpc_tls, starting }))
+        let all = |open: Option<TcpListener>, with_tls: Option<TcpListener>, tls| {
+            let with_tls = with_tls.map(|socket| Listener { socket, tls });
+            open.map(Listener::from).into_iter().chain(with_tls).collect()
+        };
+        let (api, xds) = (all(Some(http), https, secured.https), all(grpc, grpc_tls, secured.grpc));
+        Ok((app, Listeners { api, xds, starting }))
     }
 
     fn spawn(mut self, listeners: Listeners, authority: Authority) -> Self {
-        let Listeners { http, grpc, grpc_tls, starting } = listeners;
+        let Listeners { api: api_listeners, xds, starting } = listeners;
         let engine = Engine::new(engine::Options {
             datacenter: self.settings.datacenter.clone(),
             hosted: self.settings.datacenters().cloned().collect(),
@@ -339,16 +350,14 @@ impl App {
             metrics: api::Metrics::default(),
         };
         let options = api::ServeOptions::within(self.descriptors, self.settings.shutdown_deadline);
-        self.servers.spawn(api::serve(http, api::router(api), self.serving.clone(), options));
+        self.servers.spawn(api::serve(api_listeners, api::router(api), self.serving.clone(), options));
         let (readiness, serving) = (self.readiness.clone(), self.serving.clone());
-        let grpc_tls = grpc_tls.map(|(socket, tls)| ads::Listener::with_tls(socket, tls));
-        let listeners: Vec<_> = grpc.map(ads::Listener::from).into_iter().chain(grpc_tls).collect();
-        self.servers.spawn(ads::serve(listeners, Arc::new(engine), ads::Options::default(), readiness, serving));
+        self.servers.spawn(ads::serve(xds, Arc::new(engine), ads::Options::default(), readiness, serving));
         drop(starting);
         let (http, shown) = (self.http, tracing::field::display);
-        let (grpc, grpc_tls) = (self.grpc.map(shown), self.grpc_tls.map(shown));
+        let (https, grpc, grpc_tls) = (self.https.map(shown), self.grpc.map(shown), self.grpc_tls.map(shown));
         let hosted = self.api_options().datacenters().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        tracing::info!(%http, grpc, grpc_tls, datacenter = %self.settings.datacenter, hosted, "ready");
+        tracing::info!(%http, https, grpc, grpc_tls, datacenter = %self.settings.datacenter, hosted, "ready");
         self
     }
 
@@ -377,7 +386,19 @@ impl App {
     /// domain is part of everything that proxies have, so they are served again once all of it is made anew.
     async fn restart(self, process: &Process) -> Result<Self, AppError> {
         let Self {
-            http, grpc, grpc_tls, store, checks, tls, serving, working, mut servers, mut workers, writer, ..
+            http,
+            https,
+            grpc,
+            grpc_tls,
+            store,
+            checks,
+            secured,
+            serving,
+            working,
+            mut servers,
+            mut workers,
+            writer,
+            ..
         } = self;
         tracing::warn!("starting again: the state belongs to another trust domain than before");
         serving.cancel();
@@ -388,9 +409,12 @@ impl App {
             Some(reloader) => reloader.taken_over_into(self.settings).await,
             None => self.settings,
         };
-        let at = |listener: TlsListener| TlsListener { address: grpc_tls.unwrap_or(listener.address), ..listener };
-        let settings = Settings { http, grpc, grpc_tls: settings.grpc_tls.clone().map(at), ..settings };
-        Self::start_on(settings, (store, writer), checks, tls, process).await
+        let at = |listener: Option<TlsListener>, address: Option<SocketAddr>| {
+            listener.map(|listener| TlsListener { address: address.unwrap_or(listener.address), ..listener })
+        };
+        let (https, grpc_tls) = (at(settings.https, https), at(settings.grpc_tls, grpc_tls));
+        let settings = Settings { http, https, grpc, grpc_tls, ..settings };
+        Self::start_on(settings, (store, writer), checks, Some(secured), process).await
     }
 
     /// Stops accepting, lets running calls finish, ends the streams, closes the store; all under the deadline of the
@@ -449,7 +473,7 @@ fn make_private(path: &Path) -> io::Result<()> {
 }
 
 fn listen(what: &'static str, address: SocketAddr, flag: &'static str) -> Result<TcpListener, AppError> {
-    ads::bind(address).map_err(|source| AppError::Listen { what, address, flag, source })
+    net::bind(address).map_err(|source| AppError::Listen { what, address, flag, source })
 }
 
 /// The address with the port that the system chose.

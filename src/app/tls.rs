@@ -10,7 +10,8 @@ use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 
-use crate::settings::{TlsFiles, TlsVersion};
+use crate::net::{Protocols, Tls};
+use crate::settings::{Settings, TlsFiles, TlsListener, TlsSection, TlsVersion};
 
 /// Why TLS cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -19,15 +20,17 @@ pub enum TlsError {
     #[error("{key} {path}: {why}")]
     File {
         /// The key that names the file.
-        key: &'static str,
+        key: String,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
     },
     /// Certificate and key do not belong together, or cannot be used.
-    #[error("tls.grpc.cert_file {certificate} and key_file {key} cannot be used: {why}")]
+    #[error("{}.cert_file {certificate} and key_file {key} cannot be used: {why}", section.path())]
     Pair {
+        /// The section of the keys that name the files.
+        section: TlsSection,
         /// The file of the certificate.
         certificate: PathBuf,
         /// The file of the key.
@@ -37,15 +40,62 @@ pub enum TlsError {
     },
 }
 
+/// The TLS of the listeners that have one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Secured {
+    /// Of the HTTP API.
+    pub(super) https: Option<Tls>,
+    /// Of xDS.
+    pub(super) grpc: Option<Tls>,
+}
+
+/// What the files of the listeners say.
+pub(super) struct Configs {
+    https: Option<ServerConfig>,
+    grpc: Option<ServerConfig>,
+}
+
+impl Configs {
+    /// What they say now.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub(super) fn read(settings: &Settings) -> Result<Self, TlsError> {
+        let of = |listener: &Option<TlsListener>| listener.as_ref().map(|listener| read(&listener.files)).transpose();
+        Ok(Self { https: of(&settings.https)?, grpc: of(&settings.grpc_tls)? })
+    }
+}
+
+impl Secured {
+    pub(super) fn new(Configs { https, grpc }: Configs) -> Self {
+        Self {
+            https: https.map(|config| Tls::new(config, Protocols::Http)),
+            grpc: grpc.map(|config| Tls::new(config, Protocols::Http2)),
+        }
+    }
+
+    /// Makes this what new connections get.
+    pub(super) fn replace(&self, Configs { https, grpc }: Configs) {
+        for (served, config) in [(&self.https, https), (&self.grpc, grpc)] {
+            if let (Some(served), Some(config)) = (served, config) {
+                served.replace(config);
+            }
+        }
+    }
+}
+
 /// What the files say now.
 ///
 /// # Errors
 /// A file cannot be used.
-pub(super) fn read(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
-    let certificates = certificates("tls.grpc.cert_file", &files.cert_file)?;
+fn read(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+    let section = files.section;
+    let path = section.path();
+    let certificates = certificates(&format!("{path}.cert_file"), &files.cert_file)?;
     let key = PrivateKeyDer::from_pem_file(&files.key_file)
-        .map_err(|error| unreadable("tls.grpc.key_file", &files.key_file, error, "private key"))?;
-    let unusable = |why| TlsError::Pair { certificate: files.cert_file.clone(), key: files.key_file.clone(), why };
+        .map_err(|error| unreadable(&format!("{path}.key_file"), &files.key_file, error, "private key"))?;
+    let (certificate, key_file) = (files.cert_file.clone(), files.key_file.clone());
+    let unusable = |why| TlsError::Pair { section, certificate: certificate.clone(), key: key_file.clone(), why };
     let versions = match files.min_version {
         TlsVersion::V1_2 => &[&TLS13, &TLS12][..],
         TlsVersion::V1_3 => &[&TLS13][..],
@@ -54,15 +104,14 @@ pub(super) fn read(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     let builder = builder.with_protocol_versions(versions).map_err(unusable)?;
     let builder = match &files.client_ca_file {
         None => builder.with_no_client_auth(),
-        Some(path) => builder.with_client_cert_verifier(verifier(path)?),
+        Some(file) => builder.with_client_cert_verifier(verifier(&format!("{path}.ca_file"), file)?),
     };
     builder.with_single_cert(certificates, key).map_err(unusable)
 }
 
 /// Who accepts the certificates that the roots in a file signed, and nobody without one.
-fn verifier(path: &Path) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
-    let key = "tls.grpc.ca_file";
-    let wrong = |why: String| TlsError::File { key, path: path.to_owned(), why };
+fn verifier(key: &str, path: &Path) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
+    let wrong = |why: String| TlsError::File { key: key.to_owned(), path: path.to_owned(), why };
     let mut roots = RootCertStore::empty();
     for root in certificates(key, path)? {
         roots.add(root).map_err(|error| wrong(error.to_string()))?;
@@ -73,7 +122,7 @@ fn verifier(path: &Path) -> Result<Arc<dyn rustls::server::danger::ClientCertVer
 }
 
 /// The certificates of a file, which are one or more.
-fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
         Ok(certificates) if certificates.is_empty() => {
@@ -84,7 +133,7 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
     }
 }
 
-fn unreadable(key: &'static str, path: &Path, error: pem::Error, what: &str) -> TlsError {
+fn unreadable(key: &str, path: &Path, error: pem::Error, what: &str) -> TlsError {
     let why = if let pem::Error::Io(error) = error {
         error.to_string()
     } else if matches!(error, pem::Error::NoItemsFound) {
@@ -92,5 +141,5 @@ fn unreadable(key: &'static str, path: &Path, error: pem::Error, what: &str) -> 
     } else {
         format!("is no PEM: {error}")
     };
-    TlsError::File { key, path: path.to_owned(), why }
+    TlsError::File { key: key.to_owned(), path: path.to_owned(), why }
 }

@@ -95,6 +95,12 @@ pub(super) struct ProcessOptions {
     /// Port of the HTTP API [default: 8500]
     #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
     http_port: Option<String>,
+    /// Address that the HTTP API with TLS listens on, if it is another
+    #[arg(long, value_name = "IP")]
+    https_address: Option<String>,
+    /// Port of the HTTP API with TLS, which needs tls.https.cert_file and key_file in a file [default: closed]
+    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
+    https_port: Option<String>,
     /// Port of xDS; a negative one leaves only that with TLS [default: 8502]
     #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
     grpc_port: Option<String>,
@@ -135,8 +141,6 @@ struct IgnoredOptions {
     retry_join_wan: Vec<String>,
     #[arg(long, hide = true)]
     primary_gateway: Vec<String>,
-    #[arg(long, hide = true, allow_negative_numbers = true)]
-    https_port: Option<String>,
     #[arg(long, hide = true, allow_negative_numbers = true)]
     dns_port: Option<String>,
     #[arg(long, hide = true, allow_negative_numbers = true)]
@@ -286,6 +290,8 @@ impl ProcessOptions {
             ("addresses.http", &self.http_address),
             ("addresses.grpc", &self.grpc_address),
             ("ports.http", &self.http_port),
+            ("addresses.https", &self.https_address),
+            ("ports.https", &self.https_port),
             ("ports.grpc", &self.grpc_port),
             ("addresses.grpc_tls", &self.grpc_tls_address),
             ("ports.grpc_tls", &self.grpc_tls_port),
@@ -309,7 +315,6 @@ impl IgnoredOptions {
             ("retry-join", !self.retry_join.is_empty()),
             ("retry-join-wan", !self.retry_join_wan.is_empty()),
             ("primary-gateway", !self.primary_gateway.is_empty()),
-            ("https-port", self.https_port.is_some()),
             ("dns-port", self.dns_port.is_some()),
             ("serf-lan-port", self.serf_lan_port.is_some()),
             ("serf-wan-port", self.serf_wan_port.is_some()),

@@ -21,7 +21,7 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 /// The settings that the draft says.
 pub(super) fn compose(mut draft: Draft, inputs: &Inputs) -> Result<Settings, SettingsError> {
     let datacenter = draft.read("datacenter", parse::datacenter).unwrap_or_else(|| Datacenter::from("dc1"));
-    let Listeners { http, grpc, grpc_tls } = Listeners::read(&mut draft);
+    let Listeners { http, https, grpc, grpc_tls } = Listeners::read(&mut draft);
     let advertise = advertise(&mut draft, inputs);
     let data_dir = draft.read("data_dir", parse::path);
     let defaults = LogOptions::default();
@@ -33,6 +33,7 @@ pub(super) fn compose(mut draft: Draft, inputs: &Inputs) -> Result<Settings, Set
         node_meta: node_meta(&mut draft),
         dev: inputs.dev,
         http,
+        https,
         grpc,
         grpc_tls,
         advertise,

@@ -22,7 +22,7 @@ pub(super) enum Merge {
 }
 
 /// Every key that has a meaning.
-pub(super) const KEYS: [Key; 35] = [
+pub(super) const KEYS: [Key; 42] = [
     key("datacenter", "datacenter", Merge::Last),
     key("hosted_datacenters", "hosted-datacenter", Merge::Append),
     key("node_name", "node", Merge::Last),
@@ -32,11 +32,13 @@ pub(super) const KEYS: [Key; 35] = [
     key("bind_addr", "bind", Merge::Last),
     key("client_addr", "client", Merge::Last),
     key("addresses.http", "http-address", Merge::Last),
+    key("addresses.https", "https-address", Merge::Last),
     key("addresses.grpc", "grpc-address", Merge::Last),
     key("addresses.grpc_tls", "grpc-tls-address", Merge::Last),
     key("advertise_addr", "advertise", Merge::Last),
     key("advertise_addr_wan", "advertise-wan", Merge::Last),
     key("ports.http", "http-port", Merge::Last),
+    key("ports.https", "https-port", Merge::Last),
     key("ports.grpc", "grpc-port", Merge::Last),
     key("ports.grpc_tls", "grpc-tls-port", Merge::Last),
     key("check_output_max_size", "check-output-max-size", Merge::Last),
@@ -58,6 +60,11 @@ pub(super) const KEYS: [Key; 35] = [
     in_files("tls.grpc.key_file"),
     in_files("tls.grpc.tls_min_version"),
     in_files("tls.grpc.verify_incoming"),
+    in_files("tls.https.ca_file"),
+    in_files("tls.https.cert_file"),
+    in_files("tls.https.key_file"),
+    in_files("tls.https.tls_min_version"),
+    in_files("tls.https.verify_incoming"),
 ];
 
 const fn key(path: &'static str, flag: &'static str, merge: Merge) -> Key {
@@ -70,7 +77,8 @@ const fn in_files(path: &'static str) -> Key {
 }
 
 /// The keys whose values are maps of further keys.
-pub(super) const GROUPS: [&str; 7] = ["addresses", "ports", "acl", "telemetry", "tls", "tls.defaults", "tls.grpc"];
+pub(super) const GROUPS: [&str; 8] =
+    ["addresses", "ports", "acl", "telemetry", "tls", "tls.defaults", "tls.grpc", "tls.https"];
 
 /// Keys that hold registrations and config entries.
 pub(super) const DEFINITIONS: [&str; 3] = ["service", "services", "config_entries"];
@@ -90,7 +98,6 @@ const IGNORED: [&str; 135] = [
     "acl.token_ttl",
     "acl.tokens",
     "addresses.dns",
-    "addresses.https",
     "advertise_addr_ipv4",
     "advertise_addr_ipv6",
     "advertise_addr_wan_ipv4",
@@ -153,7 +160,6 @@ const IGNORED: [&str; 135] = [
     "ports.dns",
     "ports.expose_max_port",
     "ports.expose_min_port",
-    "ports.https",
     "ports.proxy_max_port",
     "ports.proxy_min_port",
     "ports.serf_lan",
@@ -199,7 +205,9 @@ const IGNORED: [&str; 135] = [
     "tls.grpc.ca_path",
     "tls.grpc.tls_cipher_suites",
     "tls.grpc.use_auto_cert",
-    "tls.https",
+    "tls.https.ca_path",
+    "tls.https.tls_cipher_suites",
+    "tls.https.verify_outgoing",
     "tls.internal_rpc",
     "tls_cipher_suites",
     "tls_min_version",

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 pub(crate) use definitions::{check_service, judged};
 pub use error::{SettingProblem, SettingsError, Source};
 pub use inputs::{FileFormat, Inputs};
-pub use listeners::{TlsFiles, TlsListener, TlsVersion};
+pub use listeners::{TlsFiles, TlsListener, TlsSection, TlsVersion};
 
 use crate::model::{
     CheckRegistration, ConfigEntry, Datacenter, DnsDomain, IntentionPolicy, NodeName, ServiceDefinition, SidecarPorts,
@@ -53,6 +53,8 @@ pub struct Settings {
     pub dev: bool,
     /// Where the HTTP API listens; port 0 lets the system choose.
     pub http: SocketAddr,
+    /// Where the HTTP API listens with TLS; port 0 lets the system choose.
+    pub https: Option<TlsListener>,
     /// Where xDS is served without TLS; port 0 lets the system choose. `None` only where it is served with TLS.
     pub grpc: Option<SocketAddr>,
     /// Where xDS is served with TLS; port 0 lets the system choose.
@@ -120,17 +122,22 @@ impl Settings {
             "dev": self.dev,
             "addresses": {
                 "http": self.http.ip(),
+                "https": self.https.as_ref().map(|listener| listener.address.ip()),
                 "grpc": self.grpc.map(|address| address.ip()),
                 "grpc_tls": self.grpc_tls.as_ref().map(|listener| listener.address.ip()),
             },
             "ports": {
                 "http": self.http.port(),
+                "https": self.https.as_ref().map_or(CLOSED, |listener| listener.address.port().into()),
                 "grpc": self.grpc.map_or(CLOSED, |address| address.port().into()),
                 "grpc_tls": self.grpc_tls.as_ref().map_or(CLOSED, |listener| listener.address.port().into()),
                 "sidecar_min_port": self.sidecar_ports.min,
                 "sidecar_max_port": self.sidecar_ports.max,
             },
-            "tls": {"grpc": self.grpc_tls.as_ref().map(|listener| listener.files.to_json())},
+            "tls": {
+                "grpc": self.grpc_tls.as_ref().map(|listener| listener.files.to_json()),
+                "https": self.https.as_ref().map(|listener| listener.files.to_json()),
+            },
             "check_output_max_size": self.check_output_max_size,
             "advertise_addr": self.advertise,
             "advertise_addr_wan": self.advertise_wan,

@@ -43,6 +43,7 @@ fn dev_needs_nothing() {
             data_dir: None,
             dev: true,
             http: "127.0.0.1:8500".parse().unwrap(),
+            https: None,
             grpc: Some("127.0.0.1:8502".parse().unwrap()),
             grpc_tls: None,
             advertise: "127.0.0.1".parse().unwrap(),
@@ -149,7 +150,7 @@ fn a_directory_is_read_by_name_and_other_suffixes_are_told() {
 #[test]
 fn keys_of_consul_without_a_meaning_are_told_and_do_not_matter() {
     let directory = tempfile::tempdir().unwrap();
-    let text = r#"{"server": true, "connect": {"enabled": true}, "ports": {"https": -1, "grpc": 8600}, "acl": {"enabled": false}}"#;
+    let text = r#"{"server": true, "connect": {"enabled": true}, "ports": {"dns": -1, "https": -1, "grpc": 8600}, "acl": {"enabled": false}}"#;
     let mut inputs = dev(&[("data_dir", "/var/lib/meshgate")]);
     inputs.files = vec![write(directory.path(), "agent.json", text)];
 
@@ -160,7 +161,7 @@ fn keys_of_consul_without_a_meaning_are_told_and_do_not_matter() {
     assert_eq!(
         warnings,
         [
-            "agent.json: without effect in meshgate: server, connect, ports.https",
+            "agent.json: without effect in meshgate: server, connect, ports.dns",
             "-data-dir: has no effect with -dev, which keeps the state in memory",
         ]
     );
@@ -322,6 +323,7 @@ fn tls_of_xds_is_what_its_own_keys_say_and_else_what_the_defaults_say() {
         Some(TlsListener {
             address: "127.0.0.1:8503".parse().unwrap(),
             files: TlsFiles {
+                section: TlsSection::Grpc,
                 cert_file: "grpc.pem".into(),
                 key_file: "grpc-key.pem".into(),
                 client_ca_file: Some("ca.pem".into()),
@@ -345,10 +347,43 @@ fn tls_that_lacks_something_is_refused() {
         [
             "tls.json:1: tls.grpc.tls_min_version: is too old to be spoken: use TLSv1_2 or TLSv1_3",
             "-grpc-tls-port: 127.0.0.1:8502 is also what ports.grpc says: each needs a port of its own",
-            "-grpc-tls-port: xDS with TLS needs a certificate, tls.grpc.cert_file in a file",
-            "-grpc-tls-port: xDS with TLS needs the private key of its certificate, tls.grpc.key_file in a file",
-            "-grpc-tls-port: xDS with TLS needs roots to verify the certificates of clients with, tls.grpc.ca_file in a \
+            "-grpc-tls-port: xDS with TLS needs a certificate, tls.grpc.cert_file, in a file",
+            "-grpc-tls-port: xDS with TLS needs the private key of its certificate, tls.grpc.key_file, in a file",
+            "-grpc-tls-port: xDS with TLS needs roots to verify the certificates of clients with, tls.grpc.ca_file, in a \
              file",
+        ]
+    );
+}
+
+#[test]
+fn the_api_is_served_with_tls_where_a_port_is_given() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = r#"{"tls": {"https": {"cert_file": "api.pem", "key_file": "api-key.pem"}}}"#;
+    let files = vec![write(directory.path(), "tls.json", text)];
+    let closed = Inputs { files: files.clone(), ..dev(&[]) };
+    let open = Inputs { files, ..dev(&[("ports.https", "8501")]) };
+
+    assert_eq!(Settings::load(&closed).unwrap().https, None);
+    assert_eq!(
+        Settings::load(&open).unwrap().https,
+        Some(TlsListener {
+            address: "127.0.0.1:8501".parse().unwrap(),
+            files: TlsFiles {
+                section: TlsSection::Https,
+                cert_file: "api.pem".into(),
+                key_file: "api-key.pem".into(),
+                client_ca_file: None,
+                min_version: TlsVersion::V1_2,
+            },
+        })
+    );
+    let without = dev(&[("ports.https", "8500")]);
+    assert_eq!(
+        problems(&without, directory.path()),
+        [
+            "-https-port: 127.0.0.1:8500 is also what ports.http says: each needs a port of its own",
+            "-https-port: the HTTP API with TLS needs a certificate, tls.https.cert_file, in a file",
+            "-https-port: the HTTP API with TLS needs the private key of its certificate, tls.https.key_file, in a file",
         ]
     );
 }

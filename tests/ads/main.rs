@@ -34,7 +34,7 @@ struct Server {
 
 impl Server {
     fn start(options: Options) -> Self {
-        let listener = ads::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let listener = meshgate::net::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let (source, readiness, shutdown) =
             (Arc::new(Source::default()), Readiness::default(), CancellationToken::new());

@@ -19,6 +19,7 @@ mod exports;
 mod filter;
 mod gateways;
 mod health;
+mod https;
 mod intentions;
 mod places;
 mod process;

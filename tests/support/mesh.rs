@@ -106,7 +106,7 @@ impl Mesh {
     pub(crate) async fn serve_http(&self) -> String {
         let (listener, url) = listen().await;
         let options = api::ServeOptions::within(None, LIMIT);
-        tokio::spawn(api::serve(listener, self.router.clone(), self.shutdown.clone(), options));
+        tokio::spawn(api::serve([listener.into()], self.router.clone(), self.shutdown.clone(), options));
         url
     }
 

@@ -46,7 +46,7 @@ const RECEIVE_WINDOW: u32 = 1 << 20;
 /// It cannot listen.
 pub(crate) async fn serve(style: Style, tls: Option<&ServerFiles>) -> Result<(), Failure> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let streams = meshgate::ads::bind(any)?;
+    let streams = meshgate::net::bind(any)?;
     let commands = TcpListener::bind(any).await?;
     println!("{} {}", streams.local_addr()?, commands.local_addr()?);
     let floor = Floor { style, slots: Arc::default(), script: Arc::default() };

@@ -9,10 +9,8 @@ mod options;
 mod requests;
 mod service;
 mod stream;
-mod tls;
 
 use std::future::pending;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,7 +23,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,15 +31,12 @@ use tracing::{debug, info, warn};
 
 pub use self::options::Options;
 pub use self::service::AdsService;
-pub use self::tls::Tls;
 
 use self::flow::{Counted, Flow, Flows};
 use super::codec::IDENTIFIER;
 use crate::envoy::snapshot::SnapshotSource;
+use crate::net::{Listener, Tls};
 use crate::telemetry::Readiness;
-
-/// Lets a fleet that lost another replica connect within a second.
-const BACKLOG: u32 = 4096;
 
 /// Most streams on one connection. Envoy needs one.
 const STREAMS_PER_CONNECTION: u32 = 128;
@@ -56,38 +51,6 @@ struct Connection {
     /// Streams end with a status.
     closing: CancellationToken,
     flow: Arc<Flow>,
-}
-
-/// Opens a listening socket whose queue holds a whole fleet.
-///
-/// # Errors
-/// The address cannot be bound. The runtime must be one of tokio.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// Where clients connect to.
-#[derive(Debug)]
-pub struct Listener {
-    socket: TcpListener,
-    tls: Option<Tls>,
-}
-
-impl Listener {
-    /// Clients that speak TLS.
-    pub fn with_tls(socket: TcpListener, tls: Tls) -> Self {
-        Self { socket, tls: Some(tls) }
-    }
-}
-
-impl From<TcpListener> for Listener {
-    /// Clients that do not speak TLS.
-    fn from(socket: TcpListener) -> Self {
-        Self { socket, tls: None }
-    }
 }
 
 /// Serves both methods of ADS until `shutdown`, then ends every stream and returns.
