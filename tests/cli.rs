@@ -52,6 +52,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
         "envoy",
         "debug",
         "replay",
+        "ready",
         "validate",
         "version",
     ] {
@@ -62,7 +63,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 43] = [
+    let commands: [&[&str]; 47] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
@@ -92,6 +93,10 @@ fn every_command_explains_each_of_its_options() {
         &["debug", "bundle"],
         &["debug", "openapi"],
         &["replay"],
+        &["demo", "serve"],
+        &["demo", "load"],
+        &["demo", "call"],
+        &["ready"],
         &["members"],
         &["join"],
         &["leave"],
@@ -359,4 +364,11 @@ fn two_installations_at_once_fetch_once() {
     assert_eq!(told.matches("downloading Envoy 1.36.2").count(), 1, "{told}");
     let version = Command::new(stdout(&outputs[0]).trim_end()).arg("--version").output().unwrap();
     assert!(stdout(&version).contains("/1.36.2/"), "{version:?}");
+}
+
+#[test]
+fn the_files_of_the_demo_are_valid() {
+    let output = run(&["validate", "demo/control.hcl", "demo/dc1", "demo/team-a", "demo/dc2"]);
+
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
 }

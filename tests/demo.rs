@@ -136,3 +136,54 @@ fn a_demo_that_is_told_to_end_leaves_nothing_behind() {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// A process that is killed when it is dropped.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn meshgate(arguments: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_meshgate")).args(arguments).output().unwrap()
+}
+
+#[test]
+fn parts_of_the_demo_serve_call_and_keep_sending() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let url = format!("http://{address}/ready");
+    let nobody = meshgate(&["demo", "call", &url]);
+    let not_ready = meshgate(&["ready", "-envoy", &address]);
+    let no_agent = meshgate(&["ready", "-http-addr", &address]);
+    let serve = ["demo", "serve", "-listen", &address, "-text", "hello from api"];
+    let _service = Running(Command::new(env!("CARGO_BIN_EXE_meshgate")).args(serve).spawn().unwrap());
+    let limit = Instant::now() + Duration::from_secs(20);
+    while !meshgate(&["ready", "-envoy", &address]).status.success() {
+        assert!(Instant::now() < limit, "the service does not answer");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+
+    let answer = meshgate(&["demo", "call", &url]);
+    let targets = [format!("{url}=hello from api"), format!("{url}=hello from web")];
+    let load = Command::new(env!("CARGO_BIN_EXE_meshgate"))
+        .args(["demo", "load", "-workers", "1", &targets[0], &targets[1]])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut load = Running(load);
+    let told = |stream: Box<dyn std::io::Read>| BufReader::new(stream).lines().map(Result::unwrap);
+    let counted = told(Box::new(load.0.stdout.take().unwrap())).nth(1).unwrap();
+    let failure = told(Box::new(load.0.stderr.take().unwrap())).next().unwrap();
+
+    assert_eq!(String::from_utf8(answer.stdout).unwrap(), "hello from api\n");
+    assert_eq!([nobody, not_ready, no_agent].map(|output| output.status.code().unwrap()), [1, 1, 4]);
+    let pattern = Regex::new(r"^(\d+) sent, (\d+) failed, slowest \d+ ms$").unwrap();
+    let counts = pattern.captures(&counted).unwrap_or_else(|| panic!("{counted}"));
+    let [sent, failed] = [1, 2].map(|group| counts[group].parse::<u32>().unwrap());
+    assert!(sent > failed && failed > 0, "{counted}");
+    assert!(failure.ends_with("\"hello from api\" in place of \"hello from web\""), "{failure}");
+}

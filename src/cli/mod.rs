@@ -19,6 +19,7 @@ mod maint;
 mod members;
 mod monitor;
 mod output;
+mod ready;
 mod reload;
 mod replay;
 mod services;
@@ -37,7 +38,7 @@ pub(crate) use error::{CliError, Verb};
 const AFTER_HELP: &str = "\
 Long options work with one dash as well (-sidecar-for web), and switches take a value (-register=false).
 Results go to standard output, everything else to standard error.
-The exit code is 1 on any error; of demo, envoy, debug and replay, which are meshgate's own, it is 3 on bad usage.
+The exit code is 1 on any error; of demo, envoy, debug, ready and replay, which are meshgate's own, it is 3 on bad usage.
 
 Start here:
   meshgate demo                                       two datacenters with real Envoys, and a tour
@@ -90,6 +91,8 @@ enum Command {
     Debug(debug::DebugCommand),
     /// Run a control plane from the state of another one
     Replay(replay::ReplayOptions),
+    /// Say whether a control plane or an Envoy is ready
+    Ready(Box<ready::ReadyOptions>),
     /// List the agents that know each other
     Members(members::MembersOptions),
     /// Join other agents
@@ -163,6 +166,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Envoy(command) => envoy::run(command),
         Command::Debug(command) => block_on(debug::run(command)),
         Command::Replay(options) => replay::run(&options),
+        Command::Ready(options) => block_on(ready::run(&options)),
         Command::Members(options) => block_on(members::run(&options)),
         Command::Join(options) => block_on(cluster::join(&options)),
         Command::Leave(options) => block_on(cluster::leave(&options)),

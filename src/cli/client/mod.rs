@@ -98,11 +98,11 @@ impl Client {
     /// The address, a file or the TLS options cannot be used.
     pub(crate) fn new(options: &ClientOptions, datacenter: &str) -> Result<Self, ClientError> {
         let address = options.address()?;
-        let mut http = options.tls(reqwest::Client::builder().timeout(TIMEOUT).no_proxy())?;
+        let mut base = address.base();
+        let mut http = options.tls(reqwest::Client::builder().timeout(TIMEOUT).no_proxy(), base.scheme())?;
         if let Some(path) = address.socket() {
             http = http.unix_socket(path.to_owned());
         }
-        let mut base = address.base();
         if let Some(name) = options.tls_server_name().filter(|_| base.scheme() == "https") {
             http = http.resolve_to_addrs(name, &resolved(&base));
             base.set_host(Some(name)).map_err(|_| ClientError::Address(name.to_owned()))?;

@@ -22,7 +22,7 @@ use super::control_plane::ControlPlane;
 use super::network::{GATEWAY_PORT, Network};
 use super::proxy::{EnvoyProxy, Launch};
 use super::site::{APPLICATION_HOST, Callee, GATEWAY_HOST, SITES, Site};
-use super::traffic::{client, request};
+use super::traffic::{LIMIT, client, request};
 use super::wait::Wait;
 use super::{DemoError, Progress, application};
 use crate::model::GatewayMode;
@@ -66,7 +66,7 @@ impl Mesh {
             envoys: Vec::new(),
             network,
             sources: Sources::default(),
-            client: client(),
+            client: client(LIMIT),
             applications: JoinSet::new(),
             directory,
         };
@@ -238,7 +238,7 @@ impl Mesh {
     /// There is no good answer.
     pub async fn call(&self, callee: Callee) -> Result<String, DemoError> {
         let url = self.url(callee);
-        request(&self.client, &url).await.map_err(DemoError::http(&url))
+        request(&self.client, &url).await
     }
 
     /// Bytes that each of these Envoys took from callers so far.

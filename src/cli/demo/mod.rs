@@ -5,6 +5,7 @@ mod control_plane;
 mod error;
 mod mesh;
 mod network;
+mod parts;
 mod process;
 mod proxy;
 mod report;
@@ -24,17 +25,24 @@ pub use proxy::EnvoyProxy;
 pub use report::{Progress, Quiet};
 pub use site::Callee;
 pub use traffic::Traffic;
+pub(super) use traffic::{client, request};
 
+use self::parts::Part;
 use self::report::{Report, Spinner};
 use super::{CliError, envoy};
 
 /// Options of `meshgate demo`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Everything runs on loopback addresses of this machine and in a temporary directory, as this user, and ends with the demo.
 Envoy is taken from -envoy-binary, from PATH, or from the cache of `meshgate envoy install`; without one it is installed \
-there.")]
+there."
+)]
 pub(super) struct DemoOptions {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// End after the tour; the exit code is 1 if a step failed
     #[arg(long)]
     once: bool,
@@ -43,14 +51,17 @@ pub(super) struct DemoOptions {
     envoy_binary: Option<PathBuf>,
 }
 
-/// Runs the demo.
+/// Runs the demo, or a part of it.
 ///
 /// # Errors
-/// It cannot start, or a step of the tour failed.
+/// It cannot start, a step of the tour failed, or a request was not answered.
 pub(super) fn run(options: &DemoOptions) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(CliError::io("the runtime cannot be started"))?;
-    runtime.block_on(show(options))
+    match &options.part {
+        Some(part) => runtime.block_on(parts::run(part)),
+        None => runtime.block_on(show(options)),
+    }
 }
 
 async fn show(options: &DemoOptions) -> Result<(), CliError> {

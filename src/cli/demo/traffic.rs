@@ -1,15 +1,19 @@
 //! A client that keeps sending, each request on a connection of its own.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use super::DemoError;
 
 /// Time between two requests.
 const PAUSE: Duration = Duration::from_millis(2);
 /// Time in which an answer must come.
-const LIMIT: Duration = Duration::from_secs(5);
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
 
 /// Counts of a client that keeps sending.
 #[derive(Debug, Default)]
@@ -36,7 +40,7 @@ impl Traffic {
     pub fn start(url: &str, expected: &str) -> Self {
         let counts = Arc::new(Counts::default());
         let stop = CancellationToken::new();
-        tokio::spawn(send(url.to_owned(), expected.to_owned(), counts.clone(), stop.clone()));
+        tokio::spawn(keep_sending(url.to_owned(), expected.to_owned(), counts.clone(), stop.clone()));
         Self { counts, stop }
     }
 
@@ -51,28 +55,61 @@ impl Traffic {
     }
 }
 
-async fn send(url: String, expected: String, counts: Arc<Counts>, stop: CancellationToken) {
-    let client = client();
+async fn keep_sending(url: String, expected: String, counts: Arc<Counts>, stop: CancellationToken) {
+    let client = client(LIMIT);
     while !stop.is_cancelled() {
-        let is_good = match request(&client, &url).await {
-            Ok(text) => text.contains(&expected),
-            Err(_) => false,
-        };
+        let sent = send(&client, &url, &expected).await;
         counts.sent.fetch_add(1, Ordering::Relaxed);
-        if !is_good {
+        if sent.failure.is_some() {
             counts.failed.fetch_add(1, Ordering::Relaxed);
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// A client that opens a connection for each request.
-pub(super) fn client() -> reqwest::Client {
-    let builder = reqwest::Client::builder().pool_max_idle_per_host(0).timeout(LIMIT).no_proxy();
-    builder.build().unwrap_or_default()
+/// What became of a request.
+#[derive(Debug)]
+pub(super) struct Sent {
+    /// The time until its answer was there, or it had failed.
+    pub(super) took: Duration,
+    /// Why it failed; `None` for a good answer.
+    pub(super) failure: Option<String>,
+}
+
+/// Sends one request, whose answer must contain `expected`.
+pub(super) async fn send(client: &reqwest::Client, url: &str, expected: &str) -> Sent {
+    let started = Instant::now();
+    let failure = match request(client, url).await {
+        Ok(text) if text.contains(expected) => None,
+        Ok(text) => Some(format!("{:?} in place of {expected:?}", text.trim_end())),
+        Err(error) => Some(with_causes(&error)),
+    };
+    Sent { took: started.elapsed(), failure }
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// A client that opens a connection for each request, and waits this long for an answer. It speaks no TLS: small images have
+/// no certificates of the system, without which it could not be made.
+pub(in crate::cli) fn client(limit: Duration) -> reqwest::Client {
+    let builder = reqwest::Client::builder().pool_max_idle_per_host(0).timeout(limit).no_proxy();
+    builder.tls_certs_only([]).build().unwrap_or_default()
 }
 
 /// Sends one request; anything but a success is an error.
-pub(super) async fn request(client: &reqwest::Client, url: &str) -> Result<String, reqwest::Error> {
-    client.get(url).send().await?.error_for_status()?.text().await
+pub(in crate::cli) async fn request(client: &reqwest::Client, url: &str) -> Result<String, DemoError> {
+    let answer = client.get(url).send().await.map_err(DemoError::http(url))?;
+    let status = answer.status();
+    let text = answer.text().await.map_err(DemoError::http(url))?;
+    if !status.is_success() {
+        return Err(DemoError::Refused { method: "GET", path: url.to_owned(), status: status.as_u16(), body: text });
+    }
+    Ok(text)
 }
