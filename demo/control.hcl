@@ -24,7 +24,8 @@ config_entries {
       name     = "api"
       protocol = "http"
     },
-    # A connection that cannot be made, because a gateway has just gone, is tried with another gateway.
+    # A connection that cannot be made, because a gateway has just gone, is tried with another gateway, or with the same one
+    # again: there are enough attempts for the time until its check fails.
     {
       kind = "service-router"
       name = "api"
@@ -35,7 +36,7 @@ config_entries {
           }
         }
         destination {
-          num_retries              = 5
+          num_retries              = 10
           retry_on_connect_failure = true
         }
       }]
@@ -62,7 +63,7 @@ config_entries {
           }
         }
         destination {
-          num_retries              = 5
+          num_retries              = 10
           retry_on_connect_failure = true
         }
       }]
