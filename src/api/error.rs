@@ -309,7 +309,11 @@ mod tests {
 
         assert_eq!(
             (error.status().as_u16(), error.to_string().as_str()),
-            (500, "the data directory cannot be written; nothing was changed")
+            (
+                500,
+                "the data directory cannot be written; nothing was changed. Make room on the disk, or mend it, and \
+                 restart the agent, which takes no writes until then"
+            )
         );
     }
 }

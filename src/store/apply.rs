@@ -6,6 +6,7 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::embedded::named as named_row;
 use super::view::Recent;
 use super::{BadRow, CheckKey, Index, Key, NodeKey, Op, StoreError, Stored, View};
 use crate::model::{
@@ -712,7 +713,7 @@ pub(super) fn load_most(at: Index, rows: &[(Vec<u8>, Vec<u8>)]) -> (View, Vec<Ba
     let mut bad = Vec::new();
     for (key, value) in rows {
         if let Err(source) = load_row(&mut draft, key, value) {
-            bad.push(BadRow { key: String::from_utf8_lossy(key).into_owned(), source });
+            bad.push(BadRow { key: named_row(key), source });
         }
     }
     draft.view.changed = OrdMap::new();

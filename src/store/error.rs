@@ -11,8 +11,12 @@ pub enum StoreError {
     /// The write would make the state inconsistent.
     #[error("{0}")]
     Rejected(Problems),
-    /// The data could not be made durable; nothing was changed.
-    #[error("the data directory cannot be written; nothing was changed")]
+    /// The data could not be made durable; nothing was changed. After a failure of the disk, the embedded store takes
+    /// no writes until it is opened again.
+    #[error(
+        "the data directory cannot be written; nothing was changed. Make room on the disk, or mend it, and restart the \
+         agent, which takes no writes until then"
+    )]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The file exists and cannot be opened.
     #[error("the store {path} cannot be opened")]
