@@ -159,8 +159,7 @@ impl Suite {
         Ok(())
     }
 
-    /// T8, T9 and T11. T9 is here next to a floor whose connections have carried the same configuration: those of S2 have
-    /// carried nothing, and not used their buffers yet.
+    /// T8, T9 and T11.
     async fn starts(&mut self, options: &Options) -> Result<(), Failure> {
         let report = self.run(options).await?;
         self.judge("T8", "all have started", ratio(last(&report), Measure::TimeLast), 1.5);

@@ -6,6 +6,7 @@ mod exports;
 mod files;
 mod tls;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use crate::health::{self, Runner};
 use crate::model::{Bundle, Problems, TrustDomain};
 use crate::net::{self, Listener};
 use crate::settings::{Settings, TlsListener};
-use crate::store::{Backend, Embedded, Memory, Store, StoreError, View};
+use crate::store::{Backend, Embedded, Key, Memory, Store, StoreError};
 use crate::telemetry::{Logs, Readiness, ReadinessGuard};
 
 use self::adapters::{Central, Issuer, Proxies, Reports};
@@ -483,11 +484,18 @@ fn local_address(listener: &TcpListener) -> Option<SocketAddr> {
 
 /// Cancels `moved` once the root that signs has another trust domain.
 async fn watch_trust_domain(store: Store, own: TrustDomain, moved: CancellationToken, shutdown: CancellationToken) {
-    let mut views = store.watch();
-    let has_moved = |view: &Arc<View>| view.active_root().is_some_and(|root| root.trust_domain != own);
-    if let Some(Ok(_)) = shutdown.run_until_cancelled(views.wait_for(has_moved)).await {
-        moved.cancel();
-    }
+    let watch = async {
+        loop {
+            let view = store.view();
+            if view.active_root().is_some_and(|root| root.trust_domain != own) {
+                return moved.cancel();
+            }
+            if store.changed(BTreeSet::from([Key::Roots]), view.index()).await.is_err() {
+                return;
+            }
+        }
+    };
+    shutdown.run_until_cancelled(watch).await;
 }
 
 /// Drives a future that computes for long on a thread of its own, so that it holds up nobody else. Cancels `failed` if it

@@ -16,7 +16,7 @@ use super::root::{Cluster, generate_key, make_root};
 use super::rotation::outlived;
 use super::{CaError, Options};
 use crate::model::{Leaf, Root, SpiffeId, TrustDomain};
-use crate::store::{Key, Op, Store, Stored, View, Write};
+use crate::store::{Index, Key, Op, Store, Stored, View, Write};
 
 /// Most leaves of one commit, so that the first of a fleet do not wait for the last.
 const BATCH: usize = 256;
@@ -137,17 +137,17 @@ impl Authority {
 
     /// Issues what was requested, and replaces leaves before they expire, until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut views = self.shared.store.watch();
-        let mut roots_at = views.borrow_and_update().changed_at(&Key::Roots);
+        let mut roots_at = self.shared.store.view().changed_at(&Key::Roots);
         let mut next_look = Instant::now();
         loop {
             let is_look = tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = self.shared.wake.notified() => false,
                 () = tokio::time::sleep_until(next_look) => true,
-                () = roots_changed(&mut views, &mut roots_at) => true,
+                () = roots_changed(&self.shared.store, roots_at) => true,
             };
             if is_look {
+                roots_at = self.shared.store.view().changed_at(&Key::Roots);
                 next_look = Instant::now() + LOOK;
             }
             if let Err(error) = self.shared.maintain(is_look).await {
@@ -286,15 +286,8 @@ async fn create_root(store: &Store, options: &Options) -> Result<Arc<Root>, CaEr
 }
 
 /// Returns when the roots are others than those of commit `seen`; never, once the store is closed.
-async fn roots_changed(views: &mut tokio::sync::watch::Receiver<Arc<View>>, seen: &mut u64) {
-    loop {
-        if views.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-        let at = views.borrow_and_update().changed_at(&Key::Roots);
-        if at != *seen {
-            *seen = at;
-            return;
-        }
+async fn roots_changed(store: &Store, seen: Index) {
+    if store.changed(BTreeSet::from([Key::Roots]), seen).await.is_err() {
+        std::future::pending().await
     }
 }

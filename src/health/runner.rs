@@ -62,7 +62,7 @@ impl Runner {
             reaper: Reaper::default(),
             exposing: Exposing::default(),
         };
-        let mut views = self.store.watch();
+        let mut views = self.store.watch_late();
         let mut seen = Arc::new(View::default());
         let mut look = tokio::time::interval(reaper::LOOK);
         views.mark_changed();

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::apply::{Draft, load};
 use super::view::Recent;
@@ -77,9 +76,10 @@ struct Request {
 /// The handle that everybody shares.
 #[derive(Clone)]
 pub struct Store {
-    requests: SyncSender<Request>,
+    requests: mpsc::Sender<Request>,
     current: Arc<ArcSwap<View>>,
     changes: watch::Receiver<Arc<View>>,
+    late_changes: watch::Receiver<Arc<View>>,
     waiters: Arc<Waiters>,
 }
 
@@ -99,15 +99,17 @@ impl Store {
         let loaded = backend.load()?;
         let view = Arc::new(load(loaded.index, &loaded.rows)?);
         let current = Arc::new(ArcSwap::new(view.clone()));
-        let (announce, changes) = watch::channel(view);
-        let (requests, inbox) = sync_channel(GROUP);
+        let (announce, changes) = watch::channel(view.clone());
+        let (announce_late, late_changes) = watch::channel(view);
+        let (requests, mut inbox) = mpsc::channel(GROUP);
         let waiters = Arc::new(Waiters::default());
-        let mut writer = Writer { backend, guard, current: current.clone(), announce, waiters: waiters.clone() };
+        let mut writer =
+            Writer { backend, guard, current: current.clone(), announce, announce_late, waiters: waiters.clone() };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || writer.run(&inbox))
+            .spawn(move || writer.run(&mut inbox))
             .map_err(|error| StoreError::Backend(Box::new(error)))?;
-        Ok((Self { requests, current, changes, waiters }, thread))
+        Ok((Self { requests, current, changes, late_changes, waiters }, thread))
     }
 
     /// The latest state.
@@ -117,9 +119,16 @@ impl Store {
 
     /// The latest state, and each newer one; a slow receiver misses states in between, never the last.
     ///
-    /// For those that want to hear of every commit; [`Store::changed`] is for those that wait for some keys.
+    /// For those that want to hear of every commit; [`Store::changed`] is for those that wait for some keys. They hear of
+    /// it before the writers do, and share the processor with what tells the proxies: [`Store::watch_late`] is for those
+    /// that have time.
     pub fn watch(&self) -> watch::Receiver<Arc<View>> {
         self.changes.clone()
+    }
+
+    /// Like [`Store::watch`], but a state comes only when those who made it were answered.
+    pub fn watch_late(&self) -> watch::Receiver<Arc<View>> {
+        self.late_changes.clone()
     }
 
     /// Returns once a commit after `since` has changed one of these keys, which may have happened already. Commits that
@@ -142,7 +151,7 @@ impl Store {
 
     /// [`Store::changed`] for many keys.
     async fn changed_among(&self, keys: &BTreeSet<Key>, since: Index) -> Result<(), StoreError> {
-        let mut views = self.watch();
+        let mut views = self.watch_late();
         let mut seen = views.borrow_and_update().clone();
         if keys.iter().any(|key| seen.changed_at(key) > since) {
             return Ok(());
@@ -150,7 +159,8 @@ impl Store {
         loop {
             views.changed().await.map_err(|_| StoreError::Closed)?;
             let view = views.borrow_and_update().clone();
-            if view.changed_since(&seen).any(|key| keys.contains(key)) {
+            // A state that comes late can be older than what the caller has seen.
+            if view.changed_since(&seen).any(|key| keys.contains(key) && view.changed_at(key) > since) {
                 return Ok(());
             }
             seen = view;
@@ -176,17 +186,7 @@ impl Store {
     ) -> Result<Outcome, StoreError> {
         let (reply, answer) = oneshot::channel();
         let request = Request { decide: Box::new(decide), reply };
-        if let Err(full) = self.requests.try_send(request) {
-            let request = match full {
-                std::sync::mpsc::TrySendError::Full(request) => request,
-                std::sync::mpsc::TrySendError::Disconnected(_) => return Err(StoreError::Closed),
-            };
-            let requests = self.requests.clone();
-            let sent = tokio::task::spawn_blocking(move || requests.send(request)).await;
-            if !matches!(sent, Ok(Ok(()))) {
-                return Err(StoreError::Closed);
-            }
-        }
+        self.requests.send(request).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 }
@@ -196,6 +196,7 @@ struct Writer {
     guard: Guard,
     current: Arc<ArcSwap<View>>,
     announce: watch::Sender<Arc<View>>,
+    announce_late: watch::Sender<Arc<View>>,
     waiters: Arc<Waiters>,
 }
 
@@ -206,8 +207,8 @@ impl Drop for Writer {
 }
 
 impl Writer {
-    fn run(&mut self, inbox: &Receiver<Request>) {
-        while let Ok(first) = inbox.recv() {
+    fn run(&mut self, inbox: &mut mpsc::Receiver<Request>) {
+        while let Some(first) = inbox.blocking_recv() {
             let group = std::iter::once(first).chain(std::iter::from_fn(|| inbox.try_recv().ok())).take(GROUP);
             self.commit(group.collect());
         }
@@ -253,6 +254,7 @@ impl Writer {
         self.announce.send_replace(view.clone());
         answer(answers);
         // After the answers: those who wrote need not wait for all who are woken.
+        self.announce_late.send_replace(view.clone());
         self.waiters.wake(view.changed_since(&before).map(|key| (key, view.changed_at(key))));
     }
 

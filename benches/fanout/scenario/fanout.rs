@@ -20,7 +20,9 @@ pub(super) async fn run(options: &Options, cores: Option<Cores>, upstreams: usiz
     let subject = Subject::start(options, None, cores).await?;
     let mesh = Mesh::new(count, upstreams);
     mesh.register(&subject).await?;
-    let floor = Floor::start(Style::Copied, None, cores).await?;
+    // Messages of one upstream are small, a configuration with many is not.
+    let style = if upstreams == 1 { Style::Copied } else { Style::Shared };
+    let floor = Floor::start(style, None, cores).await?;
     let mut fanout = Fanout {
         side: Side::new(&subject.server, subject.usage, mesh.identities(&options.naming())),
         floor_side: Side::new(&floor.server, Some(floor.usage()), anybody(count)),
@@ -94,7 +96,11 @@ struct Fanout {
 
 impl Fanout {
     async fn measure(&mut self, rounds: usize) -> Result<(), Failure> {
+        self.side.fleet.capture();
         self.side.connect_first(&mut self.case.subject).await?;
+        // The floor tells its proxies as much when they start: a connection that has carried it is larger than one that
+        // never carried anything.
+        self.floor.control.script(&self.side.fleet.captured()).await?;
         for block in 0..BLOCKS {
             if block > 0 {
                 self.side.connect().await?;
