@@ -23,8 +23,9 @@ RUN mkdir -p .cargo src benches /empty && touch src/lib.rs && echo 'fn main() {}
     && cargo build --locked --bin meshgate --profile "$PROFILE"
 
 COPY src src/
+# What was made on the way would be kept with every version of the sources.
 RUN touch src/main.rs src/lib.rs && cargo build --locked --bin meshgate --profile "$PROFILE" \
-    && strip --strip-debug -o meshgate target/*/*/meshgate
+    && strip --strip-debug -o meshgate target/*/*/meshgate && rm -r target
 
 FROM scratch AS meshgate
 COPY --from=build /meshgate/meshgate /usr/local/bin/
