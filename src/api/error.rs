@@ -94,6 +94,10 @@ pub(super) enum ApiError {
     NotJoined(String),
     #[error("agent: No node found with name {0:?}")]
     NoSuchMember(String),
+    #[error("{0}")]
+    NotThere(String),
+    #[error("{0}")]
+    Unclear(String),
     #[error("Intention not found")]
     IntentionNotFound,
     #[error("{kind} not found: {name:?}")]
@@ -169,6 +173,7 @@ impl ApiError {
             | E::InvalidRegistration(_)
             | E::NotAUuid(_)
             | E::OtherName { .. }
+            | E::Unclear(_)
             | E::CaState
             | E::NotAService { .. }
             | E::Certificate(IssueError::Identity(_)) => StatusCode::BAD_REQUEST,
@@ -180,6 +185,7 @@ impl ApiError {
             | E::EntryNotFound { .. }
             | E::NodeNotFound(_)
             | E::IntentionNotFound
+            | E::NotThere(_)
             | E::TenantNotFound { .. }
             | E::UnnamedEntry => StatusCode::NOT_FOUND,
             E::PrometheusOff => StatusCode::UNSUPPORTED_MEDIA_TYPE,

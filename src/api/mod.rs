@@ -19,6 +19,7 @@ mod connect;
 mod debug;
 mod entries;
 mod error;
+mod explain;
 mod exports;
 mod federation;
 mod filter;
@@ -26,6 +27,7 @@ mod health;
 mod intentions;
 mod layer;
 mod metrics;
+mod named;
 mod off;
 mod openapi;
 mod options;
@@ -51,7 +53,12 @@ pub use agent::{AddedCheck, Registration, RegistrationError};
 pub use chain::{
     ChainFailover, ChainNode, ChainOverrides, ChainResolver, ChainRoute, ChainSplit, ChainTarget, CompiledChain,
 };
+pub use explain::{
+    Behind, EndpointExplanation, ExplainedProxy, Explanations, GatewayExplanation, ModeExplanation, Removal,
+    RemovedTarget, RungExplanation, Setting, TargetExplanation, TargetService, Unexplained, UpstreamExplanation,
+};
 pub use metrics::Metrics;
+pub use named::{At, Named};
 pub use openapi::document as openapi;
 pub use options::{NodeMeta, Options};
 pub use seam::{
@@ -83,6 +90,8 @@ pub struct Api {
     pub central: Arc<dyn CentralConfig>,
     /// Who compiles discovery chains.
     pub chains: Arc<dyn DiscoveryChains>,
+    /// Who explains configuration.
+    pub explanations: Arc<dyn Explanations>,
     /// Who knows what is exported.
     pub exports: Arc<dyn Exports>,
     /// Who reads the files of the process again.
@@ -135,6 +144,7 @@ fn routes() -> route::Routes {
         .merge(transaction::routes())
         .merge(ui::routes())
         .merge(debug::routes())
+        .merge(explain::routes())
         .merge(entries::routes())
         .merge(openapi::routes())
         .merge(off::routes())

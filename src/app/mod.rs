@@ -2,6 +2,7 @@
 
 mod adapters;
 mod chains;
+mod explain;
 mod exports;
 mod files;
 mod tls;
@@ -32,6 +33,7 @@ use crate::telemetry::{Logs, Readiness, ReadinessGuard};
 
 use self::adapters::{Central, Issuer, Proxies, Reports};
 pub use self::chains::Chains;
+pub use self::explain::Explainer;
 pub use self::exports::Exports;
 use self::files::Reloader;
 pub use self::tls::TlsError;
@@ -316,13 +318,14 @@ impl App {
 
     fn spawn(mut self, listeners: Listeners, authority: Authority) -> Self {
         let Listeners { api: api_listeners, xds, starting } = listeners;
-        let engine = Engine::new(engine::Options {
+        let engine_options = engine::Options {
             datacenter: self.settings.datacenter.clone(),
             hosted: self.settings.datacenters().cloned().collect(),
             node: self.settings.node_name.clone(),
             default_intention: self.settings.default_intention_policy,
             dns_domain: self.settings.domain.clone(),
-        });
+        };
+        let engine = Engine::new(engine_options.clone());
         let runner = Runner::new(self.store.clone(), self.checks.clone(), adapters::EXPOSURES);
         let working = || self.working.clone();
         self.workers.spawn(authority.clone().run(working()));
@@ -334,6 +337,7 @@ impl App {
 
         let trust_domain = authority.trust_domain().clone();
         self.workers.spawn(watch_trust_domain(self.store.clone(), trust_domain.clone(), self.moved.clone(), working()));
+        let explainer = Arc::new(Explainer { options: engine_options, trust_domain: trust_domain.clone() });
         let api = Api {
             options: self.api_options(),
             store: self.store.clone(),
@@ -343,6 +347,7 @@ impl App {
             reports: Arc::new(Reports(runner)),
             central: Arc::new(Central),
             chains: Arc::new(Chains { datacenter: self.settings.datacenter.clone(), trust_domain }),
+            explanations: explainer,
             exports: Arc::new(Exports),
             files: self.files.clone(),
             logs: self.logs.clone(),

@@ -12,6 +12,7 @@ pub mod demo;
 mod descriptors;
 pub mod envoy;
 mod error;
+mod explain;
 mod files;
 mod info;
 mod intention;
@@ -38,7 +39,8 @@ pub(crate) use error::{CliError, Verb};
 const AFTER_HELP: &str = "\
 Long options work with one dash as well (-sidecar-for web), and switches take a value (-register=false).
 Results go to standard output, everything else to standard error.
-The exit code is 1 on any error; of demo, envoy, debug, ready and replay, which are meshgate's own, it is 3 on bad usage.
+The exit code is 1 on any error; of demo, envoy, debug, explain, ready and replay, which are meshgate's own, it is 3 on bad
+usage.
 
 Start here:
   meshgate demo                                       two datacenters with real Envoys, and a tour
@@ -89,6 +91,9 @@ enum Command {
     /// Look into a running control plane
     #[command(subcommand)]
     Debug(debug::DebugCommand),
+    /// Explain why configuration is what it is
+    #[command(subcommand)]
+    Explain(explain::ExplainCommand),
     /// Run a control plane from the state of another one
     Replay(replay::ReplayOptions),
     /// Say whether a control plane or an Envoy is ready
@@ -165,6 +170,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Demo(options) => demo::run(&options),
         Command::Envoy(command) => envoy::run(command),
         Command::Debug(command) => block_on(debug::run(command)),
+        Command::Explain(command) => block_on(explain::run(command)),
         Command::Replay(options) => replay::run(&options),
         Command::Ready(options) => block_on(ready::run(&options)),
         Command::Members(options) => block_on(members::run(&options)),

@@ -19,6 +19,41 @@ pub(crate) enum OutputFormat {
     Json,
 }
 
+/// How the result of one of meshgate's own commands is written.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub(crate) struct OutputOption {
+    /// How the result is written
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Shape,
+}
+
+/// The shapes of results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum Shape {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+}
+
+impl OutputOption {
+    /// Writes a result, for people by `table`.
+    ///
+    /// # Errors
+    /// Standard output is closed or full.
+    pub(crate) fn write(
+        self,
+        value: &impl Serialize,
+        table: impl FnOnce() -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        match self.output {
+            Shape::Table => table(),
+            Shape::Json => json(value),
+        }
+    }
+}
+
 /// Writes a line of the result.
 ///
 /// # Errors

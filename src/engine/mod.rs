@@ -15,6 +15,7 @@
 mod chains;
 mod core;
 mod encoded;
+mod explain;
 mod guard;
 mod intern;
 mod outbound;
@@ -39,6 +40,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+pub use explain::{Row, leading};
 pub use guard::guard;
 pub use slot::{NackReport, ProxyReport, TypeReport};
 

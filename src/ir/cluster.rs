@@ -1,5 +1,6 @@
 //! Clusters: where traffic goes and how.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,17 @@ pub enum SocketAddress {
     Tcp(Arc<str>, u16),
     /// Path of a Unix socket.
     Pipe(Arc<str>),
+}
+
+impl fmt::Display for SocketAddress {
+    /// `host:port`, with brackets around an IPv6 address, or the path.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SocketAddress::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            SocketAddress::Tcp(host, port) => write!(f, "{host}:{port}"),
+            SocketAddress::Pipe(path) => f.write_str(path),
+        }
+    }
 }
 
 /// A cluster.

@@ -158,7 +158,18 @@ fn find_override<'e>(
     target: &ServiceName,
     own_partition: &Partition,
 ) -> Option<&'e UpstreamConfig> {
-    entry.upstream_config.as_ref()?.overrides.iter().find(|config| {
+    let position = override_position(entry, upstream, target, own_partition)?;
+    entry.upstream_config.as_ref()?.overrides.get(position)
+}
+
+/// Which of the overrides of an entry applies to an upstream.
+pub(super) fn override_position(
+    entry: &ServiceDefaults,
+    upstream: &Upstream,
+    target: &ServiceName,
+    own_partition: &Partition,
+) -> Option<usize> {
+    entry.upstream_config.as_ref()?.overrides.iter().position(|config| {
         let namespace = config.namespace.as_ref().unwrap_or(&entry.namespace);
         // What a peer exports is addressed in the caller's own partition.
         let partition = match config.peer.is_default() {

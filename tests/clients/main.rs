@@ -8,4 +8,5 @@ mod agent;
 
 mod config_write;
 mod described_calls;
+mod explain;
 mod foreign;

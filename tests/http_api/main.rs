@@ -15,6 +15,7 @@ mod connect;
 mod conventions;
 mod debug;
 mod described;
+mod explain;
 mod exports;
 mod filter;
 mod gateways;

@@ -9,9 +9,9 @@ use meshgate::api::{
     self, Api, AsRegistered, Certificates, CheckReports, ConfigureError, IssueError, Metrics, NoFiles, ProxyState,
     ProxyStatus,
 };
-use meshgate::app::{Chains, Exports};
+use meshgate::app::{Chains, Explainer, Exports};
 use meshgate::ca::{Authority, CaError};
-use meshgate::model::{CaConfig, Datacenter, Leaf, SpiffeId, TrustDomain};
+use meshgate::model::{CaConfig, Datacenter, IntentionPolicy, Leaf, SpiffeId, TrustDomain};
 use meshgate::store::{CheckKey, Memory, Store, Stored};
 use meshgate::telemetry::{Logs, Readiness};
 use reqwest::Method;
@@ -90,6 +90,10 @@ impl ProxyStatus for NoProxies {
 async fn new_api(reports: Arc<Reports>) -> Api {
     let (store, _) = Store::open(Box::new(Memory), Arc::new(|_, _, _| Ok(()))).expect("memory opens");
     let authority = Authority::open(store.clone(), meshgate::ca::Options::default()).await.expect("a root is made");
+    let explainer = Arc::new(Explainer {
+        options: super::mesh::options(&[Datacenter::from("dc1")], IntentionPolicy::Allow),
+        trust_domain: TrustDomain::of_cluster(CLUSTER_ID),
+    });
     Api {
         options: api::Options::default(),
         store,
@@ -102,6 +106,7 @@ async fn new_api(reports: Arc<Reports>) -> Api {
             datacenter: Datacenter::from("dc1"),
             trust_domain: TrustDomain::of_cluster(CLUSTER_ID),
         }),
+        explanations: explainer,
         exports: Arc::new(Exports),
         files: Arc::new(NoFiles),
         logs: Logs::default(),

@@ -9,7 +9,7 @@ use futures::{FutureExt, StreamExt};
 use http::{Method, Request};
 use meshgate::ads;
 use meshgate::api::{self, Api, AsRegistered, Metrics, NoFiles};
-use meshgate::app::{Chains, Exports};
+use meshgate::app::{Chains, Explainer, Exports};
 use meshgate::ca::{self, Authority};
 use meshgate::codec;
 use meshgate::engine::{self, Engine};
@@ -74,6 +74,8 @@ impl Mesh {
     pub(crate) fn over(store: Store, authority: Authority, options: engine::Options) -> Self {
         let shutdown = CancellationToken::new();
         tokio::spawn(authority.clone().run(shutdown.clone()));
+        let explainer =
+            Arc::new(Explainer { options: options.clone(), trust_domain: authority.trust_domain().clone() });
         let router = api::router(Api {
             options: api::Options {
                 datacenter: options.datacenter.clone(),
@@ -91,6 +93,7 @@ impl Mesh {
                 datacenter: options.datacenter.clone(),
                 trust_domain: authority.trust_domain().clone(),
             }),
+            explanations: explainer,
             exports: Arc::new(Exports),
             files: Arc::new(NoFiles),
             logs: Logs::default(),

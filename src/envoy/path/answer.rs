@@ -173,7 +173,7 @@ impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Stop::NoUpstream(name) => write!(f, "there is no listener for upstream {name:?}"),
-            Stop::NoListener(address) => write!(f, "nothing listens on {}", Shown(address)),
+            Stop::NoListener(address) => write!(f, "nothing listens on {address}"),
             Stop::NoFilterChain { sni: Some(sni) } => write!(f, "no filter chain takes the SNI {sni:?}"),
             Stop::NoFilterChain { sni: None } => f.write_str("no filter chain takes a connection without SNI"),
             Stop::PlainText => f.write_str("the bytes are no TLS, and the listener expects TLS"),
@@ -213,19 +213,6 @@ impl fmt::Display for Stop {
 
 fn list(items: &[String]) -> String {
     if items.is_empty() { "nobody".to_owned() } else { items.join(" or ") }
-}
-
-/// An address as people read it.
-struct Shown<'a>(&'a SocketAddress);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            SocketAddress::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
-            SocketAddress::Tcp(host, port) => write!(f, "{host}:{port}"),
-            SocketAddress::Pipe(path) => f.write_str(path),
-        }
-    }
 }
 
 /// What the model does not know. It never guesses.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::chain::Protocol;
+use super::explain::Leading;
 use super::state::{Context, State};
 use super::{LeftOut, Part, PartError, access_log, binds, hatch, merge, opaque, upstream};
 use crate::ir::{Callers, Codec, Listener, ListenerName, UpstreamId};
@@ -116,6 +117,19 @@ pub fn upstream_part(
     let make = if dialled.is_added { upstream::added_part } else { upstream::part };
     let part = make(context, place, proxy, &dialled.upstream, &options)?;
     Ok(finished(part, context.state, proxy, &options))
+}
+
+/// Where an upstream of sidecars in `place` leads, and why, as [`upstream_part`] makes it.
+///
+/// # Errors
+/// It cannot be told.
+pub fn upstream_leading(
+    context: Context<'_>,
+    place: &Place,
+    Caller(proxy): &Caller,
+    upstream: &Upstream,
+) -> Result<Leading, PartError> {
+    upstream::leading(context, place, proxy, upstream, &merge::options(context.state, proxy))
 }
 
 /// The inbound side of the sidecar that is this instance, and where its outbound connections are redirected to.

@@ -15,6 +15,7 @@ use crate::resolve::balance::load_balancing;
 use crate::resolve::chain::{Chain, Custom, Overrides, Protocol, ResolverNode, Target, TargetKey};
 use crate::resolve::dns::host_names;
 use crate::resolve::endpoints::{EndpointSource, Via, endpoint, is_exported};
+use crate::resolve::explain::{Found, Leading, Led, LedTo};
 use crate::resolve::merge::{self, UpstreamSettings, target_of};
 use crate::resolve::reach::{Reach, Route};
 use crate::resolve::routes::{self, Clusters};
@@ -22,14 +23,8 @@ use crate::resolve::{LeftOut, Part, PartError, tls};
 
 /// What the upstream leads to.
 pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
-    let Asked { context, proxy, upstream, .. } = asked;
-    let settings = merge::upstream(context.state, proxy, upstream, &target_of(proxy, upstream));
-    let overrides = Overrides {
-        ladder: settings.ladder,
-        protocol: settings.protocol.clone(),
-        connect_timeout: settings.connect_timeout,
-    };
-    build(asked, &settings, &overrides, |_| {})
+    let settings = settings(asked);
+    with_builder(asked, &settings, &overrides(&settings), |_| {}, |builder| builder.build())
 }
 
 /// What an upstream leads to that nobody registered. It says what it speaks, which does not customise its chain.
@@ -37,15 +32,35 @@ pub(super) fn added_part(asked: Asked<'_>) -> Result<Part, PartError> {
     let settings = merge::added_upstream(asked.proxy, asked.upstream);
     let overrides = Overrides { ladder: settings.ladder, protocol: None, connect_timeout: None };
     let protocol = Protocol::parse(settings.protocol.as_deref().unwrap_or_default());
-    build(asked, &settings, &overrides, |custom| custom.protocol = protocol)
+    with_builder(asked, &settings, &overrides, |custom| custom.protocol = protocol, |builder| builder.build())
 }
 
-fn build(
+/// Where the upstream leads, and why.
+pub(super) fn leading(asked: Asked<'_>) -> Result<Leading, PartError> {
+    let settings = settings(asked);
+    with_builder(asked, &settings, &overrides(&settings), |_| {}, |builder| builder.leading())
+}
+
+fn settings(asked: Asked<'_>) -> UpstreamSettings {
+    let Asked { context, proxy, upstream, .. } = asked;
+    merge::upstream(context.state, proxy, upstream, &target_of(proxy, upstream))
+}
+
+fn overrides(settings: &UpstreamSettings) -> Overrides {
+    Overrides {
+        ladder: settings.ladder,
+        protocol: settings.protocol.clone(),
+        connect_timeout: settings.connect_timeout,
+    }
+}
+
+fn with_builder<T>(
     asked: Asked<'_>,
     settings: &UpstreamSettings,
     overrides: &Overrides,
     customise: impl FnOnce(&mut Custom),
-) -> Result<Part, PartError> {
+    make: impl FnOnce(&Builder<'_>) -> T,
+) -> Result<T, PartError> {
     let Asked { context, place, proxy, upstream, options: _ } = asked;
     let target = target_of(proxy, upstream);
     let datacenter = if upstream.datacenter.is_default() { &place.datacenter } else { &upstream.datacenter };
@@ -70,7 +85,7 @@ fn build(
     {
         return Err(PartError::Peer { upstream: upstream.to_string(), source: source.clone() });
     }
-    Ok(builder.build())
+    Ok(make(&builder))
 }
 
 struct Builder<'a> {
@@ -170,23 +185,80 @@ impl Builder<'_> {
         })
     }
 
-    fn clusters(&self, part: &mut Part, node: &ResolverNode, outgoing: &TlsParameters) {
-        let Some(name) = self.primary(&node.target) else { return };
+    /// The targets of a node with their clusters, the primary one first; none if that cannot be dialled.
+    fn legs(&self, node: &ResolverNode) -> Vec<(ClusterName, &Target)> {
+        let Some(name) = self.primary(&node.target) else { return Vec::new() };
         let primary = &self.chain.targets[&node.target];
-        let fallbacks = node.failover.iter().filter(|key| self.can_be_dialled(key)).map(|key| &self.chain.targets[key]);
-        let legs: Vec<&Target> = std::iter::once(primary).chain(fallbacks).collect();
         if node.failover.is_empty() {
-            return self.leg(part, name, (node, primary), outgoing);
+            return vec![(name, primary)];
         }
+        let fallbacks = node.failover.iter().filter(|key| self.can_be_dialled(key)).map(|key| &self.chain.targets[key]);
         let leg_name = |position| ClusterName::FailoverLeg { position, parent: Box::new(name.clone()) };
-        let aggregate = Discovery::Aggregate(Aggregate { legs: (0..legs.len()).map(leg_name).collect() });
-        let timeout = self.custom.connect_timeout(node).to_std();
-        part.resources
-            .clusters
-            .push(Cluster { alt_stat_name: true, ..Cluster::plain(name.clone(), aggregate, timeout) });
-        for (position, target) in legs.into_iter().enumerate() {
-            self.leg(part, leg_name(position), (node, target), outgoing);
+        let legs = std::iter::once(primary).chain(fallbacks).enumerate();
+        legs.map(|(position, target)| (leg_name(position), target)).collect()
+    }
+
+    fn clusters(&self, part: &mut Part, node: &ResolverNode, outgoing: &TlsParameters) {
+        let legs = self.legs(node);
+        if !node.failover.is_empty()
+            && let Some(name) = self.primary(&node.target)
+        {
+            let names = legs.iter().map(|(name, _)| name.clone()).collect();
+            let aggregate = Discovery::Aggregate(Aggregate { legs: names });
+            let timeout = self.custom.connect_timeout(node).to_std();
+            part.resources.clusters.push(Cluster { alt_stat_name: true, ..Cluster::plain(name, aggregate, timeout) });
         }
+        for (name, target) in legs {
+            self.leg(part, name, (node, target), outgoing);
+        }
+    }
+
+    /// How a target is dialled: where its endpoints come from, and the caller's side of TLS; `None` if it cannot be.
+    fn dialled(
+        &self,
+        target: &Target,
+        outgoing: &TlsParameters,
+    ) -> Option<(Discovery, Option<EndpointSource>, UpstreamTls)> {
+        match self.imported.get(&target.key) {
+            Some(Ok(imported)) => {
+                // Whoever the chain leads to, it is the caller's own settings that say how it leaves its place.
+                let (discovery, source) = imported.discovery(self.settings.ladder.mode(), self.fetch_timeout());
+                Some((discovery, source, imported.tls(outgoing)))
+            }
+            Some(Err(_)) => None,
+            None => Some(self.own(target, outgoing)),
+        }
+    }
+
+    /// Where the upstream leads, and why.
+    fn leading(&self) -> Leading {
+        let Asked { context, proxy, .. } = self.asked;
+        let outgoing = tls::outgoing(context.state, &proxy.partition);
+        let mut targets = Vec::new();
+        for node in self.chain.resolvers() {
+            for (position, (cluster, target)) in self.legs(node).into_iter().enumerate() {
+                let Some((discovery, source, tls)) = self.dialled(target, &outgoing) else { continue };
+                let is_in_peer = self.imported.contains_key(&target.key);
+                let decision = (!is_in_peer).then(|| self.custom.decision(target));
+                let mode = decision.map_or(self.settings.ladder.mode(), |decision| decision.mode);
+                let reach = if is_in_peer { Reach::Peer } else { self.reach(target) };
+                targets.push(LedTo {
+                    cluster,
+                    target: Led::Target(target.key.clone()),
+                    leg: (!node.failover.is_empty()).then_some(position),
+                    decision,
+                    mode,
+                    reach,
+                    route: reach.route(mode),
+                    sni: tls.sni,
+                    identities: tls.identities,
+                    found: Found::of(discovery, source),
+                });
+            }
+        }
+        let gone = self.imported.values().filter_map(|found| found.as_ref().err()).map(ToString::to_string).collect();
+        let (ladder, scope) = (self.settings.ladder, Some(self.chain.scope.clone()));
+        Leading { id: self.id.clone(), ladder, scope, is_http: self.custom.protocol.is_http_like(), targets, gone }
     }
 
     /// The cluster of one target, and where its endpoints come from.
@@ -197,15 +269,7 @@ impl Builder<'_> {
         (node, target): (&ResolverNode, &Target),
         outgoing: &TlsParameters,
     ) {
-        let (discovery, source, tls) = match self.imported.get(&target.key) {
-            Some(Ok(imported)) => {
-                // Whoever the chain leads to, it is the caller's own settings that say how it leaves its place.
-                let (discovery, source) = imported.discovery(self.settings.ladder.mode(), self.fetch_timeout());
-                (discovery, source, imported.tls(outgoing))
-            }
-            Some(Err(_)) => return,
-            None => self.own(target, outgoing),
-        };
+        let Some((discovery, source, tls)) = self.dialled(target, outgoing) else { return };
         part.endpoints.extend(source.map(|source| (name.clone(), source)));
         part.resources.clusters.push(Cluster {
             alt_stat_name: true,

@@ -9,6 +9,7 @@ use std::time::Duration;
 pub use peer::PeerError;
 
 use super::chain::Protocol;
+use super::explain::Leading;
 use super::merge::{UpstreamSettings, target_of};
 use super::state::Context;
 use super::{Part, PartError, sidecar};
@@ -69,6 +70,21 @@ pub(super) fn part(
         return query::part(asked);
     }
     if upstream.destination_peer.is_default() { chain::part(asked) } else { peer::part(asked) }
+}
+
+/// Where one upstream of a sidecar in `place` leads, and why.
+pub(super) fn leading(
+    context: Context<'_>,
+    place: &Place,
+    proxy: &Service,
+    upstream: &Upstream,
+    options: &OpaqueConfig,
+) -> Result<Leading, PartError> {
+    let asked = Asked { context, place, proxy, upstream, options };
+    if upstream.destination_type == DestinationType::PreparedQuery {
+        return query::leading(asked);
+    }
+    if upstream.destination_peer.is_default() { chain::leading(asked) } else { peer::leading(asked) }
 }
 
 /// What an upstream leads to that nobody registered.

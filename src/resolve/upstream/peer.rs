@@ -6,14 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Asked, connect_timeout, fetch_timeout, spoken};
+use super::{Asked, connect_timeout, fetch_timeout, id, spoken};
 use crate::ir::{
     Cluster, ClusterName, Discovery, DnsKind, Endpoint, OutlierDetection, Roots, Stat, TlsParameters, UpstreamTls,
 };
-use crate::model::{AddressForm, GatewayMode, PeerKey, PeerName, Place, ServiceName, is_sni, peer_cluster_name};
-use crate::resolve::chain::Protocol;
+use crate::model::{
+    AddressForm, Datacenter, GatewayMode, PeerKey, PeerName, Place, ServiceName, is_sni, peer_cluster_name,
+};
+use crate::resolve::chain::{Protocol, TargetKey};
 use crate::resolve::dns::host_names;
 use crate::resolve::endpoints::{EndpointSource, endpoint};
+use crate::resolve::explain::{Found, Leading, Led, LedTo};
 use crate::resolve::merge::{self, target_of};
 use crate::resolve::reach::{Reach, Route};
 use crate::resolve::state::Context;
@@ -125,6 +128,44 @@ impl Imported {
             }
         }
     }
+}
+
+/// Where the upstream leads, and why.
+pub(super) fn leading(asked: Asked<'_>) -> Result<Leading, PartError> {
+    let Asked { context, place, proxy, upstream, options } = asked;
+    let target = target_of(proxy, upstream);
+    let settings = merge::upstream(context.state, proxy, upstream, &target);
+    let imported = Imported::find(context, place, &target, &upstream.destination_peer)
+        .map_err(|source| PartError::Peer { upstream: upstream.to_string(), source })?;
+    let mode = settings.ladder.mode();
+    let (discovery, source) = imported.discovery(mode, fetch_timeout(options));
+    let tls = imported.tls(&tls::outgoing(context.state, &proxy.partition));
+    let key = TargetKey {
+        service: imported.service.clone(),
+        datacenter: Datacenter::default(),
+        subset: String::new(),
+        peer: upstream.destination_peer.clone(),
+    };
+    let led = LedTo {
+        cluster: ClusterName::Sni(imported.name.clone()),
+        target: Led::Target(key),
+        leg: None,
+        decision: None,
+        mode,
+        reach: Reach::Peer,
+        route: Reach::Peer.route(mode),
+        sni: tls.sni,
+        identities: tls.identities,
+        found: Found::of(discovery, source),
+    };
+    Ok(Leading {
+        id: id(proxy, upstream),
+        ladder: settings.ladder,
+        scope: None,
+        is_http: imported.protocol.is_http_like(),
+        targets: vec![led],
+        gone: Vec::new(),
+    })
 }
 
 /// What an upstream that names a peer leads to. It has no discovery chain: what a peer exports is what the peer makes of it.

@@ -11,7 +11,9 @@ use crate::ir::{Cluster, ClusterName, Discovery, Roots, Stat, UpstreamTls};
 use crate::model::{Namespace, Place, QueryKey, ServiceKey, ServiceName, SpiffeId, is_sni, query_sni};
 use crate::resolve::chain::Protocol;
 use crate::resolve::endpoints::EndpointSource;
+use crate::resolve::explain::{Found, Leading, Led, LedTo};
 use crate::resolve::merge::{self, target_of};
+use crate::resolve::reach::{Reach, Route};
 use crate::resolve::state::Instance;
 use crate::resolve::{LeftOut, Part, PartError, tls};
 
@@ -19,8 +21,7 @@ use crate::resolve::{LeftOut, Part, PartError, tls};
 pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
     let Asked { context, place, proxy, upstream, options } = asked;
     let settings = merge::upstream(context.state, proxy, upstream, &target_of(proxy, upstream));
-    let datacenter = if upstream.datacenter.is_default() { &place.datacenter } else { &upstream.datacenter };
-    let query = QueryKey { place: Place::new(datacenter, &place.partition), name: upstream.destination_name.clone() };
+    let query = named(asked);
     let found = context.state.query(&query);
     if found.is_none() && !settings.hatches.gives_cluster() {
         return Err(PartError::UnknownQuery { upstream: upstream.to_string() });
@@ -59,6 +60,40 @@ pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
     part.resources.listeners.extend(asked.listener(filter, settings.exact_balance));
     settings.hatches.replace(&mut part);
     Ok(part)
+}
+
+/// Where the upstream leads, and why.
+pub(super) fn leading(asked: Asked<'_>) -> Result<Leading, PartError> {
+    let Asked { context, place, proxy, upstream, options } = asked;
+    let settings = merge::upstream(context.state, proxy, upstream, &target_of(proxy, upstream));
+    let query = named(asked);
+    let part = part(asked)?;
+    let name = ClusterName::Sni(query_sni(&query, context.trust_domain).into());
+    let source = EndpointSource::Query { query: query.clone(), caller: place.clone() };
+    let reach = Reach::between(place, &query.place);
+    let tls = part.resources.clusters.into_iter().find_map(|cluster| cluster.tls);
+    let led = LedTo {
+        target: Led::Query(query),
+        leg: None,
+        decision: None,
+        mode: None,
+        reach,
+        route: Route::Direct,
+        sni: tls.as_ref().map(|tls| tls.sni.clone()).unwrap_or_default(),
+        identities: tls.map(|tls| tls.identities).unwrap_or_default(),
+        found: Found::of(Discovery::Eds { fetch_timeout: fetch_timeout(options) }, Some(source)),
+        cluster: name,
+    };
+    let is_http = Protocol::parse(&settings.protocol.unwrap_or_default()).is_http_like();
+    let (id, ladder) = (id(proxy, upstream), settings.ladder);
+    Ok(Leading { id, ladder, scope: None, is_http, targets: vec![led], gone: Vec::new() })
+}
+
+/// The query that an upstream names.
+fn named(asked: Asked<'_>) -> QueryKey {
+    let Asked { place, upstream, .. } = asked;
+    let datacenter = if upstream.datacenter.is_default() { &place.datacenter } else { &upstream.datacenter };
+    QueryKey { place: Place::new(datacenter, &place.partition), name: upstream.destination_name.clone() }
 }
 
 /// Who may answer: the services that were found, each in each datacenter, in the order of the answer.

@@ -1,0 +1,96 @@
+//! `meshgate explain`: why configuration is what it is.
+
+mod upstream;
+
+use clap::{Args, Subcommand};
+
+use super::client::Target;
+use super::output::OutputOption;
+use super::{CliError, output};
+use crate::api::{ModeExplanation, UpstreamExplanation};
+
+/// The endpoints of explanations.
+const PATH: [&str; 2] = ["meshgate", "explain"];
+
+/// Commands that explain.
+#[derive(Debug, Subcommand)]
+pub(super) enum ExplainCommand {
+    /// Say where an upstream of a sidecar leads, which setting decides it, and what would be without that setting
+    Upstream(UpstreamOptions),
+    /// List the gateway modes of the upstreams of a sidecar, and what sets each of them
+    Mode(ModeOptions),
+}
+
+/// Options of `explain upstream`.
+#[derive(Debug, Args)]
+pub(super) struct UpstreamOptions {
+    /// The sidecar by its ID, or the service that it stands for
+    #[arg(value_name = "PROXY")]
+    proxy: String,
+    /// The upstream: name, name@datacenter, name@peer, partition/name or partition/namespace/name
+    #[arg(value_name = "UPSTREAM")]
+    upstream: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Options of `explain mode`.
+#[derive(Debug, Args)]
+pub(super) struct ModeOptions {
+    /// The sidecar by its ID, or the service that it stands for
+    #[arg(value_name = "PROXY")]
+    proxy: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What all of them take.
+#[derive(Debug, Args)]
+struct Common {
+    /// Node that the proxy is registered on, where several have one of its ID
+    #[arg(long, default_value = "", hide_default_value = true)]
+    node: String,
+    #[command(flatten)]
+    output: OutputOption,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Common {
+    fn query<'q>(&'q self, more: &[(&'q str, &'q str)]) -> Vec<(&'q str, &'q str)> {
+        let node = (!self.node.is_empty()).then_some(("node", self.node.as_str()));
+        node.into_iter().chain(more.iter().copied()).collect()
+    }
+}
+
+/// Runs an `explain` command.
+///
+/// # Errors
+/// Input that is wrong, or a control plane that does not answer or refuses.
+pub(super) async fn run(command: ExplainCommand) -> Result<(), CliError> {
+    match command {
+        ExplainCommand::Upstream(options) => {
+            let UpstreamOptions { proxy, upstream, common } = options;
+            let query = common.query(&[("upstream", &upstream)]);
+            let answer: UpstreamExplanation =
+                common.target.client()?.get(&[PATH[0], PATH[1], "upstream", &proxy], &query).await?;
+            common.output.write(&answer, || upstream::lines(&answer).iter().try_for_each(|line| output::line(line)))?;
+            if answer.targets.is_empty() { Err(CliError::No) } else { Ok(()) }
+        }
+        ExplainCommand::Mode(ModeOptions { proxy, common }) => {
+            let answer: Vec<ModeExplanation> =
+                common.target.client()?.get(&[PATH[0], PATH[1], "mode", &proxy], &common.query(&[])).await?;
+            common.output.write(&answer, || output::columns(&modes(&answer)))
+        }
+    }
+}
+
+fn modes(rows: &[ModeExplanation]) -> Vec<Vec<String>> {
+    let heading = ["UPSTREAM", "TARGET", "MODE", "BECAUSE OF", "DIALS"].map(str::to_owned).to_vec();
+    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    let row = |row: &ModeExplanation| {
+        let because = if row.problem.is_empty() { &row.because } else { &row.problem };
+        vec![row.upstream.clone(), or_dash(&row.target), or_dash(&row.mode), because.clone(), or_dash(&row.dials)]
+    };
+    std::iter::once(heading).chain(rows.iter().map(row)).collect()
+}
