@@ -8,7 +8,9 @@ use super::error::ApiError;
 use super::filter::Filtered;
 use super::named::{self, Named};
 use super::route::{Routes, Tail, get, prefix};
-use crate::model::{Datacenter, InstanceId, Namespace, NodeName, Partition, PeerName, Place, ServiceId, is_default};
+use crate::model::{
+    Datacenter, InstanceId, Namespace, NodeName, Partition, PeerName, Place, ServiceId, TrustDomain, is_default,
+};
 use crate::store::{Index, Reader};
 
 /// The routes under `/v1/meshgate/explain/`.
@@ -16,6 +18,7 @@ pub(super) fn routes() -> Routes {
     Routes::new()
         .merge(prefix("/v1/meshgate/explain/upstream/", get(upstream)))
         .merge(prefix("/v1/meshgate/explain/mode/", get(modes)))
+        .merge(prefix("/v1/meshgate/explain/resource/", get(resource)))
 }
 
 /// Explains what proxies are sent.
@@ -31,8 +34,24 @@ pub trait Explanations: Send + Sync + 'static {
         upstream: &Named,
     ) -> Result<UpstreamExplanation, Unexplained>;
 
+    /// The trust domain of every identity.
+    fn trust_domain(&self) -> &TrustDomain;
+
     /// The mesh gateways of a place as callers see them, in the order of their IDs. What is read goes through `reader`.
     fn gateways(&self, reader: &Reader<'_>, place: &Place) -> Vec<GatewayExplanation>;
+
+    /// Which rows a resource of a proxy comes from, or one field of it. `resource` is its type and name. What is read goes
+    /// through `reader`.
+    ///
+    /// # Errors
+    /// The proxy has no such resource, or that has no such field.
+    fn resource(
+        &self,
+        reader: &Reader<'_>,
+        proxy: &InstanceId,
+        resource: (&str, &str),
+        field: &str,
+    ) -> Result<ResourceExplanation, Unexplained>;
 
     /// The gateway modes of all upstreams of a sidecar. What is read goes through `reader`.
     ///
@@ -284,6 +303,54 @@ pub struct GatewayExplanation {
     pub failing: Vec<String>,
 }
 
+/// Which rows a resource comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ResourceExplanation {
+    /// The proxy that has it.
+    pub proxy: ServiceId,
+    /// Its type: `listener`, `cluster`, `endpoint` or `route`.
+    #[serde(rename = "Type")]
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its leaves, with what changes them; leaves that only some change would add have no value.
+    pub fields: Vec<FieldExplanation>,
+    /// What it would not be there without, at least not under its name.
+    pub exists: Vec<SourceExplanation>,
+    /// Not everything was tried, because there was too much.
+    #[serde(rename = "Cut")]
+    pub is_cut: bool,
+    /// The resource as it is, as Envoy's JSON.
+    pub resource: serde_json::Value,
+}
+
+/// A leaf of a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct FieldExplanation {
+    /// The leaf.
+    pub field: String,
+    /// What it says.
+    pub value: String,
+    /// What it comes from; nothing for what stays the same as long as the resource is there under its name.
+    pub sources: Vec<SourceExplanation>,
+}
+
+/// A field of a row that a resource comes from: found out by changing it and making the resource again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SourceExplanation {
+    /// The field; an empty one stands for the row as a whole.
+    #[serde(flatten)]
+    pub setting: Setting,
+    /// What was tried in its place; absent if it was taken away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<String>,
+    /// What the leaf says then.
+    pub then: String,
+}
+
 /// The mode of one target of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -310,6 +377,18 @@ async fn upstream(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let explained = |reader: &Reader<'_>| {
         let proxy = named::proxy(reader, &call.scope.place, call.query.value("node"), &name)?;
         Ok(explanations.upstream(reader, &proxy, &upstream)?)
+    };
+    call.read(Filtered::Nothing, explained).await
+}
+
+async fn resource(call: Call, tail: Tail) -> Result<Response, ApiError> {
+    let (name, explanations) = (tail.required("proxy ID")?, call.api.explanations.clone());
+    let kind = call.query.value("type").ok_or(ApiError::Missing("type"))?;
+    let resource = call.query.value("resource").ok_or(ApiError::Missing("resource"))?;
+    let field = call.query.value("field").unwrap_or_default();
+    let explained = |reader: &Reader<'_>| {
+        let proxy = named::proxy(reader, &call.scope.place, call.query.value("node"), &name)?;
+        Ok(explanations.resource(reader, &proxy, (kind, resource), field)?)
     };
     call.read(Filtered::Nothing, explained).await
 }

@@ -31,12 +31,14 @@ mod named;
 mod off;
 mod openapi;
 mod options;
+mod path;
 mod query;
 mod route;
 mod scope;
 mod seam;
 mod serve;
 mod snapshot;
+mod sni;
 mod status;
 mod tenancy;
 mod transaction;
@@ -54,18 +56,21 @@ pub use chain::{
     ChainFailover, ChainNode, ChainOverrides, ChainResolver, ChainRoute, ChainSplit, ChainTarget, CompiledChain,
 };
 pub use explain::{
-    Behind, EndpointExplanation, ExplainedProxy, Explanations, GatewayExplanation, ModeExplanation, Removal,
-    RemovedTarget, RungExplanation, Setting, TargetExplanation, TargetService, Unexplained, UpstreamExplanation,
+    Behind, EndpointExplanation, ExplainedProxy, Explanations, FieldExplanation, GatewayExplanation, ModeExplanation,
+    Removal, RemovedTarget, ResourceExplanation, RungExplanation, Setting, SourceExplanation, TargetExplanation,
+    TargetService, Unexplained, UpstreamExplanation,
 };
 pub use metrics::Metrics;
 pub use named::{At, Named};
 pub use openapi::document as openapi;
 pub use options::{NodeMeta, Options};
+pub use path::{Hop, PathAnswer, PathLink, Paths, Trace, TraceQuestion, TracedRequest, Way};
 pub use seam::{
     AsRegistered, CentralConfig, Certificates, CheckReports, ConfigureError, DiscoveryChains, Exported, Exports, Files,
     IssueError, Nack, NoFiles, ProxyState, ProxyStatus, TypeState,
 };
 pub use serve::{ServeOptions, serve};
+pub use sni::SniRow;
 
 use crate::model::Datacenter;
 use crate::store::Store;
@@ -90,6 +95,8 @@ pub struct Api {
     pub central: Arc<dyn CentralConfig>,
     /// Who compiles discovery chains.
     pub chains: Arc<dyn DiscoveryChains>,
+    /// Who follows traffic through configurations.
+    pub paths: Arc<dyn Paths>,
     /// Who explains configuration.
     pub explanations: Arc<dyn Explanations>,
     /// Who knows what is exported.
@@ -145,6 +152,8 @@ fn routes() -> route::Routes {
         .merge(ui::routes())
         .merge(debug::routes())
         .merge(explain::routes())
+        .merge(sni::routes())
+        .merge(path::routes())
         .merge(entries::routes())
         .merge(openapi::routes())
         .merge(off::routes())

@@ -90,7 +90,7 @@ impl Verb {
     /// Whose verb is named by the first argument that is none of the program's own options.
     pub(crate) fn named(name: Option<&str>) -> Self {
         match name {
-            Some("demo" | "envoy" | "debug" | "explain" | "ready" | "replay") | None => Self::Ours,
+            Some("demo" | "envoy" | "debug" | "explain" | "path" | "ready" | "replay" | "sni") | None => Self::Ours,
             Some(_) => Self::Consuls,
         }
     }

@@ -20,11 +20,13 @@ mod maint;
 mod members;
 mod monitor;
 mod output;
+mod path;
 mod ready;
 mod reload;
 mod replay;
 mod services;
 mod snapshot;
+mod sni;
 mod tenancy;
 mod validate;
 mod watch;
@@ -39,8 +41,8 @@ pub(crate) use error::{CliError, Verb};
 const AFTER_HELP: &str = "\
 Long options work with one dash as well (-sidecar-for web), and switches take a value (-register=false).
 Results go to standard output, everything else to standard error.
-The exit code is 1 on any error; of demo, envoy, debug, explain, ready and replay, which are meshgate's own, it is 3 on bad
-usage.
+The exit code is 1 on any error; of demo, envoy, debug, explain, path, ready, replay and sni, which are meshgate's own,
+it is 3 on bad usage.
 
 Start here:
   meshgate demo                                       two datacenters with real Envoys, and a tour
@@ -94,6 +96,11 @@ enum Command {
     /// Explain why configuration is what it is
     #[command(subcommand)]
     Explain(explain::ExplainCommand),
+    /// Follow the way from a service to another one, link by link, and say what is broken on it
+    Path(Box<path::PathOptions>),
+    /// Write and read the names that travel in TLS handshakes, and list them
+    #[command(subcommand)]
+    Sni(sni::SniCommand),
     /// Run a control plane from the state of another one
     Replay(replay::ReplayOptions),
     /// Say whether a control plane or an Envoy is ready
@@ -171,6 +178,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Envoy(command) => envoy::run(command),
         Command::Debug(command) => block_on(debug::run(command)),
         Command::Explain(command) => block_on(explain::run(command)),
+        Command::Path(options) => block_on(path::run(&options)),
+        Command::Sni(command) => block_on(sni::run(command)),
         Command::Replay(options) => replay::run(&options),
         Command::Ready(options) => block_on(ready::run(&options)),
         Command::Members(options) => block_on(members::run(&options)),

@@ -297,7 +297,7 @@ impl Core {
 
 /// What a proxy has for itself, if it is of a kind that is configured: its inbound side or its listeners, and a collector
 /// that it dials for itself.
-fn own_recipes(
+pub(super) fn own_recipes(
     instance: &InstanceId,
     service: &Service,
     world: World<'_>,
@@ -322,7 +322,7 @@ fn own_recipes(
 }
 
 /// Whom the proxy's certificate speaks for, should it need one.
-fn identity(instance: &InstanceId, service: &Service) -> SpiffeId {
+pub(super) fn identity(instance: &InstanceId, service: &Service) -> SpiffeId {
     let datacenter = instance.place.datacenter.clone();
     match service.mesh_destination() {
         Some(service) => SpiffeId::Service(ServiceKey { datacenter, service }),

@@ -20,6 +20,8 @@ mod guard;
 mod intern;
 mod outbound;
 mod parts;
+mod preview;
+mod provenance;
 mod proxy;
 mod recording;
 mod secrets;
@@ -42,6 +44,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use explain::{Row, leading};
 pub use guard::guard;
+pub use preview::{Preview, Previewed};
+pub use provenance::{Asked as ProvenanceAsked, Change, Effect, Provenance, differences};
 pub use slot::{NackReport, ProxyReport, TypeReport};
 
 use self::core::Core;

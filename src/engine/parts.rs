@@ -123,6 +123,11 @@ impl PartTable {
         ids.iter().filter_map(|id| self.get(*id)).collect()
     }
 
+    /// Everything that was read to make the parts.
+    pub(super) fn keys_read(&self) -> impl Iterator<Item = &Key> {
+        self.readers.keys()
+    }
+
     /// Who has the part.
     pub(super) fn users(&self, id: PartId) -> impl Iterator<Item = User> {
         self.entries.get(&id).into_iter().flat_map(|entry| entry.users.iter().copied())

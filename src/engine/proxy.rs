@@ -157,6 +157,13 @@ impl Proxy {
         }
     }
 
+    /// Everything that it would be sent, whether or not its certificate is there.
+    pub(super) fn whole(&mut self, common: &Common) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        self.put_together(&mut snapshot, common);
+        snapshot
+    }
+
     /// Makes the snapshot hold what the parts add up to.
     fn put_together(&mut self, snapshot: &mut Snapshot, common: &Common) -> bool {
         let both = self.side_by_side(common);

@@ -128,6 +128,11 @@ impl<K: SharedKey, U: Ord + Copy> SharedTable<K, U> {
         }
     }
 
+    /// Everything that was read to make them.
+    pub(super) fn keys_read(&self) -> impl Iterator<Item = &Key> {
+        self.readers.keys()
+    }
+
     pub(super) fn get(&self, key: &K) -> Option<&Shared<U>> {
         self.table.get(key)
     }

@@ -76,6 +76,16 @@ impl FieldPath {
         }
     }
 
+    /// The same path without the names of elements, which is the same whatever they are called.
+    #[must_use]
+    pub fn without_names(&self) -> Self {
+        let unnamed = |step: &Step| match step {
+            Step::Key(key) => Step::Key(key.clone()),
+            Step::At(position, _) => Step::At(*position, String::new()),
+        };
+        Self(self.0.iter().map(unnamed).collect())
+    }
+
     /// Every field of a value that holds no others, and every element of its lists, outer ones first.
     pub fn all(value: &Value) -> Vec<Self> {
         let mut found = Vec::new();

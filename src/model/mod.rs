@@ -33,6 +33,7 @@ mod registration;
 mod service;
 mod sidecar;
 mod sni;
+mod sni_meaning;
 mod spiffe;
 mod tenancy;
 mod transaction;
@@ -74,6 +75,7 @@ pub use sni::{
     datacenter_sni, exported_sni, is_server_name, peer_cluster_name, peering_server_name, query_sni, server_name,
     server_name_of_node, service_sni,
 };
+pub use sni_meaning::{SniKind, SniMeaning};
 pub use spiffe::{SpiffeId, TrustDomain, gateway_identities, partition_identities, service_identities};
 pub use tenancy::{AclLink, NamespaceAcls, NamespaceDefinition, PartitionDefinition};
 pub use transaction::{MAX_OPERATIONS, Operation, OperationRow, Verb};

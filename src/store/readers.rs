@@ -52,6 +52,11 @@ impl<R: Ord + Clone> Readers<R> {
         }
     }
 
+    /// Everything that somebody read.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.by_key.keys().map(|key| &**key)
+    }
+
     /// Everyone who read one of these keys.
     pub(crate) fn of<'k>(&self, keys: impl Iterator<Item = &'k Key>) -> BTreeSet<R> {
         keys.filter_map(|key| self.by_key.get(key)).flatten().cloned().collect()

@@ -10,3 +10,4 @@ mod config_write;
 mod described_calls;
 mod explain;
 mod foreign;
+mod path;

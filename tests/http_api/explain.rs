@@ -151,3 +151,28 @@ async fn it_waits_for_news_of_what_was_told() {
     assert_eq!(now.json()["Targets"][0]["Mode"], "");
     assert_eq!(later.json()["Targets"][0]["Mode"], "remote");
 }
+
+#[tokio::test]
+async fn a_resource_is_told_field_by_field_with_the_rows_it_comes_from() {
+    let api = two_datacenters().await;
+    entry(&api, json!({ "Kind": "service-resolver", "Name": "api", "ConnectTimeout": "3s" })).await;
+    let of = |rest: &str| format!("/v1/meshgate/explain/resource/{rest}");
+
+    let told = api.get(&of("web?type=cluster&resource=api.default.dc2&field=connectTimeout")).await.json();
+
+    let field = &told["Fields"][0];
+    assert_eq!((&field["Field"], &field["Value"]), (&json!("connectTimeout"), &json!("3s")));
+    assert_eq!(texts(&field["Sources"], "Source"), ["service-resolver/api"], "{told:#}");
+    assert_eq!(texts(&field["Sources"], "Field"), ["ConnectTimeout"]);
+    assert_eq!((&field["Sources"][0]["Then"], &field["Sources"][0]["Instead"]), (&json!("5s"), &Value::Null));
+    let exists = texts(&told["Exists"], "Field");
+    assert!(exists.contains(&"Proxy.Upstreams[api].Datacenter"), "{exists:?}");
+    let listener = api.get(&of("web?type=listener&resource=api")).await.json();
+    let port = "address.socketAddress.portValue";
+    let row = listener["Fields"].as_array().expect("a list").iter().find(|row| row["Field"] == port).expect("a port");
+    assert!(row["Sources"].as_array().expect("a list").is_empty(), "a listener is called by its port: {row}");
+    assert!(texts(&listener["Exists"], "Field").contains(&"Proxy.Upstreams[api].LocalBindPort"));
+    api.get(&of("web?type=cluster&resource=nothing")).await.says(404, "it has api.default.dc2.internal");
+    api.get(&of("web?type=cluster&resource=api&field=x")).await.says(404, "has no field \"x\"");
+    api.get(&of("web?type=filter&resource=api")).await.says(400, "expected listener, cluster, endpoint or route");
+}

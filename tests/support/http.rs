@@ -92,7 +92,7 @@ async fn new_api(reports: Arc<Reports>) -> Api {
     let authority = Authority::open(store.clone(), meshgate::ca::Options::default()).await.expect("a root is made");
     let explainer = Arc::new(Explainer {
         options: super::mesh::options(&[Datacenter::from("dc1")], IntentionPolicy::Allow),
-        trust_domain: TrustDomain::of_cluster(CLUSTER_ID),
+        trust_domain: authority.trust_domain().clone(),
     });
     Api {
         options: api::Options::default(),
@@ -106,7 +106,8 @@ async fn new_api(reports: Arc<Reports>) -> Api {
             datacenter: Datacenter::from("dc1"),
             trust_domain: TrustDomain::of_cluster(CLUSTER_ID),
         }),
-        explanations: explainer,
+        explanations: explainer.clone(),
+        paths: explainer,
         exports: Arc::new(Exports),
         files: Arc::new(NoFiles),
         logs: Logs::default(),

@@ -8,13 +8,13 @@ use axum::body::{Body, to_bytes};
 use futures::{FutureExt, StreamExt};
 use http::{Method, Request};
 use meshgate::ads;
-use meshgate::api::{self, Api, AsRegistered, Metrics, NoFiles};
+use meshgate::api::{self, Api, AsRegistered, Metrics, NoFiles, ProxyState, ProxyStatus};
 use meshgate::app::{Chains, Explainer, Exports};
 use meshgate::ca::{self, Authority};
 use meshgate::codec;
 use meshgate::engine::{self, Engine};
 use meshgate::envoy::snapshot::{NodeIdentity, Snapshot, SnapshotSource, Watch};
-use meshgate::model::{Datacenter, DnsDomain, IntentionPolicy};
+use meshgate::model::{Datacenter, DnsDomain, InstanceId, IntentionPolicy};
 use meshgate::store::{Backend, Memory, Store};
 use meshgate::telemetry::{Logs, Readiness};
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 pub(crate) use super::http::CLUSTER_ID;
-use super::http::{Issuer, LIMIT, NoProxies, Reports};
+use super::http::{Issuer, LIMIT, Reports};
 
 /// Name of the agent's node.
 pub(crate) const AGENT: &str = "agent";
@@ -41,6 +41,26 @@ pub(crate) struct Mesh {
 impl Drop for Mesh {
     fn drop(&mut self) {
         self.shutdown.cancel();
+    }
+}
+
+/// Says of every proxy that it is connected and accepted everything.
+struct Everybody(Store);
+
+impl ProxyStatus for Everybody {
+    fn proxies(&self) -> Vec<ProxyState> {
+        let state = |id: &InstanceId| ProxyState {
+            datacenter: id.place.datacenter.clone(),
+            partition: id.place.partition.clone(),
+            node: id.node.clone(),
+            id: id.id.clone(),
+            registered: true,
+            problems: Vec::new(),
+            streams: 1,
+            envoy_version: String::new(),
+            types: Vec::new(),
+        };
+        self.0.view().proxies().map(|(id, _)| state(id)).collect()
     }
 }
 
@@ -86,14 +106,15 @@ impl Mesh {
             store: store.clone(),
             readiness: Readiness::default(),
             certificates: Arc::new(Issuer(authority.clone())),
-            proxies: Arc::new(NoProxies),
+            proxies: Arc::new(Everybody(store.clone())),
             reports: Arc::new(Reports::default()),
             central: Arc::new(AsRegistered),
             chains: Arc::new(Chains {
                 datacenter: options.datacenter.clone(),
                 trust_domain: authority.trust_domain().clone(),
             }),
-            explanations: explainer,
+            explanations: explainer.clone(),
+            paths: explainer,
             exports: Arc::new(Exports),
             files: Arc::new(NoFiles),
             logs: Logs::default(),

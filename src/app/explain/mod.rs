@@ -1,10 +1,12 @@
 //! Explanations as the API shows them.
 
+mod path;
+mod resource;
 mod upstream;
 
 use crate::api::{
-    At, ExplainedProxy, Explanations, GatewayExplanation, ModeExplanation, Named, Setting, Unexplained,
-    UpstreamExplanation,
+    At, ExplainedProxy, Explanations, GatewayExplanation, ModeExplanation, Named, ResourceExplanation, Setting,
+    Unexplained, UpstreamExplanation,
 };
 use crate::engine::{self, Row};
 use crate::envoy::names;
@@ -35,9 +37,23 @@ impl Explanations for Explainer {
         Ok(upstream::Explained { sidecar: &sidecar, upstream }.all())
     }
 
+    fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
     fn gateways(&self, reader: &Reader<'_>, place: &Place) -> Vec<GatewayExplanation> {
         let state = engine::state(reader, &self.options.hosted);
         explain::gateways(&state, place).iter().map(gateway).collect()
+    }
+
+    fn resource(
+        &self,
+        reader: &Reader<'_>,
+        proxy: &InstanceId,
+        resource: (&str, &str),
+        field: &str,
+    ) -> Result<ResourceExplanation, Unexplained> {
+        self.explained_resource(reader, proxy, resource, field)
     }
 
     fn modes(&self, reader: &Reader<'_>, proxy: &InstanceId) -> Result<Vec<ModeExplanation>, Unexplained> {

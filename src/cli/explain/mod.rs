@@ -1,5 +1,6 @@
 //! `meshgate explain`: why configuration is what it is.
 
+mod resource;
 mod upstream;
 
 use clap::{Args, Subcommand};
@@ -19,6 +20,16 @@ pub(super) enum ExplainCommand {
     Upstream(UpstreamOptions),
     /// List the gateway modes of the upstreams of a sidecar, and what sets each of them
     Mode(ModeOptions),
+    /// Say which registrations and entries a cluster comes from, field by field
+    Cluster(resource::ResourceOptions),
+    /// Say which registrations and entries a listener comes from, field by field
+    Listener(resource::ResourceOptions),
+    /// Say which registrations and entries the endpoints of a cluster come from
+    Endpoint(resource::ResourceOptions),
+    /// Say which registrations and entries a route configuration comes from, field by field
+    Route(resource::ResourceOptions),
+    /// The same for one field of a resource of any type
+    Field(resource::FieldOptions),
 }
 
 /// Options of `explain upstream`.
@@ -77,6 +88,11 @@ pub(super) async fn run(command: ExplainCommand) -> Result<(), CliError> {
             common.output.write(&answer, || upstream::lines(&answer).iter().try_for_each(|line| output::line(line)))?;
             if answer.targets.is_empty() { Err(CliError::No) } else { Ok(()) }
         }
+        ExplainCommand::Cluster(options) => resource::run("cluster", &options).await,
+        ExplainCommand::Listener(options) => resource::run("listener", &options).await,
+        ExplainCommand::Endpoint(options) => resource::run("endpoint", &options).await,
+        ExplainCommand::Route(options) => resource::run("route", &options).await,
+        ExplainCommand::Field(options) => resource::field(&options).await,
         ExplainCommand::Mode(ModeOptions { proxy, common }) => {
             let answer: Vec<ModeExplanation> =
                 common.target.client()?.get(&[PATH[0], PATH[1], "mode", &proxy], &common.query(&[])).await?;

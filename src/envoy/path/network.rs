@@ -90,6 +90,12 @@ impl Network {
         self.doors.entry(canonical(dialled)).or_default().insert(Door { local, ..door });
     }
 
+    /// True if a proxy accepts what is dialled at this address of its own.
+    pub fn listens(&self, proxy: &str, local: &SocketAddress) -> bool {
+        let found = self.proxy(proxy).map(|proxy| proxy.listener_at(&canonical(local)));
+        matches!(found, Some(Ok(Some(_))))
+    }
+
     pub(super) fn proxy(&self, name: &str) -> Option<&Proxy> {
         self.proxies.get(name)
     }

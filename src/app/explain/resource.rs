@@ -1,0 +1,141 @@
+//! A resource, leaf by leaf: which rows it comes from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Explainer, label, text};
+use crate::api::{FieldExplanation, ResourceExplanation, Setting, SourceExplanation, Unexplained};
+use crate::engine::{Change, Effect, Provenance, ProvenanceAsked, Row};
+use crate::envoy::snapshot::ResourceType;
+use crate::model::{FieldPath, InstanceId, Partition};
+use crate::store::{Index, Reader};
+
+/// The type that operators call so.
+pub(super) fn kind(name: &str) -> Option<ResourceType> {
+    match name {
+        "listener" => Some(ResourceType::Listener),
+        "cluster" => Some(ResourceType::Cluster),
+        "endpoint" => Some(ResourceType::Endpoint),
+        "route" => Some(ResourceType::Route),
+        _ => None,
+    }
+}
+
+impl Explainer {
+    /// Explains one resource; what is read goes through `reader`.
+    pub(super) fn explained_resource(
+        &self,
+        reader: &Reader<'_>,
+        proxy: &InstanceId,
+        (type_name, name): (&str, &str),
+        field: &str,
+    ) -> Result<ResourceExplanation, Unexplained> {
+        let kind = kind(type_name).ok_or_else(|| {
+            Unexplained::Unclear(format!("{type_name:?} is no type: expected listener, cluster, endpoint or route"))
+        })?;
+        let asked = ProvenanceAsked { options: &self.options, trust_domain: &self.trust_domain, proxy, kind };
+        let view = Arc::new(reader.view().clone());
+        let (names, keys) = asked.names(&view);
+        reader.note_all(&keys);
+        let found = the_one(&names, name).map_err(|why| match names.is_empty() {
+            true => Unexplained::NotThere(format!("{} has no {type_name}", proxy.id)),
+            false => Unexplained::NotThere(format!("{} {why}; it has {}", proxy.id, names.join(", "))),
+        })?;
+        let Some(provenance) = asked.provenance(&view, found) else {
+            return Err(Unexplained::NotThere(format!("{} has no {type_name} {found:?}", proxy.id)));
+        };
+        let Provenance { resource, effects, is_cut, .. } = provenance;
+        let mut sources: BTreeMap<FieldPath, Vec<SourceExplanation>> = BTreeMap::new();
+        let mut exists = Vec::new();
+        for effect in &effects {
+            let source = source(reader, effect);
+            if effect.is_end() {
+                exists.push(source.clone());
+            }
+            for (leaf, then) in &effect.leaves {
+                let source = SourceExplanation { then: text(then), ..source.clone() };
+                sources.entry(leaf.clone()).or_default().push(source);
+            }
+        }
+        let leaves = FieldPath::all(&resource).into_iter().map(|leaf| leaf.without_names());
+        let is_leaf = |leaf: &FieldPath| leaf.get(&resource).is_some_and(|it| !it.is_object() && !it.is_array());
+        let mut all: Vec<FieldPath> = leaves.filter(is_leaf).collect();
+        // What some change would add.
+        all.extend(sources.keys().filter(|leaf| leaf.get(&resource).is_none()).cloned());
+        let fields: Vec<_> = all
+            .into_iter()
+            .filter(|leaf| is_within(&leaf.to_string(), field))
+            .map(|leaf| FieldExplanation {
+                field: leaf.to_string(),
+                value: leaf.get(&resource).map(text).unwrap_or_default(),
+                sources: sources.remove(&leaf).unwrap_or_default(),
+            })
+            .collect();
+        if fields.is_empty() {
+            return Err(Unexplained::NotThere(format!("{type_name} {found:?} of {} has no field {field:?}", proxy.id)));
+        }
+        Ok(ResourceExplanation {
+            proxy: proxy.id.clone(),
+            kind: type_name.to_owned(),
+            name: found.to_owned(),
+            fields,
+            exists,
+            is_cut,
+            resource,
+        })
+    }
+}
+
+/// The one name that is meant: the whole name, or the only one that begins so or has it after a `~`.
+fn the_one<'n>(names: &'n [String], wanted: &str) -> Result<&'n str, String> {
+    if let Some(exact) = names.iter().find(|name| *name == wanted) {
+        return Ok(exact);
+    }
+    let begins = |name: &&String| {
+        let unprefixed = name.rsplit('~').next().unwrap_or(name);
+        name.starts_with(wanted) || unprefixed.starts_with(wanted)
+    };
+    match names.iter().filter(begins).collect::<Vec<_>>().as_slice() {
+        [only] => Ok(only),
+        [] => Err(format!("has none that is called {wanted:?}")),
+        _ => Err(format!("has several that begin with {wanted:?}")),
+    }
+}
+
+/// True for a field, and for those inside of it.
+fn is_within(leaf: &str, field: &str) -> bool {
+    let rest = leaf.strip_prefix(field);
+    rest.is_some_and(|rest| field.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+fn source(reader: &Reader<'_>, effect: &Effect) -> SourceExplanation {
+    let Change { row, field, from, to } = &effect.change;
+    let (source, partition) = called(row);
+    let modify_index: Index = row.read(reader).map_or(0, |(_, index)| index);
+    let value = if field.0.is_empty() { String::new() } else { text(from) };
+    SourceExplanation {
+        setting: Setting { source, partition, field: field.to_string(), value, modify_index },
+        instead: to.as_ref().map(text),
+        then: String::new(),
+    }
+}
+
+/// What a row is called, and the partition that it is in.
+fn called(row: &Row) -> (String, Partition) {
+    match row {
+        Row::Entry(key) => (label(key), key.name.partition.clone()),
+        Row::Instance(id) => (
+            format!("registration of {} on node {} ({})", id.id, id.node, id.place.datacenter),
+            id.place.partition.clone(),
+        ),
+        Row::Node(key) => (format!("node {} ({})", key.node, key.place.datacenter), key.place.partition.clone()),
+        Row::Check(key) => {
+            let (node, place) = (&key.node.node, &key.node.place);
+            (format!("check {} on node {node} ({})", key.check, place.datacenter), place.partition.clone())
+        }
+        Row::Peering(key) => (format!("peering {}", key.name), key.place.partition.clone()),
+        Row::TrustBundle(key) => (format!("trust bundle of peer {}", key.name), key.place.partition.clone()),
+        Row::Imported(key) => (format!("{} of peer {}", key.id, key.peer.name), key.peer.place.partition.clone()),
+        Row::Query(key) => (format!("prepared query {}", key.name), key.place.partition.clone()),
+    }
+}

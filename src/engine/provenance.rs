@@ -1,0 +1,336 @@
+//! Where a resource comes from: found out by changing what was read to make it, one field after the other, and making it
+//! again.
+//!
+//! **Invariant.** What is told holds by itself: every effect was seen. Whoever makes the change that an effect names gets
+//! exactly the leaves that it names, and no others, because both are made by the same code from the same state.
+//!
+//! Whatever was not read cannot matter, so that the keys that generation noted are all candidates that there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::explain::Row;
+use super::preview::Preview;
+use super::{Options, guard};
+use crate::envoy::json;
+use crate::envoy::snapshot::ResourceType;
+use crate::model::{FieldPath, GatewayMode, GoDuration, InstanceId, TrustDomain};
+use crate::store::{CheckKey, Guard, Key, NodeKey, Op, Reader, View};
+
+/// Most parts of proxies that are made to explain one resource, which takes about a second. What is not tried is said.
+const MOST_PARTS: usize = 20_000;
+
+/// A change of one row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// The row.
+    pub row: Row,
+    /// The field; empty for the row as a whole.
+    pub field: FieldPath,
+    /// What the field says.
+    pub from: Value,
+    /// What it would say; `None` if it, or the row, would not be there.
+    pub to: Option<Value>,
+}
+
+/// What a change does to a resource.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Effect {
+    /// The change.
+    pub change: Change,
+    /// The leaves of the resource that are others then, with what they say then. Empty if the resource is not there then.
+    pub leaves: BTreeMap<FieldPath, Value>,
+}
+
+impl Effect {
+    /// The resource is not there then, or not under its name.
+    pub fn is_end(&self) -> bool {
+        self.leaves.is_empty()
+    }
+}
+
+/// A resource with what it comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Provenance {
+    /// The resource, as JSON.
+    pub resource: Value,
+    /// What changes something about it, in the order of the rows and their fields.
+    pub effects: Vec<Effect>,
+    /// Not everything was tried: there was too much.
+    pub is_cut: bool,
+    /// Everything that was read to make it.
+    pub keys: BTreeSet<Key>,
+}
+
+/// What everything is asked about.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// What the process says about itself.
+    pub options: &'a Options,
+    /// The trust domain of every identity.
+    pub trust_domain: &'a TrustDomain,
+    /// The proxy.
+    pub proxy: &'a InstanceId,
+    /// The type of the resource.
+    pub kind: ResourceType,
+}
+
+impl Asked<'_> {
+    fn preview(self, view: &Arc<View>) -> Preview {
+        Preview::new(self.options, self.trust_domain, view, [self.proxy.clone()])
+    }
+
+    /// The resource of this name, as JSON.
+    fn resource(self, preview: &Preview, name: &str) -> Option<Value> {
+        let found = preview.get(self.proxy)?.snapshot.get(self.kind).get(name)?;
+        json::resource(self.kind, &found.body).ok()
+    }
+
+    /// The names of the resources that the proxy has of this type, sorted, and everything that was read to find them out.
+    pub fn names(self, view: &Arc<View>) -> (Vec<String>, BTreeSet<Key>) {
+        let preview = self.preview(view);
+        let set = preview.get(self.proxy).map(|previewed| previewed.snapshot.get(self.kind));
+        let names = set.map(|set| set.keys().map(ToString::to_string).collect()).unwrap_or_default();
+        (names, preview.keys_read().clone())
+    }
+
+    /// Where a resource comes from; `None` if the proxy has no such resource.
+    pub fn provenance(self, view: &Arc<View>, name: &str) -> Option<Provenance> {
+        let preview = self.preview(view);
+        let now = self.resource(&preview, name)?;
+        let parts = view.service(self.proxy).map_or(1, |row| row.value.proxy.upstreams.len() + 1);
+        let mut trial = Trial {
+            view,
+            asked: self,
+            name,
+            guard: guard(),
+            now: &now,
+            keys: preview.keys_read(),
+            was_whole: preview.get(self.proxy).is_some_and(|previewed| previewed.is_whole),
+            left: MOST_PARTS / parts,
+        };
+        let mut effects = Vec::new();
+        for row in rows(view, preview.keys_read()) {
+            trial.row(&row, &mut effects);
+        }
+        let is_cut = trial.left == 0;
+        Some(Provenance { resource: now, effects, is_cut, keys: preview.keys_read().clone() })
+    }
+}
+
+/// The rows behind what was read.
+fn rows(view: &View, keys: &BTreeSet<Key>) -> BTreeSet<Row> {
+    let (mut rows, reader) = (BTreeSet::new(), Reader::new(view));
+    let add_instance = |rows: &mut BTreeSet<Row>, id: &InstanceId| {
+        let node = NodeKey::new(&id.place, &id.node);
+        let checks = view.checks_on(&node).map(|row| CheckKey::of(&row.value));
+        let of_it = |check: &CheckKey| {
+            let row = view.check(check);
+            row.is_some_and(|row| row.value.service_id.as_str().is_empty() || row.value.service_id == id.id)
+        };
+        rows.extend(checks.filter(of_it).map(Row::Check));
+        rows.insert(Row::Node(node));
+        rows.insert(Row::Instance(id.clone()));
+    };
+    for key in keys {
+        match key {
+            Key::Entry(entry) if view.entry(entry).is_some() => drop(rows.insert(Row::Entry(entry.clone()))),
+            Key::Entries(kind, partition) => {
+                let entries = reader.entries(*kind, partition).into_iter();
+                rows.extend(entries.map(|row| Row::Entry(row.value.key())));
+            }
+            Key::EntriesOfKind(kind) => {
+                rows.extend(reader.entries_of_kind(*kind).map(|row| Row::Entry(row.value.key())));
+            }
+            Key::Instance(id) if view.service(id).is_some() => drop(rows.insert(Row::Instance(id.clone()))),
+            Key::Node(place, node) => {
+                let node = NodeKey::new(place, node);
+                for service in view.services_on(&node) {
+                    add_instance(&mut rows, &node.instance(&service.value.id));
+                }
+            }
+            Key::Endpoints(service) => {
+                let place = service.place();
+                for instance in view.endpoints(service) {
+                    let node = NodeKey::new(&place, &instance.node.value.node);
+                    add_instance(&mut rows, &node.instance(&instance.service.value.id));
+                }
+            }
+            Key::Service(service) => {
+                let place = service.place();
+                for instance in view.instances_named(service) {
+                    let node = NodeKey::new(&place, &instance.node.value.node);
+                    add_instance(&mut rows, &node.instance(&instance.service.value.id));
+                }
+            }
+            Key::Gateways(place) => {
+                for instance in view.mesh_gateways(place) {
+                    let node = NodeKey::new(place, &instance.node.value.node);
+                    add_instance(&mut rows, &node.instance(&instance.service.value.id));
+                }
+            }
+            Key::TrustBundle(peer) => rows.extend(view.trust_bundle(peer).map(|_| Row::TrustBundle(peer.clone()))),
+            Key::Peerings(place) => rows.extend(view.peerings(place).map(|row| Row::Peering(row.value.key()))),
+            Key::Imported(peer, service) => {
+                rows.extend(view.imported(peer, service).map(|row| Row::Imported(row.value.key())));
+            }
+            Key::Query(query) => rows.extend(view.query(query).map(|_| Row::Query(query.clone()))),
+            // What these hold besides names is read by keys of its own, and certificates are never shown.
+            Key::Datacenters
+            | Key::Entry(_)
+            | Key::Instance(_)
+            | Key::Partitions(_)
+            | Key::PartitionDefinitions(_)
+            | Key::NamespaceDefinitions(_)
+            | Key::Nodes(_)
+            | Key::ServiceNames(_)
+            | Key::MeshServiceNames(_)
+            | Key::TrustBundles(_)
+            | Key::ImportedFrom(_)
+            | Key::ImportedNames(_)
+            | Key::FederationStates
+            | Key::CaConfig
+            | Key::Roots
+            | Key::Leaf(_)
+            | Key::CertifiedPartitions => {}
+        }
+    }
+    rows
+}
+
+/// Trying out changes, each on the state as it is.
+struct Trial<'t> {
+    view: &'t Arc<View>,
+    asked: Asked<'t>,
+    name: &'t str,
+    guard: Guard,
+    now: &'t Value,
+    keys: &'t BTreeSet<Key>,
+    was_whole: bool,
+    /// How many more may be tried.
+    left: usize,
+}
+
+impl Trial<'_> {
+    /// Tries every field of a row, and at last to do without the row.
+    fn row(&mut self, row: &Row, effects: &mut Vec<Effect>) {
+        let Some((value, _)) = row.read(&Reader::new(self.view)) else { return };
+        let before = effects.len();
+        for field in FieldPath::all(&value) {
+            let Some(from) = field.get(&value).filter(|from| !from.is_object() && !from.is_array()).cloned() else {
+                continue;
+            };
+            let removed = std::iter::once(None).chain(others(&from).into_iter().map(Some));
+            let effect = removed.into_iter().find_map(|to| {
+                let mut newer = value.clone();
+                let is_changed = match &to {
+                    None => field.remove(&mut newer),
+                    Some(to) => field.put(&mut newer, to.clone()),
+                };
+                let op = is_changed.then(|| row.to_say(newer))??;
+                let change = Change { row: row.clone(), field: field.clone(), from: from.clone(), to };
+                self.effect(change, op)
+            });
+            effects.extend(effect);
+        }
+        let is_own = matches!(row, Row::Instance(id) if id == self.asked.proxy);
+        if effects.len() == before && !is_own {
+            let change = Change { row: row.clone(), field: FieldPath::default(), from: value, to: None };
+            effects.extend(row.removal().and_then(|op| self.effect(change, op)));
+        }
+    }
+
+    /// What a change does; `None` if it does nothing, or nobody could make it.
+    fn effect(&mut self, change: Change, op: Op) -> Option<Effect> {
+        let ops = [op];
+        let after = Arc::new(self.view.after(&ops));
+        after.changed_since(self.view).find(|key| self.keys.contains(*key))?;
+        (self.guard)(self.view, &after, &ops).ok()?;
+        self.left = self.left.checked_sub(1)?;
+        let preview = self.asked.preview(&after);
+        // What cannot be made then stays as it is.
+        let previewed = preview.get(self.asked.proxy)?;
+        if self.was_whole && !previewed.is_whole {
+            return None;
+        }
+        let newer = self.asked.resource(&preview, self.name);
+        let leaves = match &newer {
+            None => BTreeMap::new(),
+            Some(newer) if *newer == *self.now => return None,
+            Some(newer) => differences(self.now, newer),
+        };
+        Some(Effect { change, leaves })
+    }
+}
+
+/// The leaves that differ, with what they say in `newer`; null if they are gone.
+pub fn differences(older: &Value, newer: &Value) -> BTreeMap<FieldPath, Value> {
+    let leaves = |value: &Value| -> BTreeMap<FieldPath, Value> {
+        let is_leaf = |field: &FieldPath| field.get(value).is_some_and(|it| !it.is_object() && !it.is_array());
+        let unnamed = |field: FieldPath| (field.without_names(), field.get(value).cloned().unwrap_or_default());
+        FieldPath::all(value).into_iter().filter(is_leaf).map(unnamed).collect()
+    };
+    let (older, newer) = (leaves(older), leaves(newer));
+    let all: BTreeSet<&FieldPath> = older.keys().chain(newer.keys()).collect();
+    let differs = |field: &&&FieldPath| older.get(**field) != newer.get(**field);
+    all.iter().filter(differs).map(|field| ((*field).clone(), newer.get(*field).cloned().unwrap_or_default())).collect()
+}
+
+/// Other values that a field could have, those first that are most likely to be taken.
+fn others(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Bool(flag) => vec![Value::from(!flag)],
+        Value::Number(number) => {
+            let other = number.as_i64().map(|number| if number < 100 { number + 1 } else { number - 1 });
+            other.map(Value::from).into_iter().collect()
+        }
+        Value::String(text) => other_texts(text).into_iter().map(Value::from).collect(),
+        Value::Null | Value::Array(_) | Value::Object(_) => Vec::new(),
+    }
+}
+
+fn other_texts(text: &str) -> Vec<String> {
+    const PROTOCOLS: [&str; 4] = ["tcp", "http", "http2", "grpc"];
+    const STATUSES: [&str; 3] = ["critical", "passing", "warning"];
+    let unlike = |all: &[&str]| all.iter().filter(|other| **other != text).map(|other| (*other).to_owned()).collect();
+    if GatewayMode::parse(text).is_some() {
+        return unlike(&["local", "remote", "none"]);
+    }
+    if PROTOCOLS.contains(&text) {
+        return unlike(&PROTOCOLS);
+    }
+    if STATUSES.contains(&text) {
+        return unlike(&STATUSES);
+    }
+    if ["allow", "deny"].contains(&text) {
+        return unlike(&["allow", "deny"]);
+    }
+    if let Ok(address) = text.parse::<std::net::Ipv4Addr>() {
+        let [a, b, c, d] = address.octets();
+        return vec![std::net::Ipv4Addr::new(a, b, c, if d == 254 { 1 } else { d + 1 }).to_string()];
+    }
+    if text.parse::<GoDuration>().is_ok() {
+        return vec!["7s".to_owned(), "8s".to_owned()];
+    }
+    vec![format!("{text}x")]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn differences_are_leaves() {
+        let older = json!({ "a": 1, "b": [{ "c": 2 }, { "c": 3 }], "d": "x" });
+        let newer = json!({ "a": 1, "b": [{ "c": 4 }], "e": true });
+
+        let found: Vec<_> = differences(&older, &newer).into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+
+        let expected = [("b[0].c", json!(4)), ("b[1].c", json!(null)), ("d", json!(null)), ("e", json!(true))];
+        assert_eq!(found, expected.map(|(field, value)| (field.to_owned(), value)));
+    }
+}
