@@ -38,7 +38,7 @@ impl<T> Derived<T> {
 pub(super) type Compiled = Derived<Result<Chain, ChainError>>;
 
 /// What was found out since what it depends on last changed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Memory<K, T> {
     known: BTreeMap<K, Derived<T>>,
     readers: Readers<K>,
@@ -68,7 +68,7 @@ impl<K: Ord + Clone, T> Memory<K, T> {
 }
 
 /// The chains, and the exports to peers, that were asked for since what they depend on last changed.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Chains {
     chains: RefCell<Memory<Scope, Result<Chain, ChainError>>>,
     exports: RefCell<Memory<Place, PeerExports>>,

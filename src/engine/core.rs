@@ -1,6 +1,6 @@
 //! The engine's own state: proxies, what they share, and who read what.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::sync::Arc;
 
 use super::Options;
@@ -9,17 +9,47 @@ use super::intern::Interner;
 use super::outbound::{Outbound, Stale, fingerprint};
 use super::parts::{Kitchen, OutboundId, Owner, PartId, ProxyId, Recipe, User, contained};
 use super::proxy::{Common, Pending, Proxy};
+use super::reach::Span;
 use super::shared::World;
 use super::slot::Slot;
 use crate::ca::Authority;
-use crate::model::{InstanceId, Service, ServiceKey, ServiceKind, SpiffeId};
+use crate::model::{InstanceId, Service, ServiceKey, ServiceKind, SpiffeId, TrustDomain};
 use crate::resolve::{Caller, collector};
 use crate::store::{Key, Reader, Readers, View};
 
+/// Who makes the certificates that proxies need.
+#[derive(Clone)]
+pub(super) enum Issuer {
+    /// The authority, which is asked for what is missing.
+    Authority(Authority),
+    /// Nobody: what is missing stays so, and nothing waits for it.
+    Nobody(TrustDomain),
+}
+
+impl Issuer {
+    fn trust_domain(&self) -> &TrustDomain {
+        match self {
+            Self::Authority(authority) => authority.trust_domain(),
+            Self::Nobody(trust_domain) => trust_domain,
+        }
+    }
+
+    fn request(&self, identity: Option<SpiffeId>) {
+        if let Self::Authority(authority) = self {
+            authority.request(identity);
+        }
+    }
+
+    fn is_awaited(&self) -> bool {
+        matches!(self, Self::Authority(_))
+    }
+}
+
 /// The state. One thread owns it.
+#[derive(Clone)]
 pub(super) struct Core {
     options: Options,
-    authority: Authority,
+    issuer: Issuer,
     view: Arc<View>,
     ids: BTreeMap<InstanceId, ProxyId>,
     /// In boxes: numbers grow, and a map that is filled so is half empty.
@@ -33,10 +63,10 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(options: Options, authority: Authority, view: Arc<View>) -> Self {
+    pub(super) fn new(options: Options, issuer: Issuer, view: Arc<View>) -> Self {
         Self {
             options,
-            authority,
+            issuer,
             view,
             ids: BTreeMap::new(),
             proxies: BTreeMap::new(),
@@ -55,7 +85,7 @@ impl Core {
             let id = self.id_of(&slot.instance);
             let proxy = self.proxies.entry(id).or_insert_with(|| Box::new(Proxy::new(slot.instance.clone())));
             if let Some(snapshot) = proxy.snapshot() {
-                slot.publish(snapshot.clone());
+                slot.publish(snapshot.clone(), Span::up_to(self.view.index()));
             }
             let is_fresh = proxy.slots.is_empty();
             proxy.slots.push(slot);
@@ -65,7 +95,7 @@ impl Core {
                 self.list_parts(id);
             }
         }
-        self.publish(pending);
+        self.publish(pending, Span::up_to(self.view.index()));
     }
 
     fn id_of(&mut self, instance: &InstanceId) -> ProxyId {
@@ -82,6 +112,59 @@ impl Core {
     pub(super) fn is_registered(&self, slot: &Slot) -> bool {
         let proxy = self.ids.get(&slot.instance).and_then(|id| self.proxies.get(id));
         proxy.is_some_and(|proxy| proxy.is_registered)
+    }
+
+    /// The same state without streams, in which nobody makes certificates: what is done to it is seen by nobody.
+    pub(super) fn detached(&self) -> Self {
+        let mut detached = self.clone();
+        detached.issuer = Issuer::Nobody(self.issuer.trust_domain().clone());
+        for proxy in detached.proxies.values_mut() {
+            proxy.slots = Vec::new();
+        }
+        detached
+    }
+
+    /// The state that everything is made from.
+    pub(super) fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// Makes the configuration of every proxy that is registered, whether or not a stream asked for it.
+    pub(super) fn include_registered(&mut self) {
+        let view = self.view.clone();
+        for (instance, _) in view.proxies() {
+            let id = self.id_of(instance);
+            if let btree_map::Entry::Vacant(vacant) = self.proxies.entry(id) {
+                vacant.insert(Box::new(Proxy::new(instance.clone())));
+                self.list_parts(id);
+            }
+        }
+        let unpublished = self.proxies.iter().filter(|(_, proxy)| proxy.snapshot().is_none());
+        let unpublished = unpublished.map(|(id, _)| (*id, Pending::default())).collect();
+        self.publish(unpublished, Span::up_to(view.index()));
+    }
+
+    /// Every proxy, with what is wrong with it.
+    pub(super) fn proxies(&self) -> impl Iterator<Item = (&Proxy, Vec<String>)> {
+        self.proxies.values().map(|proxy| (&**proxy, proxy.problems(&self.common)))
+    }
+
+    /// The proxies of whose configuration something was made from one of these keys.
+    pub(super) fn readers_of(&self, keys: &[&Key]) -> BTreeSet<&InstanceId> {
+        let keys = || keys.iter().copied();
+        let Common { parts, outbounds, assignments, secrets } = &self.common;
+        let mut ids = self.readers.of(keys());
+        let of_parts = parts.readers_of(keys()).into_iter();
+        let of_assignments = assignments.readers_of(keys());
+        let all = of_parts.chain(of_assignments.iter().flat_map(|key| assignments.users(key)));
+        for user in all.collect::<BTreeSet<_>>().into_iter().flat_map(|part| parts.users(part)) {
+            match user {
+                User::Proxy(proxy) => drop(ids.insert(proxy)),
+                User::Outbound(outbound) => ids.extend(outbounds.users(outbound)),
+            }
+        }
+        ids.extend(secrets.readers_of(keys()).iter().flat_map(|key| secrets.users(key)));
+        ids.into_iter().filter_map(|id| self.proxies.get(&id)).map(|proxy| &proxy.instance).collect()
     }
 
     /// No stream asks for this slot's proxy under this name any more.
@@ -136,8 +219,8 @@ impl Core {
         for (id, _) in pending.iter().filter(|(_, pending)| pending.has_newer_parts) {
             self.list_secrets(*id);
         }
-        let Self { common, options, authority, chains, interner, .. } = self;
-        let world = World { view: &view, options, trust_domain: authority.trust_domain(), chains };
+        let Self { common, options, issuer, chains, interner, .. } = self;
+        let world = World { view: &view, options, trust_domain: issuer.trust_domain(), chains };
         for change in common.secrets.advance(keys(), world, interner) {
             for proxy in common.secrets.users(&change.key) {
                 let pending = pending.entry(proxy).or_default();
@@ -145,7 +228,7 @@ impl Core {
                 pending.has_other_problems |= change.has_other_problems;
             }
         }
-        self.publish(pending);
+        self.publish(pending, Span { after: older.index(), until: view.index() });
     }
 
     /// Computes again the assignments that read one of these keys, and notes who has them.
@@ -155,8 +238,8 @@ impl Core {
         pending: &mut BTreeMap<ProxyId, Pending>,
         stale: &mut BTreeMap<OutboundId, Stale>,
     ) {
-        let Self { view, common, options, authority, chains, interner, .. } = self;
-        let world = World { view, options, trust_domain: authority.trust_domain(), chains };
+        let Self { view, common, options, issuer, chains, interner, .. } = self;
+        let world = World { view, options, trust_domain: issuer.trust_domain(), chains };
         for change in common.assignments.advance(changed.iter().copied(), world, interner) {
             let parts = common.assignments.users(&change.key);
             // A proxy can have several parts with one assignment.
@@ -203,17 +286,17 @@ impl Core {
 
     /// Makes the parts again that read one of these keys; returns those that are other ones then.
     fn remake_parts(&mut self, changed: &[&Key]) -> Vec<PartId> {
-        let Self { view, common, options, authority, chains, interner, .. } = self;
-        let world = World { view, options, trust_domain: authority.trust_domain(), chains };
+        let Self { view, common, options, issuer, chains, interner, .. } = self;
+        let world = World { view, options, trust_domain: issuer.trust_domain(), chains };
         let mut kitchen = Kitchen { world, interner, assignments: &mut common.assignments };
         common.parts.advance(changed.iter().copied(), &mut kitchen)
     }
 
     /// Finds out of which parts a proxy is made.
     fn list_parts(&mut self, id: ProxyId) {
-        let Self { view, proxies, readers, common, options, authority, chains, interner, .. } = self;
+        let Self { view, proxies, readers, common, options, issuer, chains, interner, .. } = self;
         let Some(proxy) = proxies.get_mut(&id) else { return };
-        let world = World { view, options, trust_domain: authority.trust_domain(), chains };
+        let world = World { view, options, trust_domain: issuer.trust_domain(), chains };
         let reader = Reader::new(world.view);
         let service = reader.service(&proxy.instance).map(|row| row.value.clone());
         let asked = || {
@@ -259,33 +342,34 @@ impl Core {
 
     /// Finds out which secrets a proxy needs.
     fn list_secrets(&mut self, id: ProxyId) {
-        let Self { view, proxies, common, options, authority, chains, interner, .. } = self;
+        let Self { view, proxies, common, options, issuer, chains, interner, .. } = self;
         let Some(proxy) = proxies.get_mut(&id) else { return };
         let Some(service) = view.service(&proxy.instance) else { return };
-        let world = World { view, options, trust_domain: authority.trust_domain(), chains };
+        let world = World { view, options, trust_domain: issuer.trust_domain(), chains };
         let wanted = proxy.wanted_secrets(&identity(&proxy.instance, &service.value), common);
         let old = std::mem::take(&mut proxy.secrets);
         proxy.secrets = wanted.into_iter().map(|key| common.secrets.join(key, id, world, interner)).collect();
         for key in old.iter().filter(|key| !proxy.secrets.contains(key)) {
             common.secrets.leave(key, id);
         }
-        authority.request(proxy.identity().cloned());
+        issuer.request(proxy.identity().cloned());
     }
 
-    /// Sends what changed to the streams of these proxies.
-    fn publish(&mut self, pending: BTreeMap<ProxyId, Pending>) {
+    /// Sends what commits of this span changed to the streams of these proxies.
+    fn publish(&mut self, pending: BTreeMap<ProxyId, Pending>, span: Span) {
         let mut published = 0;
         for (id, pending) in pending {
             let Some(proxy) = self.proxies.get_mut(&id) else { continue };
             // What its parts add up to, and what is lost by it, is found out for the first snapshot.
             let is_first = proxy.snapshot().is_none();
-            let is_changed = proxy.update(&pending, &self.common);
+            let is_changed = proxy.update(&pending, &self.common, self.issuer.is_awaited());
             if is_first || pending.has_newer_parts || pending.has_other_problems {
-                proxy.tell_problems(&self.common);
+                proxy.tell_problems(&self.common, span);
             }
             if is_changed {
-                proxy.publish();
-                published += 1;
+                proxy.publish(span);
+                // Those without streams are no news to anybody.
+                published += usize::from(!proxy.slots.is_empty());
                 tracing::trace!(proxy = %proxy.instance, "configuration published");
             }
         }

@@ -7,7 +7,7 @@ use crate::envoy::snapshot::{Resource, ResourceType, Version};
 
 /// Resources that somebody holds, by type and content. Different ones can share a name: every proxy has a certificate of its
 /// own under the same one.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Interner {
     held: HashMap<(ResourceType, Version), Vec<Weak<Resource>>>,
     /// Insertions since dead entries were last dropped.

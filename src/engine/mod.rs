@@ -18,11 +18,14 @@ mod encoded;
 mod explain;
 mod guard;
 mod intern;
+mod lint;
+mod offline;
 mod outbound;
 mod parts;
 mod preview;
 mod provenance;
 mod proxy;
+mod reach;
 mod recording;
 mod secrets;
 mod shared;
@@ -30,38 +33,49 @@ mod slot;
 mod sum;
 mod table;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Poll};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use futures::Stream;
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use explain::{Row, leading};
 pub use guard::guard;
 pub use preview::{Preview, Previewed};
 pub use provenance::{Asked as ProvenanceAsked, Change, Effect, Provenance, differences};
+pub use lint::{LintFinding, Severity, lint};
+pub use offline::{Configuration, Offline};
+pub use reach::{Reach, Stage};
 pub use slot::{NackReport, ProxyReport, TypeReport};
 
-use self::core::Core;
+use self::core::{Core, Issuer};
 use self::recording::Recording;
 use self::slot::Slot;
 use crate::ca::Authority;
-use crate::envoy::snapshot::{self, Feedback, NodeIdentity, Snapshot, SnapshotSource};
+use crate::envoy::snapshot::{self, Feedback, NodeIdentity, Progress, Snapshot, SnapshotSource};
 use crate::model::{
     Datacenter, DnsDomain, InstanceId, IntentionPolicy, NodeName, Partition, Place, Proxy, Service, ServiceId,
 };
 use crate::resolve::{self, Chain, ChainError, ExposedCheck, Scope, State as _};
-use crate::store::{NodeKey, Reader, Store};
+use crate::store::{Index, NodeKey, Reader, Store, Stored, View};
 
 /// How long a proxy is kept up to date after its last stream. Whoever loses its connection is back within seconds (Envoy
 /// waits for half a minute at most), and is told at once what it missed.
 const LINGER: Duration = Duration::from_secs(60);
+
+/// How many compute what would be sent at the same time; others wait for their turn.
+const TURNS: usize = 2;
+
+/// How long the engine may take to answer. One that has stopped answers nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the process says about itself to those who do not say more.
 #[derive(Debug, Clone)]
@@ -117,18 +131,39 @@ struct Shared {
     news: Mutex<News>,
     /// There are some.
     wake: Notify,
+    /// The commit that everything is published of.
+    seen: AtomicU64,
+    /// Of those who compute what would be sent.
+    turns: Arc<Semaphore>,
+    /// Whoever waits for acknowledgements may look again.
+    progress: Notify,
+    /// Proxies that had a certificate when the engine started, so that they may have been connected to the process before,
+    /// and until when they count.
+    returning: Mutex<Option<(Instant, BTreeSet<InstanceId>)>>,
 }
 
 #[derive(Default)]
 struct News {
     fresh: Vec<Arc<Slot>>,
     left: Vec<NodeIdentity>,
+    /// Who wants to compute further from the state as it is.
+    asking: Vec<oneshot::Sender<Core>>,
 }
 
 impl Shared {
     fn news(&self) -> MutexGuard<'_, News> {
         // Nothing that holds the lock can leave it half changed.
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes which proxies may have been connected to the process before.
+    fn expect_back(&self, view: &View) {
+        let had_certificate = |(instance, row): (&InstanceId, &Stored<Service>)| {
+            view.leaf(&core::identity(instance, &row.value)).map(|_| instance.clone())
+        };
+        let instances = view.proxies().filter_map(had_certificate).collect();
+        let mut returning = self.returning.lock().unwrap_or_else(PoisonError::into_inner);
+        *returning = Some((Instant::now() + LINGER, instances));
     }
 
     fn tell(&self, change: impl FnOnce(&mut News)) {
@@ -141,17 +176,31 @@ impl Engine {
     /// An engine that answers nobody yet.
     pub fn new(options: Options) -> Self {
         Self {
-            shared: Arc::new(Shared { options, slots: DashMap::new(), news: Mutex::default(), wake: Notify::new() }),
+            shared: Arc::new(Shared {
+                options,
+                slots: DashMap::new(),
+                news: Mutex::default(),
+                wake: Notify::new(),
+                seen: AtomicU64::new(0),
+                turns: Arc::new(Semaphore::new(TURNS)),
+                progress: Notify::new(),
+                returning: Mutex::default(),
+            }),
         }
     }
 
     /// Follows the store until `shutdown`, on the thread that calls it: generating is work for a processor.
     pub async fn run(self, store: Store, authority: Authority, shutdown: CancellationToken) {
         let mut views = store.watch();
-        let mut core = Core::new(self.shared.options.clone(), authority, views.borrow_and_update().clone());
+        let issuer = Issuer::Authority(authority);
+        let view = views.borrow_and_update().clone();
+        self.shared.expect_back(&view);
+        let mut core = Core::new(self.shared.options.clone(), issuer, view);
         let mut lingering = VecDeque::new();
         loop {
             self.update_streams(&mut core, &mut lingering);
+            self.shared.seen.store(core.view().index(), Ordering::Release);
+            self.shared.progress.notify_waiters();
             let next = lingering.front().map(|(until, _)| *until);
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -186,6 +235,10 @@ impl Engine {
             self.forget(core, &node, |slot| slot.unwatched_since().is_some_and(|since| since + LINGER <= now));
         }
         core.start(news.fresh.into_iter().filter(|slot| slot.is_watched()).collect());
+        for asking in news.asking {
+            // Who stopped waiting needs nothing.
+            let _ = asking.send(core.detached());
+        }
     }
 
     /// Forgets a slot if it is still so. A stream that came in the meantime holds it.
@@ -195,12 +248,59 @@ impl Engine {
         }
     }
 
+    /// What it was told about the process.
+    pub fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
     /// What is known about every proxy with a stream, sorted.
     pub fn proxies(&self) -> Vec<ProxyReport> {
         let mut reports: Vec<_> =
             self.shared.slots.iter().filter(|slot| slot.is_watched()).map(|slot| slot.report()).collect();
         reports.sort_by(|a, b| a.instance.cmp(&b.instance));
         reports
+    }
+
+    /// How far a commit got, proxy by proxy.
+    pub fn reach(&self, index: Index) -> Reach {
+        let is_seen = self.shared.seen.load(Ordering::Acquire) >= index;
+        // A proxy that is known by several names is where it is connected.
+        let mut found: BTreeMap<InstanceId, (bool, Stage)> = BTreeMap::new();
+        for slot in &self.shared.slots {
+            let (is_watched, stage) = (slot.is_watched(), slot.stage(index));
+            let best = found.entry(slot.instance.clone()).or_insert_with(|| (is_watched, stage.clone()));
+            if (is_watched, &stage) > (best.0, &best.1) {
+                *best = (is_watched, stage);
+            }
+        }
+        let mut returning = self.shared.returning.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((until, instances)) = &mut *returning {
+            instances.retain(|instance| !found.contains_key(instance));
+            if *until <= Instant::now() {
+                *returning = None;
+            } else {
+                let why = "it has not come back since the control plane was started";
+                found.extend(instances.iter().map(|it| (it.clone(), (false, Stage::Waiting(why.to_owned())))));
+            }
+        }
+        let proxies = found.into_iter().map(|(instance, (_, stage))| (instance, stage)).collect();
+        Reach { is_seen, proxies }
+    }
+
+    /// Ready once [`Engine::reach`] may tell something else than when this was called.
+    pub fn progressed(&self) -> Notified<'_> {
+        self.shared.progress.notified()
+    }
+
+    /// The configurations as they are, to compute further from without anybody seeing it; `None` if the engine does not run.
+    pub async fn offline(&self) -> Option<Offline> {
+        // Each has a copy of what is not shared, and keeps a processor busy.
+        let turn = self.shared.turns.clone().acquire_owned().await.ok()?;
+        let (reply, answer) = oneshot::channel();
+        self.shared.tell(|news| news.asking.push(reply));
+        let core = timeout(PATIENCE, answer).await.ok()?.ok()?;
+        // Making what no stream has asked for is work for a processor.
+        tokio::task::spawn_blocking(|| Offline::from(core, turn)).await.ok()
     }
 
     fn instance(&self, node: &NodeIdentity) -> InstanceId {
@@ -251,6 +351,12 @@ impl Stream for Watch {
 impl snapshot::Watch for Watch {
     fn report(&mut self, feedback: Feedback) {
         self.slot.note(self.stream, feedback);
+        self.shared.progress.notify_waiters();
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        self.slot.note_progress(self.stream, &self.reader, progress);
+        self.shared.progress.notify_waiters();
     }
 }
 
@@ -259,6 +365,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.slot.forget(self.stream);
         self.slot.unsubscribe(&self.reader);
+        self.shared.progress.notify_waiters();
         let node = std::mem::take(&mut self.node);
         self.shared.tell(|news| news.left.push(node));
     }

@@ -17,7 +17,7 @@ use crate::model::{InstanceId, Place, Service, ServiceKind};
 use crate::resolve::{Forwarded, Forwarder, State, Upstreams};
 
 /// What of registrations an outbound side is made from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Side {
     /// The upstreams of sidecars.
     Sidecar(Upstreams),
@@ -65,7 +65,7 @@ pub(super) fn fingerprint(service: &Service) -> u64 {
 }
 
 /// The outbound side of some proxies.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Outbound {
     place: Place,
     side: Side,
@@ -85,7 +85,7 @@ pub(super) struct Outbound {
 }
 
 /// Every outbound side that some proxy has.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Outbounds {
     table: BTreeMap<OutboundId, Outbound>,
     by_fingerprint: HashMap<u64, Vec<OutboundId>>,

@@ -84,7 +84,7 @@ enum Ingredients {
 }
 
 /// A part.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Entry {
     key: Arc<PartKey>,
     pub(super) owner: Owner,
@@ -97,7 +97,7 @@ pub(super) struct Entry {
 }
 
 /// Every part that some proxy has.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct PartTable {
     ids: BTreeMap<Arc<PartKey>, PartId>,
     /// In boxes: numbers grow, and a map that is filled so is half empty.
@@ -180,6 +180,11 @@ impl PartTable {
             entry.users.insert(user);
         }
         id
+    }
+
+    /// The parts that were made from one of these keys.
+    pub(super) fn readers_of<'c>(&self, keys: impl Iterator<Item = &'c Key>) -> BTreeSet<PartId> {
+        self.readers.of(keys)
     }
 
     /// True if the part is as it should be.

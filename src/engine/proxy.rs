@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::outbound::{Outbound, Outbounds};
 use super::parts::{Assignments, Entry, OutboundId, PartId, PartTable, ProxyId};
+use super::reach::Span;
 use super::secrets::SecretKey;
 use super::shared::AssignmentKey;
 use super::slot::Slot;
@@ -31,7 +32,7 @@ pub(super) struct Pending {
 }
 
 /// What proxies share.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Common {
     pub(super) parts: PartTable,
     pub(super) outbounds: Outbounds,
@@ -40,7 +41,7 @@ pub(super) struct Common {
 }
 
 /// One proxy.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Proxy {
     pub(super) instance: InstanceId,
     /// Clients that name the proxy in different ways have a slot each.
@@ -123,12 +124,14 @@ impl Proxy {
         leaf.is_some_and(|key| secrets.get(&key).is_none_or(|leaf| leaf.resource.is_none()))
     }
 
-    /// Takes over what is pending. True if the snapshot is another one then.
+    /// Takes over what is pending. True if the snapshot is another one then. There is no first one without the certificate,
+    /// where that is needed.
     ///
     /// Costs what changed, not what the proxy holds, unless one of its parts is another one.
-    pub(super) fn update(&mut self, pending: &Pending, common: &Common) -> bool {
+    pub(super) fn update(&mut self, pending: &Pending, common: &Common, needs_certificate: bool) -> bool {
         let is_first = self.snapshot.is_none();
-        if is_first && (!self.is_registered || self.waits_for_certificate(&common.secrets)) {
+        let waits = || needs_certificate && self.waits_for_certificate(&common.secrets);
+        if is_first && (!self.is_registered || waits()) {
             return false;
         }
         let mut next = self.snapshot.as_deref().cloned().unwrap_or_default();
@@ -149,11 +152,11 @@ impl Proxy {
         is_changed
     }
 
-    /// Sends the snapshot to every slot.
-    pub(super) fn publish(&self) {
+    /// Sends the snapshot, which commits of this span made, to every slot.
+    pub(super) fn publish(&self, span: Span) {
         let Some(snapshot) = &self.snapshot else { return };
         for slot in &self.slots {
-            slot.publish(snapshot.clone());
+            slot.publish(snapshot.clone(), span);
         }
     }
 
@@ -228,8 +231,13 @@ impl Proxy {
         take_over(snapshot, &both, kind)
     }
 
-    /// Tells the slots what is wrong, and the log what is newly wrong.
-    pub(super) fn tell_problems(&self, common: &Common) {
+    /// What is wrong with it.
+    pub(super) fn problems(&self, common: &Common) -> Vec<String> {
+        self.told_problems(common).0
+    }
+
+    /// What is wrong with it, and how many of that, the first ones, are parts that could not be made.
+    fn told_problems(&self, common: &Common) -> (Vec<String>, usize) {
         let own = self.own_entries(&common.parts);
         let outbound = self.outbound(common);
         let of_parts = own.iter().flat_map(|entry| &entry.problems);
@@ -240,11 +248,19 @@ impl Proxy {
         let omissions = of_assignments.chain(secrets.flat_map(|secret| &secret.omissions));
         let mut told = BTreeSet::new();
         // Two secrets can go without the same root.
-        let all = self.failures.iter().chain(of_parts).chain(of_outbound).chain(&self.conflicts).chain(omissions);
-        let problems: Vec<String> = all.filter(|problem| told.insert(problem.as_str())).cloned().collect();
+        let faults = self.failures.iter().chain(of_parts).chain(of_outbound).chain(&self.conflicts);
+        let mut problems: Vec<_> = faults.filter(|problem| told.insert(problem.as_str())).cloned().collect();
+        let faults = problems.len();
+        problems.extend(omissions.filter(|problem| told.insert(problem.as_str())).cloned());
+        (problems, faults)
+    }
+
+    /// Tells the slots what is wrong, and the log what is newly wrong.
+    pub(super) fn tell_problems(&self, common: &Common, span: Span) {
+        let problems = self.told_problems(common);
         let mut new = BTreeSet::new();
         for slot in &self.slots {
-            new.extend(slot.set_problems(self.is_registered, problems.clone()));
+            new.extend(slot.set_problems(self.is_registered, problems.clone(), span));
         }
         for problem in new {
             tracing::warn!(proxy = %self.instance, "{problem}");

@@ -73,7 +73,7 @@ impl SharedKey for AssignmentKey {
 }
 
 /// One shared resource.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Shared<U> {
     pub(super) resource: Option<Arc<Resource>>,
     pub(super) omissions: Vec<String>,
@@ -81,7 +81,7 @@ pub(super) struct Shared<U> {
 }
 
 /// Every shared resource of a type that somebody uses.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct SharedTable<K, U> {
     table: BTreeMap<Arc<K>, Shared<U>>,
     readers: Readers<Arc<K>>,
@@ -135,6 +135,11 @@ impl<K: SharedKey, U: Ord + Copy> SharedTable<K, U> {
 
     pub(super) fn get(&self, key: &K) -> Option<&Shared<U>> {
         self.table.get(key)
+    }
+
+    /// Those that were made from one of these keys.
+    pub(super) fn readers_of<'k>(&self, keys: impl Iterator<Item = &'k Key>) -> BTreeSet<Arc<K>> {
+        self.readers.of(keys)
     }
 
     /// Who uses it.

@@ -1,7 +1,7 @@
 //! The meeting point of one proxy's streams and the engine: the current snapshot, and what the streams told.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -9,8 +9,10 @@ use futures::task::AtomicWaker;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::envoy::snapshot::{Feedback, ResourceType, Snapshot};
+use super::reach::{Publication, Span, Stage, stage};
+use crate::envoy::snapshot::{Feedback, Progress, ResourceType, Snapshot};
 use crate::model::InstanceId;
+use crate::store::Index;
 
 /// The meeting point.
 #[derive(Debug)]
@@ -23,6 +25,10 @@ pub(super) struct Slot {
 #[derive(Debug, Default)]
 struct Current {
     snapshot: Option<Arc<Snapshot>>,
+    /// The last snapshots that were published, the oldest first.
+    publications: VecDeque<Publication>,
+    /// The number of the last one.
+    last: u64,
     readers: Vec<Arc<Reader>>,
     /// When the last reader left.
     unwatched_since: Option<Instant>,
@@ -33,17 +39,34 @@ struct Current {
 pub(super) struct Reader {
     /// There is a snapshot that it has not seen.
     is_behind: AtomicBool,
+    /// The number of the snapshot that it took last.
+    taken: AtomicU64,
     waker: AtomicWaker,
 }
 
 #[derive(Debug, Default)]
 struct Told {
+    /// The engine has looked for the proxy.
+    is_known: bool,
     is_registered: bool,
     problems: Vec<String>,
-    /// The numbers of the streams, and Envoy's version as each says it.
-    streams: Vec<(u64, String)>,
+    /// What could not be made when it last was something else, and which commits made it so.
+    unmade: Option<(Span, Vec<String>)>,
+    streams: Vec<StreamTold>,
+    /// How far the last stream came that ended.
+    left: Option<(u64, Progress)>,
     /// In the order of the types.
     types: [TypeReport; ResourceType::ALL.len()],
+}
+
+/// What an open stream told.
+#[derive(Debug)]
+struct StreamTold {
+    number: u64,
+    /// Envoy's version as it says it.
+    version: String,
+    /// How far it is, and with which snapshot.
+    progress: Option<(u64, Progress)>,
 }
 
 /// What is known about a proxy with a stream.
@@ -130,8 +153,12 @@ impl Slot {
         !self.current().readers.is_empty()
     }
 
-    pub(super) fn publish(&self, snapshot: Arc<Snapshot>) {
+    /// Publishes what commits of this span made of the proxy.
+    pub(super) fn publish(&self, snapshot: Arc<Snapshot>, span: Span) {
         let mut current = self.current();
+        current.last += 1;
+        let publication = Publication::new(current.last, span, current.snapshot.as_deref(), &snapshot);
+        Publication::keep(&mut current.publications, publication);
         // What was there is dropped after the lock.
         let _older = current.snapshot.replace(snapshot);
         for reader in &current.readers {
@@ -149,13 +176,28 @@ impl Slot {
                 return Poll::Pending;
             }
         }
-        self.current().snapshot.clone().map_or(Poll::Pending, Poll::Ready)
+        let current = self.current();
+        reader.taken.store(current.last, Ordering::Release);
+        current.snapshot.clone().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Replaces what is wrong; returns what was not known before.
-    pub(super) fn set_problems(&self, is_registered: bool, problems: Vec<String>) -> Vec<String> {
+    /// Replaces what is wrong, the first `faults` of which are parts that could not be made; returns what was not known
+    /// before.
+    pub(super) fn set_problems(
+        &self,
+        is_registered: bool,
+        (problems, faults): (Vec<String>, usize),
+        span: Span,
+    ) -> Vec<String> {
         let mut told = self.told();
-        let new = problems.iter().filter(|problem| !told.problems.contains(problem)).cloned().collect();
+        let is_new = |problem: &&String| !told.problems.contains(problem);
+        let unmade: Vec<_> = problems.iter().take(faults).filter(is_new).cloned().collect();
+        let new = problems.iter().filter(is_new).cloned().collect();
+        // What was wrong before anybody looked is nobody's change.
+        if told.is_known && !unmade.is_empty() {
+            told.unmade = Some((span, unmade));
+        }
+        told.is_known = true;
         told.is_registered = is_registered;
         told.problems = problems;
         new
@@ -169,7 +211,7 @@ impl Slot {
                     // What an earlier process took or refused says nothing about this one.
                     told.types = Default::default();
                 }
-                told.streams.push((stream, user_agent_version));
+                told.streams.push(StreamTold { number: stream, version: user_agent_version, progress: None });
             }
             Feedback::Acked { kind } => {
                 let report = &mut told.types[kind as usize];
@@ -186,9 +228,55 @@ impl Slot {
         }
     }
 
+    /// How far the stream is with what its reader took last.
+    pub(super) fn note_progress(&self, stream: u64, reader: &Reader, progress: Progress) {
+        let taken = reader.taken.load(Ordering::Acquire);
+        let mut told = self.told();
+        if let Some(known) = told.streams.iter_mut().find(|known| known.number == stream) {
+            known.progress = Some((taken, progress));
+        }
+    }
+
     /// The stream ended.
     pub(super) fn forget(&self, stream: u64) {
-        self.told().streams.retain(|(number, _)| *number != stream);
+        let mut told = self.told();
+        let ended: Vec<_> = told.streams.extract_if(.., |known| known.number == stream).collect();
+        if let Some(progress) = ended.into_iter().find_map(|ended| ended.progress) {
+            told.left = Some(progress);
+        }
+    }
+
+    /// How far a commit got, which the engine has seen.
+    pub(super) fn stage(&self, index: Index) -> Stage {
+        let current = self.current();
+        let publication = current.publications.iter().find(|it| it.span.contains(index));
+        let (is_published, is_watched) = (current.snapshot.is_some(), !current.readers.is_empty());
+        let told = self.told();
+        if !told.is_known {
+            return Stage::Waiting("it has just connected".to_owned());
+        }
+        if let Some((span, problems)) = &told.unmade
+            && span.contains(index)
+        {
+            return Stage::Unmade(problems.join("; "));
+        }
+        let Some(publication) = publication else {
+            let is_early = told.is_registered && !is_published;
+            let why = "it has no configuration yet: its certificate is being made";
+            return if is_early { Stage::Waiting(why.to_owned()) } else { Stage::Untouched };
+        };
+        let refusal = |kind: ResourceType| told.types[kind as usize].last_nack.as_ref().map(|nack| &*nack.message);
+        let streams = told.streams.iter().map(|stream| stream.progress.as_ref());
+        if is_watched && told.streams.is_empty() {
+            return Stage::Waiting("it has just connected".to_owned());
+        }
+        if told.streams.is_empty() {
+            return match stage(publication, told.left.as_ref(), refusal) {
+                Stage::Waiting(_) => Stage::Waiting("it lost its connection before it acknowledged".to_owned()),
+                other => other,
+            };
+        }
+        streams.map(|progress| stage(publication, progress, refusal)).max().unwrap_or(Stage::Live)
     }
 
     pub(super) fn report(&self) -> ProxyReport {
@@ -204,7 +292,7 @@ impl Slot {
             is_registered: told.is_registered,
             problems: told.problems.clone(),
             streams: told.streams.len(),
-            envoy_version: told.streams.last().map(|(_, version)| version.clone()).unwrap_or_default(),
+            envoy_version: told.streams.last().map(|stream| stream.version.clone()).unwrap_or_default(),
             types: ResourceType::ALL.into_iter().map(of_type).collect(),
         }
     }

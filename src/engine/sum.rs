@@ -15,7 +15,7 @@ pub(super) const OF_PARTS: [ResourceType; 4] =
     [ResourceType::Listener, ResourceType::Cluster, ResourceType::Route, ResourceType::Endpoint];
 
 /// Parts, earlier ones first: of two that want the same, the earlier one gets it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Sum {
     /// All but secrets.
     pub(super) resources: Snapshot,

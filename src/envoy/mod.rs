@@ -3,6 +3,7 @@
 mod access_log;
 pub mod bootstrap;
 pub mod canonical;
+pub mod change;
 mod cluster;
 mod descriptors;
 mod endpoint;

@@ -198,6 +198,59 @@ pub enum Feedback {
     },
 }
 
+/// How far a client is with the snapshot that its stream took last: the types of which it does not hold everything as it
+/// should.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Progress(pub Vec<(ResourceType, Unsettled)>);
+
+/// What of one type a client does not hold as it should, as far as is known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unsettled {
+    /// What was not sent yet, not answered, or not asked for.
+    pub waiting: Names,
+    /// What the client refused.
+    pub refused: Names,
+}
+
+/// Names of resources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Names {
+    /// These.
+    Some(Vec<Arc<str>>),
+    /// All that there are, or too many to list.
+    All,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::Some(Vec::new())
+    }
+}
+
+impl Names {
+    /// Most names that are listed.
+    const MOST: usize = 256;
+
+    /// These names, each once.
+    pub fn of(names: impl IntoIterator<Item = Arc<str>>) -> Self {
+        let names: std::collections::BTreeSet<_> = names.into_iter().take(Self::MOST + 1).collect();
+        if names.len() > Self::MOST { Self::All } else { Self::Some(names.into_iter().collect()) }
+    }
+
+    /// True if a resource is among them.
+    pub fn contain(&self, name: &str) -> bool {
+        match self {
+            Self::Some(names) => names.iter().any(|known| **known == *name),
+            Self::All => true,
+        }
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Some(names) if names.is_empty())
+    }
+}
+
 /// What a client says about itself in the first request of a stream. Empty means "not said".
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct NodeIdentity {
@@ -226,6 +279,10 @@ pub trait SnapshotSource: Send + Sync + 'static {
 pub trait Watch: Stream<Item = Arc<Snapshot>> + Send + Unpin {
     /// Takes note of what the stream told about its proxy.
     fn report(&mut self, feedback: Feedback);
+
+    /// Takes note of how far the client is with the snapshot that came last. Told whenever nothing is on its way to the
+    /// client that it will answer.
+    fn progress(&mut self, _: Progress) {}
 }
 
 #[cfg(test)]

@@ -178,7 +178,7 @@ pub(super) fn leave_out_binds(part: &mut Part) {
 }
 
 /// Where the listeners of one proxy listen.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Claims(BTreeMap<Place, ListenerName>);
 
 impl Claims {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Key;
 
 /// Readers by the keys they read. A key is held once, however many read it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Readers<R> {
     by_key: BTreeMap<Arc<Key>, BTreeSet<R>>,
     /// Sorted.

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::apply::{Draft, load};
+use super::apply::{Draft, RowChanges, load};
 use super::view::Recent;
 use super::waiters::Waiters;
 use super::{Backend, Batch, Index, Key, Op, StoreError, View};
@@ -28,6 +28,17 @@ pub struct Write {
     pub conditions: Vec<Condition>,
     /// What happens.
     pub ops: Vec<Op>,
+}
+
+impl Write {
+    /// What would become of it in this state, and the state that it would make; nothing is stored.
+    ///
+    /// # Errors
+    /// What `guard` would refuse.
+    pub fn tried(&self, view: &View, guard: &Guard) -> Result<(Outcome, View), Problems> {
+        let (outcome, next) = drafted(view, self, guard)?;
+        Ok((outcome, next.map_or_else(|| view.clone(), |(next, _)| next)))
+    }
 }
 
 impl From<Vec<Op>> for Write {
@@ -258,27 +269,29 @@ impl Writer {
         self.waiters.wake(view.changed_since(&before).map(|key| (key, view.changed_at(key))));
     }
 
-    #[allow(clippy::type_complexity, reason = "the pair is taken apart by the only caller")]
-    fn draft(
-        &self,
-        view: &View,
-        decide: Decide,
-    ) -> Result<(Outcome, Option<(View, super::apply::RowChanges)>), StoreError> {
+    fn draft(&self, view: &View, decide: Decide) -> Result<Drafted, StoreError> {
         let write = decide(view).map_err(StoreError::Rejected)?;
-        if !write.conditions.iter().all(|condition| holds(view, condition)) {
-            return Ok((Outcome::ConditionFailed, None));
-        }
-        let mut draft = Draft::after(view.clone(), &write.ops);
-        for op in write.ops.iter().cloned() {
-            draft.apply(op);
-        }
-        if !draft.is_changed() {
-            return Ok((Outcome::Unchanged(view.index()), None));
-        }
-        (self.guard)(view, &draft.view, &write.ops).map_err(StoreError::Rejected)?;
-        let (next, rows) = draft.finish();
-        Ok((Outcome::Committed(next.index()), Some((next, rows))))
+        drafted(view, &write, &self.guard).map_err(StoreError::Rejected)
     }
+}
+
+/// What becomes of a write, and what it changes, if it changes something.
+type Drafted = (Outcome, Option<(View, RowChanges)>);
+
+fn drafted(view: &View, write: &Write, guard: &Guard) -> Result<Drafted, Problems> {
+    if !write.conditions.iter().all(|condition| holds(view, condition)) {
+        return Ok((Outcome::ConditionFailed, None));
+    }
+    let mut draft = Draft::after(view.clone(), &write.ops);
+    for op in write.ops.iter().cloned() {
+        draft.apply(op);
+    }
+    if !draft.is_changed() {
+        return Ok((Outcome::Unchanged(view.index()), None));
+    }
+    guard(view, &draft.view, &write.ops)?;
+    let (next, rows) = draft.finish();
+    Ok((Outcome::Committed(next.index()), Some((next, rows))))
 }
 
 /// One backend failure, told to several writers.

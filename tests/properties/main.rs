@@ -6,6 +6,7 @@ mod support;
 
 mod integrity;
 mod intentions;
+mod offline;
 mod oracle;
 mod paths;
 mod world;
@@ -246,6 +247,16 @@ proptest! {
     #[test]
     fn every_snapshot_is_whole(world in world(Purpose::Everything)) {
         runtime().block_on(snapshots_are_whole(world))?;
+    }
+
+    #[test]
+    fn a_state_gives_what_is_sent(world in world(Purpose::Everything)) {
+        runtime().block_on(offline::a_state_gives_what_is_sent(world))?;
+    }
+
+    #[test]
+    fn a_draft_gives_what_comes_after_it((before, after, steps) in change()) {
+        runtime().block_on(offline::a_draft_gives_what_comes_after_it((before, after), steps))?;
     }
 
     #[test]

@@ -31,7 +31,7 @@ use crate::ads::node::Client;
 use crate::ads::pace::Pace;
 use crate::ads::session::Session;
 use crate::ads::wire::DiscoveryRequest;
-use crate::envoy::snapshot::{Feedback, ResourceType, Watch};
+use crate::envoy::snapshot::{Feedback, Progress, ResourceType, Watch};
 
 /// How long a stream counts as loading. One whose proxy is unknown, or that reads slowly, must not keep others out.
 const LOADING_LIMIT: Duration = Duration::from_secs(2);
@@ -49,6 +49,8 @@ pub(super) struct AdsStream<R> {
     settled: bool,
     alarm: Alarm,
     phase: Phase<R>,
+    /// What was told last of how far the client is, and whether a snapshot has come since.
+    told: Option<Progress>,
     span: Span,
 }
 
@@ -93,6 +95,7 @@ impl<R: DiscoveryRequest> AdsStream<R> {
             settled: true,
             alarm: Alarm::default(),
             phase: Phase::Meeting(meeting.boxed()),
+            told: None,
             shared,
             span,
         }
@@ -147,6 +150,7 @@ impl<R: DiscoveryRequest> AdsStream<R> {
             if let Poll::Ready(snapshot) = proxy.snapshots.poll_next_unpin(context) {
                 let Some(snapshot) = snapshot else { return Poll::Ready(Err(shutting_down())) };
                 self.session.on_snapshot(snapshot);
+                self.told = None;
                 self.settled = false;
             }
             if !self.settled {
@@ -158,6 +162,11 @@ impl<R: DiscoveryRequest> AdsStream<R> {
                     return Poll::Ready(Ok(Some(response)));
                 }
                 self.settled = true;
+                let progress = self.session.progress();
+                if progress.is_some() && progress != self.told {
+                    self.told.clone_from(&progress);
+                    proxy.snapshots.progress(progress.unwrap_or_default());
+                }
                 if self.session.has_snapshot() {
                     proxy.loading = None;
                 }

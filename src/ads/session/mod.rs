@@ -14,6 +14,7 @@
 
 mod delta;
 mod flush;
+mod progress;
 mod sotw;
 mod type_state;
 
@@ -72,12 +73,18 @@ impl Session {
                 check_lengths(kind, subscribe.iter().chain(initial_versions.iter().map(|(name, _)| name)))?;
                 let event = self.on_delta_answer(kind, &nonce, rejection);
                 self.on_delta_interest(kind, &subscribe, &unsubscribe, &initial_versions);
+                // An acknowledgement names nothing, and is what comes most often.
+                if !(subscribe.is_empty() && unsubscribe.is_empty()) {
+                    self.find_unasked(kind);
+                }
                 Ok(event)
             }
             Interest::StateOfTheWorld { names } => {
                 self.check_count(kind, names.len())?;
                 check_lengths(kind, names.iter())?;
-                Ok(self.on_sotw(kind, &nonce, rejection, &names))
+                let event = self.on_sotw(kind, &nonce, rejection, &names);
+                self.find_unasked(kind);
+                Ok(event)
             }
         }
     }
@@ -95,11 +102,14 @@ impl Session {
         }
         for state in &mut self.types {
             let (old, new) = (before.get(state.kind), snapshot.get(state.kind));
-            if old.ptr_eq(new) || !state.subscription.is_open() {
+            if old.ptr_eq(new) {
                 continue;
             }
             for (name, held) in old.changes_to(new) {
-                state.note_change(name, held);
+                state.note_unasked(name, new.contains_key(name));
+                if state.subscription.is_open() {
+                    state.note_change(name, held);
+                }
             }
         }
         self.snapshot = Some(snapshot);

@@ -3,7 +3,7 @@
 //! Nothing is kept for a resource that the client holds as it should. `pending` lists the others, so that a stream in
 //! sync costs its subscription and no more, whatever the size of the snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub(super) struct TypeState {
     pub(super) answer_due: bool,
     /// The nonce of the latest response.
     pub(super) last_nonce: Option<u64>,
+    /// Names in the snapshot that the client has not asked for, of a type that it asks for by name.
+    pub(super) unasked: BTreeSet<Arc<str>>,
 }
 
 /// A name at which the client may differ from the snapshot.
@@ -132,6 +134,7 @@ impl TypeState {
             in_flight: None,
             answer_due: false,
             last_nonce: None,
+            unasked: BTreeSet::new(),
         }
     }
 

@@ -55,7 +55,7 @@ pub struct Dialled {
 
 /// The upstreams of a sidecar's registration, with what counts for them. Sidecars that agree in both get the same outbound
 /// side.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Upstreams {
     caller: Arc<Caller>,
     registered: Vec<Upstream>,
