@@ -85,7 +85,7 @@ pub(super) fn format(headers: &HeaderMap) -> Format {
     }
 }
 
-fn parse_kind(text: &str) -> Result<EntryKind, ApiError> {
+pub(super) fn parse_kind(text: &str) -> Result<EntryKind, ApiError> {
     EntryKind::parse(text).ok_or_else(|| ApiError::UnknownKind(text.to_owned()))
 }
 
@@ -116,7 +116,7 @@ impl Call {
     }
 
     /// The key of an entry in the partition of the call, and in its namespace where the kind has one.
-    fn key(&self, kind: EntryKind, name: &str) -> EntryKey {
+    pub(super) fn key(&self, kind: EntryKind, name: &str) -> EntryKey {
         let namespace = if kind.is_namespaced() { self.scope.namespace.clone() } else { Namespace::default() };
         EntryKey { kind, name: ServiceName::new(&self.scope.place.partition, &namespace, name) }
     }
@@ -129,7 +129,7 @@ impl Call {
     }
 
     /// What is exported is not forwarded silently: who writes it in another datacenter must name the primary.
-    fn is_writable_here(&self, kind: EntryKind) -> Result<(), ApiError> {
+    pub(super) fn is_writable_here(&self, kind: EntryKind) -> Result<(), ApiError> {
         let primary = &self.api.options.datacenter;
         if kind == EntryKind::ExportedServices && self.scope.place.datacenter != *primary {
             return Err(ApiError::NotPrimary(primary.clone()));

@@ -7,13 +7,14 @@ use axum::response::Response;
 use http::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 
+use super::agent::Registration;
 use super::body::{Body, LARGE};
 use super::call::Call;
 use super::config::format;
 use super::error::ApiError;
 use super::route::{Routes, put};
-use crate::codec;
-use crate::model::{ConfigEntry, EntryKey, Problem, Problems};
+use crate::codec::{self, Decoded};
+use crate::model::{ConfigEntry, EntryKey, Problem, Problems, ServiceDefinition};
 use crate::store::{Index, Op, Outcome, StoreError, Write};
 
 /// Most entries of one body: all of them are one commit.
@@ -34,13 +35,13 @@ struct Written {
 /// Why nothing was written.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Refused {
+pub(super) struct Refused {
     errors: Vec<Refusal>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Refusal {
+pub(super) struct Refusal {
     /// Which of the entries, counted from 0; absent where it is about none of them alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     entry: Option<usize>,
@@ -58,9 +59,9 @@ async fn apply_all(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> R
         let expected = "a condition is about one entry: write that one alone, with PUT /v1/config";
         return Err(ApiError::InvalidParameter { name: "cas", value: value.to_owned(), expected });
     }
-    let entries = match call.entries_of(&body, &headers) {
-        Ok(entries) => entries,
-        Err(errors) => return Ok(call.json_with_status(StatusCode::BAD_REQUEST, &Refused::of(errors))),
+    let entries = match call.definitions_in(&body, &headers, false) {
+        Ok((entries, _)) => entries,
+        Err(errors) => return Ok(call.unreadable(errors)),
     };
     let write = Write::from(entries.into_iter().map(Op::PutEntry).collect::<Vec<_>>());
     match call.api.store.write(write).await {
@@ -68,17 +69,31 @@ async fn apply_all(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> R
         Ok(Outcome::ConditionFailed) => {
             Err(StoreError::Rejected(Problem::rule("", "nothing was written").into()).into())
         }
-        Err(StoreError::Rejected(problems)) => {
-            let errors = problems.0.into_iter().map(Refusal::around).collect();
-            Ok(call.json_with_status(StatusCode::CONFLICT, &Refused::of(errors)))
-        }
+        Err(StoreError::Rejected(problems)) => Ok(call.refused(problems)),
         Err(error) => Err(error.into()),
     }
 }
 
 impl Call {
-    /// The entries of a body as they are stored, or everything that is wrong with them.
-    fn entries_of(&self, body: &[u8], headers: &HeaderMap) -> Result<Vec<ConfigEntry>, Vec<Refusal>> {
+    /// The answer about what is wrong in a body.
+    pub(super) fn unreadable(&self, errors: Vec<Refusal>) -> Response {
+        self.json_with_status(StatusCode::BAD_REQUEST, &Refused::of(errors))
+    }
+
+    /// The answer about rules that the state would break.
+    pub(super) fn refused(&self, problems: Problems) -> Response {
+        let errors = problems.0.into_iter().map(Refusal::around).collect();
+        self.json_with_status(StatusCode::CONFLICT, &Refused::of(errors))
+    }
+
+    /// The entries of a body as they are stored, and the registrations where they are taken, or everything that is wrong with
+    /// them.
+    pub(super) fn definitions_in(
+        &self,
+        body: &[u8],
+        headers: &HeaderMap,
+        takes_services: bool,
+    ) -> Result<(Vec<ConfigEntry>, Vec<Registration>), Vec<Refusal>> {
         let documents =
             codec::parse_documents(body, format(headers)).map_err(|problem| vec![Refusal::around(problem)])?;
         let items = codec::items_at_most(&documents, MOST_ENTRIES).map_err(|count| {
@@ -87,11 +102,14 @@ impl Call {
             vec![Refusal::about_all(what)]
         })?;
         let mut refusals: Vec<_> = items.problems.0.into_iter().map(Refusal::around).collect();
-        if !items.services.is_empty() {
+        let is_empty = items.entries.is_empty() && items.services.is_empty();
+        if !items.services.is_empty() && !takes_services {
             refusals.push(Refusal::about_all("the body holds services: register them with their agent"));
-        } else if items.entries.is_empty() && refusals.is_empty() {
-            refusals.push(Refusal::about_all("the body holds no config entry"));
+        } else if is_empty && refusals.is_empty() {
+            let more = if takes_services { " and no service" } else { "" };
+            refusals.push(Refusal::about_all(format!("the body holds no config entry{more}")));
         }
+        let services = self.registrations(items.services, &mut refusals);
         let mut entries = Vec::with_capacity(items.entries.len());
         let mut seen: BTreeMap<EntryKey, usize> = BTreeMap::new();
         for (position, mut decoded) in items.entries.into_iter().enumerate() {
@@ -117,13 +135,41 @@ impl Call {
                 }
             }
         }
-        if refusals.is_empty() { Ok(entries) } else { Err(refusals) }
+        if refusals.is_empty() { Ok((entries, services)) } else { Err(refusals) }
+    }
+
+    fn registrations(
+        &self,
+        services: Vec<Decoded<'_, ServiceDefinition>>,
+        refusals: &mut Vec<Refusal>,
+    ) -> Vec<Registration> {
+        let mut registrations = Vec::with_capacity(services.len());
+        for mut service in services {
+            let rules = |rest: &ServiceDefinition| {
+                rest.validate(rest.partition.as_ref().unwrap_or(&self.scope.place.partition))
+            };
+            service.judge(rules);
+            let registered = service.into_located().and_then(|(definition, origin)| {
+                self.registration(definition).map_err(|error| {
+                    let problems = problems_of(error).0.into_iter();
+                    Problems(problems.map(|problem| origin.locate(problem)).collect())
+                })
+            });
+            match registered {
+                Ok(registration) => registrations.push(registration),
+                Err(problems) => refusals.extend(problems.0.into_iter().map(Refusal::around)),
+            }
+        }
+        registrations
     }
 }
 
 /// What a refusal of one entry says about it.
 fn problems_of(error: ApiError) -> Problems {
-    if let ApiError::Refused(problems) = error { problems } else { Problem::rule("", error.to_string()).into() }
+    if let ApiError::Refused(problems) | ApiError::InvalidRegistration(problems) = error {
+        return problems;
+    }
+    Problem::rule("", error.to_string()).into()
 }
 
 impl Refused {

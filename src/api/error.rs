@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{ConfigureError, IssueError};
+use super::{ConfigureError, IssueError, PlanError};
 use crate::codec::Decoded;
 use crate::model::{
     CheckId, Datacenter, EntryKind, FilterError, MAX_OPERATIONS, NodeName, Problem, Problems, ServiceId,
@@ -142,6 +142,8 @@ pub(super) enum ApiError {
     Archive(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("Transaction contains too many operations ({0} > {MAX_OPERATIONS})")]
     TooManyOperations(usize),
+    #[error("{0}")]
+    Plan(#[source] PlanError),
     #[error("the bundle cannot be written")]
     Bundle(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("{0}")]
@@ -191,9 +193,10 @@ impl ApiError {
             E::PrometheusOff => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             E::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             E::BodyTooLarge(_) | E::TooManyOperations(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            E::Certificate(IssueError::Unavailable(_)) | E::CertificateTimeout | E::Store(StoreError::Closed) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            E::Certificate(IssueError::Unavailable(_))
+            | E::CertificateTimeout
+            | E::Plan(PlanError::NoEngine)
+            | E::Store(StoreError::Closed) => StatusCode::SERVICE_UNAVAILABLE,
             E::UnreadableQuery(_)
             | E::UnknownDatacenter { .. }
             | E::NotPrimary(_)
@@ -209,6 +212,7 @@ impl ApiError {
             | E::NotJoined(_)
             | E::NoSuchMember(_)
             | E::Bundle(_)
+            | E::Plan(PlanError::Failed(_))
             | E::Host(_)
             | E::Snapshot(_)
             | E::Archive(_)
@@ -241,6 +245,7 @@ impl ApiError {
             Self::CaConfig(ConfigureError::Failed(_))
                 | Self::CertificateTimeout
                 | Self::Bundle(_)
+                | Self::Plan(_)
                 | Self::Host(_)
                 | Self::Archive(_)
         )

@@ -26,12 +26,14 @@ mod filter;
 mod health;
 mod intentions;
 mod layer;
+mod lint;
 mod metrics;
 mod named;
 mod off;
 mod openapi;
 mod options;
 mod path;
+mod plan;
 mod query;
 mod route;
 mod scope;
@@ -43,6 +45,7 @@ mod status;
 mod tenancy;
 mod transaction;
 mod ui;
+mod wait;
 mod wire;
 
 use std::fmt;
@@ -60,17 +63,23 @@ pub use explain::{
     Removal, RemovedTarget, ResourceExplanation, RungExplanation, Setting, SourceExplanation, TargetExplanation,
     TargetService, Unexplained, UpstreamExplanation,
 };
+pub use lint::{Finding, Linter, NoLinter};
 pub use metrics::Metrics;
 pub use named::{At, Named};
 pub use openapi::document as openapi;
 pub use options::{NodeMeta, Options};
 pub use path::{Hop, PathAnswer, PathLink, Paths, Trace, TraceQuestion, TracedRequest, Way};
+pub use plan::{
+    AffectedProxy, Field, NoPlanner, Plan, PlanError, PlannedImpact, PlannedProxies, PlannedResource, Planner,
+    RowChange, Unchanged,
+};
 pub use seam::{
     AsRegistered, CentralConfig, Certificates, CheckReports, ConfigureError, DiscoveryChains, Exported, Exports, Files,
     IssueError, Nack, NoFiles, ProxyState, ProxyStatus, TypeState,
 };
 pub use serve::{ServeOptions, serve};
 pub use sni::SniRow;
+pub use wait::{NoPropagation, Propagation, ReachedProxy};
 
 use crate::model::Datacenter;
 use crate::store::Store;
@@ -101,6 +110,12 @@ pub struct Api {
     pub explanations: Arc<dyn Explanations>,
     /// Who knows what is exported.
     pub exports: Arc<dyn Exports>,
+    /// Who knows what a change does to proxies.
+    pub planner: Arc<dyn Planner>,
+    /// Who looks for what is wrong with the state.
+    pub linter: Arc<dyn Linter>,
+    /// Who knows which proxies have acknowledged what.
+    pub propagation: Arc<dyn Propagation>,
     /// Who reads the files of the process again.
     pub files: Arc<dyn Files>,
     /// What is logged.
@@ -155,6 +170,9 @@ fn routes() -> route::Routes {
         .merge(sni::routes())
         .merge(path::routes())
         .merge(entries::routes())
+        .merge(lint::routes())
+        .merge(plan::routes())
+        .merge(wait::routes())
         .merge(openapi::routes())
         .merge(off::routes())
 }

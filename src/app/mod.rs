@@ -5,7 +5,10 @@ mod chains;
 mod explain;
 mod exports;
 mod files;
+mod lint;
+mod plan;
 mod tls;
+mod wait;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -36,8 +39,11 @@ pub use self::chains::Chains;
 pub use self::explain::Explainer;
 pub use self::exports::Exports;
 use self::files::Reloader;
+pub use self::lint::Lint;
+pub use self::plan::Changes;
 pub use self::tls::TlsError;
 use self::tls::{Configs, Secured};
+pub use self::wait::Acknowledged;
 
 /// Why the process could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -350,6 +356,9 @@ impl App {
             explanations: explainer.clone(),
             paths: explainer,
             exports: Arc::new(Exports),
+            planner: Arc::new(Changes::new(engine.clone())),
+            linter: Arc::new(Lint(engine.clone())),
+            propagation: Arc::new(Acknowledged(engine.clone())),
             files: self.files.clone(),
             logs: self.logs.clone(),
             leave: self.leave.clone(),

@@ -4,6 +4,7 @@ mod rotation;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod wait;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

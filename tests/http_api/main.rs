@@ -9,6 +9,7 @@ mod blocking;
 mod ca_config;
 mod catalog;
 mod chain;
+mod change;
 mod checks;
 mod config;
 mod connect;

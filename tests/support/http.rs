@@ -6,12 +6,13 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use meshgate::api::{
-    self, Api, AsRegistered, Certificates, CheckReports, ConfigureError, IssueError, Metrics, NoFiles, ProxyState,
-    ProxyStatus,
+    self, Api, AsRegistered, Certificates, CheckReports, ConfigureError, IssueError, Metrics, NoFiles, NoLinter,
+    NoPlanner, NoPropagation, ProxyState, ProxyStatus,
 };
-use meshgate::app::{Chains, Explainer, Exports};
+use meshgate::app::{Acknowledged, Chains, Changes, Explainer, Exports, Lint};
 use meshgate::ca::{Authority, CaError};
-use meshgate::model::{CaConfig, Datacenter, IntentionPolicy, Leaf, SpiffeId, TrustDomain};
+use meshgate::engine::{self, Engine};
+use meshgate::model::{CaConfig, Datacenter, DnsDomain, IntentionPolicy, Leaf, SpiffeId, TrustDomain};
 use meshgate::store::{CheckKey, Memory, Store, Stored};
 use meshgate::telemetry::{Logs, Readiness};
 use reqwest::Method;
@@ -109,12 +110,41 @@ async fn new_api(reports: Arc<Reports>) -> Api {
         explanations: explainer.clone(),
         paths: explainer,
         exports: Arc::new(Exports),
+        planner: Arc::new(NoPlanner),
+        linter: Arc::new(NoLinter),
+        propagation: Arc::new(NoPropagation),
         files: Arc::new(NoFiles),
         logs: Logs::default(),
         leave: CancellationToken::new(),
         shutdown: CancellationToken::new(),
         metrics: Metrics::default(),
     }
+}
+
+/// The same with rules across entries, and an engine that configures proxies.
+async fn new_api_with_engine(reports: Arc<Reports>) -> (Api, Engine) {
+    let (store, _) = Store::open(Box::new(Memory), engine::guard()).expect("memory opens");
+    let authority = Authority::open(store.clone(), meshgate::ca::Options::default()).await.expect("a root is made");
+    let api = new_api(reports).await;
+    let own = engine::Options {
+        datacenter: api.options.datacenter.clone(),
+        hosted: api.options.datacenters().into_iter().collect(),
+        node: api.options.node.clone(),
+        default_intention: IntentionPolicy::Allow,
+        dns_domain: DnsDomain::default(),
+    };
+    let engine = Engine::new(own);
+    tokio::spawn(authority.clone().run(api.shutdown.clone()));
+    tokio::spawn(engine.clone().run(store.clone(), authority.clone(), api.shutdown.clone()));
+    let api = Api {
+        certificates: Arc::new(Issuer(authority)),
+        planner: Arc::new(Changes::new(engine.clone())),
+        linter: Arc::new(Lint(engine.clone())),
+        propagation: Arc::new(Acknowledged(engine.clone())),
+        store,
+        ..api
+    };
+    (api, engine)
 }
 
 /// The routes of such an API, without a socket.
@@ -131,9 +161,19 @@ impl TestApi {
     /// The same, changed before it is served.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Api)) -> Self {
         let reports = Arc::new(Reports::default());
+        Self::serve(new_api(reports.clone()).await, reports, change).await
+    }
+
+    /// The same with rules across entries, and an engine that configures proxies.
+    pub(crate) async fn with_engine() -> (Self, Engine) {
+        let reports = Arc::new(Reports::default());
+        let (api, engine) = new_api_with_engine(reports.clone()).await;
+        (Self::serve(api, reports, |_| ()).await, engine)
+    }
+
+    async fn serve(mut api: Api, reports: Arc<Reports>, change: impl FnOnce(&mut Api)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("some port is free");
         let address = listener.local_addr().expect("it is bound");
-        let mut api = new_api(reports.clone()).await;
         api.options.http_addr = address;
         change(&mut api);
         let store = api.store.clone();

@@ -9,7 +9,7 @@ use futures::{FutureExt, StreamExt};
 use http::{Method, Request};
 use meshgate::ads;
 use meshgate::api::{self, Api, AsRegistered, Metrics, NoFiles, ProxyState, ProxyStatus};
-use meshgate::app::{Chains, Explainer, Exports};
+use meshgate::app::{Acknowledged, Chains, Changes, Explainer, Exports, Lint};
 use meshgate::ca::{self, Authority};
 use meshgate::codec;
 use meshgate::engine::{self, Engine};
@@ -96,6 +96,7 @@ impl Mesh {
         tokio::spawn(authority.clone().run(shutdown.clone()));
         let explainer =
             Arc::new(Explainer { options: options.clone(), trust_domain: authority.trust_domain().clone() });
+        let engine = follow(&options, &store, &authority, &shutdown);
         let router = api::router(Api {
             options: api::Options {
                 datacenter: options.datacenter.clone(),
@@ -116,13 +117,15 @@ impl Mesh {
             explanations: explainer.clone(),
             paths: explainer,
             exports: Arc::new(Exports),
+            planner: Arc::new(Changes::new(engine.clone())),
+            linter: Arc::new(Lint(engine.clone())),
+            propagation: Arc::new(Acknowledged(engine.clone())),
             files: Arc::new(NoFiles),
             logs: Logs::default(),
             leave: CancellationToken::new(),
             shutdown: shutdown.clone(),
             metrics: Metrics::default(),
         });
-        let engine = follow(&options, &store, &authority, &shutdown);
         Self { store, engine, authority, options, router, shutdown }
     }
 

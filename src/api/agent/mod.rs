@@ -16,6 +16,7 @@ mod reload;
 mod services;
 
 pub use check_register::AddedCheck;
+pub(super) use registration::deregistration;
 pub use registration::{Registration, RegistrationError};
 
 use super::call::Call;
@@ -42,7 +43,7 @@ pub(super) fn routes() -> Routes {
 
 impl Call {
     /// The agent's node in the place that the call means.
-    fn agent_node(&self) -> NodeKey {
+    pub(super) fn agent_node(&self) -> NodeKey {
         NodeKey::new(&self.scope.place, &self.api.options.node)
     }
 }

@@ -39,7 +39,7 @@ async fn deregister(call: Call, tail: Tail) -> Result<Response, ApiError> {
 
 impl Call {
     /// The registration in the place that call and body agree on.
-    fn registration(&self, mut definition: ServiceDefinition) -> Result<Registration, ApiError> {
+    pub(in crate::api) fn registration(&self, mut definition: ServiceDefinition) -> Result<Registration, ApiError> {
         let namespace = Some(&definition.namespace).filter(|namespace| **namespace != Namespace::default());
         let scope = self.scope.clone().in_partition(definition.partition.as_ref())?.in_namespace(namespace)?;
         definition.namespace = scope.namespace;

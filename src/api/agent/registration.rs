@@ -141,7 +141,7 @@ impl Registration {
 }
 
 /// What removes an instance of the agent, with the sidecar that came with it.
-pub(super) fn deregistration(view: &View, node: &NodeKey, id: &ServiceId) -> Write {
+pub(in crate::api) fn deregistration(view: &View, node: &NodeKey, id: &ServiceId) -> Write {
     let sidecar = node.instance(&sidecar_id_of(id.as_str()));
     let came_along = view.service(&sidecar).is_some_and(|row| row.value.locally_registered_as_sidecar);
     let instances = std::iter::once(node.instance(id)).chain(came_along.then_some(sidecar));
