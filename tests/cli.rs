@@ -54,6 +54,11 @@ fn help_goes_to_standard_output_and_names_every_command() {
         "replay",
         "ready",
         "validate",
+        "plan",
+        "apply",
+        "diff",
+        "wait",
+        "lint",
         "version",
     ] {
         assert!(text.lines().any(|line| line.trim_start().starts_with(command)), "{command} in {text}");
@@ -110,6 +115,11 @@ fn every_command_explains_each_of_its_options() {
         &["snapshot", "inspect"],
         &["watch"],
         &["validate"],
+        &["plan"],
+        &["apply"],
+        &["diff"],
+        &["wait"],
+        &["lint"],
         &["version"],
     ];
 

@@ -1,7 +1,6 @@
 //! `meshgate config`: config entries of the mesh.
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::{Client, ClientError, Target};
@@ -128,21 +127,6 @@ async fn write(options: &WriteOptions) -> Result<(), CliError> {
     names.iter().try_for_each(|name| output::line(&format!("Config entry written: {name}")))
 }
 
-/// What the control plane says about entries that it did not write.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Refused {
-    errors: Vec<Refusal>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Refusal {
-    entry: Option<usize>,
-    path: String,
-    what: String,
-}
-
 /// Writes all or none. What the control plane refuses is told with the place in the files.
 async fn write_together(client: &Client, written: &[WrittenEntry]) -> Result<(), CliError> {
     let entries: Vec<_> = written.iter().map(|written| &written.entry).collect();
@@ -152,12 +136,7 @@ async fn write_together(client: &Client, written: &[WrittenEntry]) -> Result<(),
         Err(error) => error,
     };
     let body = if let ClientError::Status { body, .. } = &error { body.as_str() } else { "" };
-    let Ok(Refused { errors }) = serde_json::from_str(body) else { return Err(error.into()) };
-    let told = |refusal: &Refusal| match refusal.entry.and_then(|entry| written.get(entry)) {
-        Some(entry) => entry.problem(&refusal.path, &*refusal.what),
-        None => refusal.what.clone(),
-    };
-    Err(CliError::input(&errors.iter().map(told).collect::<Vec<_>>()))
+    Err(files::refusals(body, written).map_or_else(|| error.into(), |problems| CliError::input(&problems)))
 }
 
 async fn read(options: &ReadOptions) -> Result<(), CliError> {

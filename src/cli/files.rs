@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{CliError, output};
@@ -71,6 +72,20 @@ impl SourceText {
         Ok(entries.into_iter().map(written).collect())
     }
 
+    /// The config entries and registrations in it, all of them good.
+    ///
+    /// # Errors
+    /// Every problem, with its place; also if there is neither.
+    fn written(&self) -> Result<Written, Vec<String>> {
+        let (services, entries) = self.definitions()?;
+        if services.is_empty() && entries.is_empty() {
+            return Err(vec![format!("{}: holds no config entry and no service", self.name)]);
+        }
+        let entries =
+            entries.into_iter().map(|(entry, origin)| WrittenEntry { entry, file: self.name.clone(), origin });
+        Ok(Written { entries: entries.collect(), services: services.into_iter().map(|(service, _)| service).collect() })
+    }
+
     fn definitions(&self) -> Result<OwnedDefinitions, Vec<String>> {
         fn owned<T>((value, origin): Located<'_, T>) -> Located<'static, T> {
             (value, origin.into_owned())
@@ -122,6 +137,72 @@ impl WrittenEntry {
     }
 }
 
+/// What the control plane says about entries that it did not write.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Refused {
+    errors: Vec<Refusal>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Refusal {
+    entry: Option<usize>,
+    path: String,
+    what: String,
+}
+
+/// What an answer refuses of the entries that were sent, with the place in the files; `None` if it is another answer.
+pub(super) fn refusals(answer: &str, sent: &[WrittenEntry]) -> Option<Vec<String>> {
+    let Refused { errors } = serde_json::from_str(answer).ok()?;
+    let told = |refusal: &Refusal| match refusal.entry.and_then(|entry| sent.get(entry)) {
+        Some(entry) => entry.problem(&refusal.path, &*refusal.what),
+        None => refusal.what.clone(),
+    };
+    Some(errors.iter().map(told).collect())
+}
+
+/// The config entries and registrations of files.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// The entries.
+    pub(super) entries: Vec<WrittenEntry>,
+    /// The registrations.
+    pub(super) services: Vec<ServiceDefinition>,
+}
+
+/// The config entries and registrations of files and of the files in directories; `-` is standard input.
+///
+/// # Errors
+/// A file that cannot be read or holds nothing, and everything that is wrong with any of them; also an entry that is there
+/// twice.
+pub(super) fn definitions(
+    arguments: &[String],
+    partition: &Partition,
+    namespace: &Namespace,
+) -> Result<Written, CliError> {
+    let mut found = Written::default();
+    let mut problems = Vec::new();
+    for file in files_at_all(arguments)? {
+        match SourceText::read(&file).map_err(|unreadable| vec![unreadable.to_string()]).and_then(|text| text.written())
+        {
+            Ok(written) => {
+                found.entries.extend(written.entries);
+                found.services.extend(written.services);
+            }
+            Err(inner) => problems.extend(inner),
+        }
+    }
+    problems.extend(repeated(&found.entries, partition, namespace));
+    if problems.is_empty() { Ok(found) } else { Err(CliError::input(&problems)) }
+}
+
+/// The files that arguments name.
+fn files_at_all(arguments: &[String]) -> Result<Vec<String>, CliError> {
+    let files = arguments.iter().map(|argument| files_at(argument)).collect::<Result<Vec<_>, _>>()?;
+    Ok(files.concat())
+}
+
 /// The config entries of files and of the files in directories; `-` is standard input.
 ///
 /// # Errors
@@ -133,19 +214,24 @@ pub(super) fn entries(
 ) -> Result<Vec<WrittenEntry>, CliError> {
     let mut found = Vec::new();
     let mut problems = Vec::new();
-    for argument in arguments {
-        for file in files_at(argument)? {
-            match SourceText::read(&file) {
-                Ok(text) => match text.entries() {
-                    Ok(entries) => found.extend(entries),
-                    Err(inner) => problems.extend(inner),
-                },
-                Err(unreadable) => problems.push(unreadable.to_string()),
-            }
+    for file in files_at_all(arguments)? {
+        match SourceText::read(&file) {
+            Ok(text) => match text.entries() {
+                Ok(entries) => found.extend(entries),
+                Err(inner) => problems.extend(inner),
+            },
+            Err(unreadable) => problems.push(unreadable.to_string()),
         }
     }
+    problems.extend(repeated(&found, partition, namespace));
+    if problems.is_empty() { Ok(found) } else { Err(CliError::input(&problems)) }
+}
+
+/// What to say about entries that are there twice.
+fn repeated(found: &[WrittenEntry], partition: &Partition, namespace: &Namespace) -> Vec<String> {
+    let mut problems = Vec::new();
     let mut first: BTreeMap<EntryKey, &WrittenEntry> = BTreeMap::new();
-    for written in &found {
+    for written in found {
         let key = written.key_in(partition, namespace);
         match first.get(&key) {
             Some(other) => {
@@ -156,7 +242,7 @@ pub(super) fn entries(
             None => drop(first.insert(key, written)),
         }
     }
-    if problems.is_empty() { Ok(found) } else { Err(CliError::input(&problems)) }
+    problems
 }
 
 /// The files that an argument names: itself, or those of a directory by name, without those of its directories.

@@ -3,6 +3,7 @@
 mod agent;
 mod arguments;
 mod catalog;
+mod change;
 mod client;
 mod cluster;
 mod config;
@@ -41,8 +42,9 @@ pub(crate) use error::{CliError, Verb};
 const AFTER_HELP: &str = "\
 Long options work with one dash as well (-sidecar-for web), and switches take a value (-register=false).
 Results go to standard output, everything else to standard error.
-The exit code is 1 on any error; of demo, envoy, debug, explain, path, ready, replay and sni, which are meshgate's own,
-it is 3 on bad usage.
+The exit code is 1 on any error. Of plan, apply, diff, wait, lint, explain, path, sni, demo, envoy, debug, ready and replay,
+which are meshgate's own, it is 3 on bad usage, 4 when the agent cannot be reached, 5 when it denies; plan and diff say 2 for
+changes to be made.
 
 Start here:
   meshgate demo                                       two datacenters with real Envoys, and a tour
@@ -85,6 +87,16 @@ enum Command {
     /// Start proxies of the mesh, and configure its certificate authority
     #[command(subcommand)]
     Connect(connect::ConnectCommand),
+    /// Tell what a change would do to proxies and their connections; nothing is stored
+    Plan(Box<change::PlanOptions>),
+    /// Make a change, and wait until it is live if asked to
+    Apply(Box<change::ApplyOptions>),
+    /// Tell in what files and the state differ
+    Diff(Box<change::DiffOptions>),
+    /// Wait until every connected proxy has acknowledged a revision
+    Wait(Box<change::WaitOptions>),
+    /// Tell what is wrong with the state although each part of it is right
+    Lint(Box<change::LintOptions>),
     /// Set up a whole mesh with real Envoys on this machine, and show what it does
     Demo(demo::DemoOptions),
     /// Fetch the Envoy binary
@@ -156,7 +168,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error @ CliError::No) => verb.code(&error),
+        Err(error @ (CliError::No | CliError::Pending)) => verb.code(&error),
         Err(error) => {
             output::error(&error);
             verb.code(&error)
@@ -174,6 +186,11 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Partition(command) => block_on(tenancy::run(tenancy::Tenant::Partition, command)),
         Command::Namespace(command) => block_on(tenancy::run(tenancy::Tenant::Namespace, command)),
         Command::Connect(command) => connect::run(command),
+        Command::Plan(options) => block_on(change::plan(&options)),
+        Command::Apply(options) => block_on(change::apply(&options)),
+        Command::Diff(options) => block_on(change::diff(&options)),
+        Command::Wait(options) => block_on(change::wait(&options)),
+        Command::Lint(options) => block_on(change::lint(&options)),
         Command::Demo(options) => demo::run(&options),
         Command::Envoy(command) => envoy::run(command),
         Command::Debug(command) => block_on(debug::run(command)),

@@ -20,6 +20,7 @@ mod intentions;
 mod levels;
 mod modes;
 mod peering;
+mod plan;
 mod protocol;
 mod restart;
 mod support;

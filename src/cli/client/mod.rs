@@ -180,6 +180,20 @@ impl Client {
         answer.json().await.map_err(|source| self.answer_error(source))
     }
 
+    /// Asks with a body that may be left out; the answer is decoded.
+    ///
+    /// # Errors
+    /// No answer, a refusal, or an answer of another shape.
+    pub(crate) async fn post_with<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<T, ClientError> {
+        let answer = self.send(Method::POST, path, query, body).await?;
+        answer.json().await.map_err(|source| self.answer_error(source))
+    }
+
     /// Deletes; the answer's text is returned.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::cache::Cache;
-use super::{EnvoyError, versions};
+use super::{EnvoyError, EnvoyVersion, version_of, versions};
 
 /// The Envoy to start.
 ///
@@ -33,6 +33,16 @@ pub fn find_or_install(explicit: Option<&Path>) -> Result<PathBuf, EnvoyError> {
         Err(EnvoyError::NotFound) => super::binary(super::DEFAULT_VERSION),
         found => found,
     }
+}
+
+/// An Envoy on this machine for which the configuration of a version is right: one of the very version if there is one.
+pub fn compatible(version: EnvoyVersion) -> Option<PathBuf> {
+    let cache = Cache::from_environment().ok();
+    let fetched = versions().into_iter().rev().filter_map(|version| cache.as_ref()?.binary(version));
+    let known = on_path("envoy").into_iter().chain(fetched).filter_map(|path| Some((version_of(&path).ok()?, path)));
+    let fitting: Vec<_> = known.filter(|(found, _)| found.is_compatible(version)).collect();
+    let exact = fitting.iter().find(|(found, _)| *found == version).or(fitting.first());
+    exact.map(|(_, path)| path.clone())
 }
 
 /// The first executable file of this name in the directories of PATH.

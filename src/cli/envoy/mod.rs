@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 
 pub use checksums::{DEFAULT_VERSION, versions};
 pub use error::EnvoyError;
-pub use find::{find, find_or_install};
+pub use find::{compatible, find, find_or_install};
 pub use install::binary;
 pub use version::{EnvoyVersion, version_of};
 

@@ -1,0 +1,77 @@
+//! `meshgate apply`.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::input::{ChangeOptions, Layout};
+use super::plan::{planned, show};
+use super::wait::{duration, follow};
+use crate::cli::{CliError, output};
+
+/// Options of `meshgate apply`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Everything is one commit: all of it or nothing. A change after which something would not work that works now is made with
+-force alone; `meshgate plan` tells what it is.
+The same over HTTP: POST /v1/meshgate/apply, then GET /v1/meshgate/wait?revision=N")]
+pub(in crate::cli) struct ApplyOptions {
+    #[command(flatten)]
+    change: ChangeOptions,
+    /// Return only when every connected proxy that the change reaches has acknowledged it
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait
+    #[arg(long, default_value = "60s", value_parser = duration, value_name = "DURATION")]
+    timeout: Duration,
+    /// Make the change although something would not work
+    #[arg(long)]
+    force: bool,
+    /// How the result is printed
+    #[arg(short, long, value_enum, default_value_t, value_name = "LAYOUT")]
+    output: Layout,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Applied {
+    index: u64,
+    changed: bool,
+}
+
+/// Makes a change, and waits for it if asked to.
+///
+/// # Errors
+/// Input that is wrong, a control plane that does not answer or refuses, a change after which something would not work, and
+/// proxies that have not acknowledged it in time.
+pub(in crate::cli) async fn apply(options: &ApplyOptions) -> Result<(), CliError> {
+    let change = options.change.read()?;
+    let client = options.change.target.client()?;
+    let (plan, _) = planned(&change, &client, 0, &[]).await?;
+    let is_table = options.output != Layout::Json;
+    if is_table {
+        show(&plan, Layout::Table)?;
+    }
+    if plan.has_problems() && !options.force {
+        let repeated = options.change.repeated();
+        return Err(CliError::Input(format!(
+            "nothing was changed: something would not work; see `meshgate plan {repeated}`, or use -force"
+        )));
+    }
+    let applied: Applied = change.send(&client, "apply", &[]).await?;
+    if is_table {
+        let what = if applied.changed { "Applied" } else { "Nothing to change" };
+        output::line(&format!("{what}: revision {}", applied.index))?;
+    }
+    let reached = if options.wait && applied.changed {
+        Some(follow(&client, applied.index, options.timeout, is_table).await?)
+    } else {
+        None
+    };
+    if !is_table {
+        output::json(&json!({ "Applied": applied, "Reached": reached.as_ref().map(|reached| &reached.told) }))?;
+    }
+    reached.map_or(Ok(()), |reached| reached.verdict())
+}

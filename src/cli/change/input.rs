@@ -1,0 +1,96 @@
+//! What is to be changed: files, and names of what goes.
+
+use clap::Args;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::cli::CliError;
+use crate::cli::client::{Client, ClientError, Target};
+use crate::cli::files::{self, Written};
+
+/// How a result is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(super) enum Layout {
+    /// For people.
+    #[default]
+    Table,
+    /// For people who want everything.
+    Wide,
+    /// For programs.
+    Json,
+}
+
+/// What is to be changed.
+#[derive(Debug, Args)]
+pub(super) struct ChangeOptions {
+    /// File with config entries, services or Kubernetes resources, in HCL, JSON or YAML, or a folder of such files; - is
+    /// standard input (repeatable)
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required_unless_present_any = ["delete", "deregister"])]
+    pub(super) files: Vec<String>,
+    /// Config entry that goes, such as service-resolver/api (repeatable)
+    #[arg(long, value_name = "KIND/NAME")]
+    pub(super) delete: Vec<String>,
+    /// Service of the agent that goes, with its sidecar, by its ID (repeatable)
+    #[arg(long, value_name = "ID")]
+    pub(super) deregister: Vec<String>,
+    #[command(flatten)]
+    pub(super) target: Target,
+}
+
+/// What is to be changed, read and checked.
+pub(super) struct Change {
+    written: Written,
+    body: Option<Value>,
+    query: Vec<(&'static str, String)>,
+}
+
+impl ChangeOptions {
+    /// Reads everything that is named.
+    ///
+    /// # Errors
+    /// A file that cannot be read, and everything that is wrong in any of them.
+    pub(super) fn read(&self) -> Result<Change, CliError> {
+        let (partition, namespace) = self.target.tenancy();
+        let written = files::definitions(&self.files, &partition, &namespace)?;
+        let entries: Vec<_> = written.entries.iter().map(|written| &written.entry).collect();
+        let body = json!({ "services": written.services, "config_entries": { "bootstrap": entries } });
+        let body = (!self.files.is_empty()).then_some(body);
+        let deleted = self.delete.iter().map(|text| ("delete", text.clone()));
+        let query = deleted.chain(self.deregister.iter().map(|text| ("deregister", text.clone()))).collect();
+        Ok(Change { written, body, query })
+    }
+
+    /// The options that say the same to another command.
+    pub(super) fn repeated(&self) -> String {
+        let files = self.files.iter().map(|file| format!("-f {file}"));
+        let deleted = self.delete.iter().map(|name| format!("-delete {name}"));
+        let deregistered = self.deregister.iter().map(|id| format!("-deregister {id}"));
+        files.chain(deleted).chain(deregistered).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Change {
+    /// Sends it. What the control plane refuses is told with the place in the files.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub(super) async fn send<T: DeserializeOwned>(
+        &self,
+        client: &Client,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, CliError> {
+        let ours = self.query.iter().map(|(name, value)| (*name, value.as_str()));
+        let query: Vec<_> = ours.chain(query.iter().copied()).collect();
+        let sent = client.post_with(&["meshgate", path], &query, self.body.as_ref()).await;
+        sent.map_err(|error| self.located(error))
+    }
+
+    fn located(&self, error: ClientError) -> CliError {
+        let body = if let ClientError::Status { body, .. } = &error { body.as_str() } else { "" };
+        match files::refusals(body, &self.written.entries) {
+            Some(problems) => CliError::input(&problems),
+            None => error.into(),
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! `meshgate plan`, `apply`, `diff`, `lint` and `wait`: what a change would do, the change, and whether it is live.
+
+mod answer;
+mod apply;
+mod input;
+mod lint;
+mod plan;
+mod validation;
+mod wait;
+
+pub(super) use apply::{ApplyOptions, apply};
+pub(super) use lint::{LintOptions, lint};
+pub(super) use plan::{DiffOptions, PlanOptions, diff, plan};
+pub(super) use wait::{WaitOptions, wait};

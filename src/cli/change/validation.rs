@@ -1,0 +1,197 @@
+//! `meshgate plan -validate`: an Envoy of each touched proxy's version loads what would be sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::answer::{Plan, Proxy};
+use crate::cli::envoy::{self, EnvoyVersion};
+use crate::cli::{CliError, output};
+
+/// Most lines of a refusal that are shown.
+const SHOWN_LINES: usize = 6;
+
+/// What Envoys said.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts {
+    /// Versions that took everything.
+    pub(super) accepted: BTreeSet<String>,
+    /// What was refused: the proxy, the version, and why.
+    pub(super) refused: Vec<String>,
+    /// Versions that there is no binary of.
+    missing: BTreeSet<String>,
+}
+
+impl Verdicts {
+    /// Shows them to people.
+    pub(super) fn show(&self) -> Result<(), CliError> {
+        let list = |versions: &BTreeSet<String>| versions.iter().cloned().collect::<Vec<_>>().join(", ");
+        if !self.accepted.is_empty() {
+            output::line(&format!("  validated with envoy {}: accepted", list(&self.accepted)))?;
+        }
+        if !self.missing.is_empty() {
+            let known = envoy::versions().join(", ");
+            output::line(&format!(
+                "  not validated with envoy {}, which is not on this machine: `meshgate envoy install VERSION` (of {known})",
+                list(&self.missing)
+            ))?;
+        }
+        self.refused.iter().try_for_each(|refusal| output::line(&format!("! MG-ENVOY-001  {refusal}")))
+    }
+}
+
+/// Has Envoys on this machine load what the proxies of a plan would be sent.
+///
+/// # Errors
+/// An Envoy cannot be started, or there is none for proxies that do not say their version.
+pub(super) fn validated(plan: &Plan) -> Result<Verdicts, CliError> {
+    let mut verdicts = Verdicts::default();
+    let mut binaries: BTreeMap<&str, Option<(PathBuf, String)>> = BTreeMap::new();
+    // What several proxies are sent alike is loaded once.
+    let mut loaded = BTreeSet::new();
+    for proxy in &plan.affected {
+        let version = proxy.envoy_version.as_str();
+        let found = match binaries.get(version) {
+            Some(found) => found.clone(),
+            None => binaries.entry(version).or_insert(binary(version)?).clone(),
+        };
+        let Some((path, version)) = found else {
+            verdicts.missing.insert(version.to_owned());
+            continue;
+        };
+        let Some(document) = bootstrap(proxy) else { continue };
+        if !loaded.insert((version.clone(), document.to_string())) {
+            continue;
+        }
+        match load(&path, &document)? {
+            Ok(()) => drop(verdicts.accepted.insert(version)),
+            Err(why) => verdicts.refused.push(format!("{}: Envoy {version} refuses it: {why}", proxy.id)),
+        }
+    }
+    let refused: Vec<_> = verdicts.refused.iter().map(String::as_str).collect();
+    verdicts.accepted.retain(|version| !refused.iter().any(|it| it.contains(&format!("Envoy {version} "))));
+    Ok(verdicts)
+}
+
+/// The Envoy for a version as a proxy says it, or any for one that does not, and its own version.
+fn binary(version: &str) -> Result<Option<(PathBuf, String)>, CliError> {
+    let found = match EnvoyVersion::parse(version) {
+        Some(wanted) => envoy::compatible(wanted),
+        None => Some(envoy::find(None)?),
+    };
+    let Some(path) = found else { return Ok(None) };
+    let version = envoy::version_of(&path)?;
+    Ok(Some((path, version.to_string())))
+}
+
+/// What an Envoy can load of what a proxy would be sent; `None` if that is nothing. Endpoints and secrets come from the control
+/// plane, so that they are looked at by the proxy alone.
+fn bootstrap(proxy: &Proxy) -> Option<Value> {
+    let of = |kind: &str| -> Vec<Value> {
+        let messages = proxy.resources.iter().filter(|it| it.kind == kind).filter_map(|it| it.message.clone());
+        messages.map(without_type).collect()
+    };
+    let (clusters, mut listeners) = (of("CDS"), of("LDS"));
+    listeners.extend(of("RDS").into_iter().enumerate().map(|(at, route)| around(at, route)));
+    if clusters.is_empty() && listeners.is_empty() {
+        return None;
+    }
+    let control_plane = json!({
+        "name": "meshgate_validation", "type": "STATIC", "connect_timeout": "1s",
+        "typed_extension_protocol_options": { "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": { "http2_protocol_options": {} },
+        } },
+        "load_assignment": { "cluster_name": "meshgate_validation" },
+    });
+    let service = json!({ "envoy_grpc": { "cluster_name": "meshgate_validation" } });
+    Some(json!({
+        "node": { "id": proxy.id, "cluster": "meshgate_validation" },
+        "dynamic_resources": { "ads_config": {
+            "api_type": "DELTA_GRPC", "transport_api_version": "V3", "grpc_services": [service],
+        } },
+        "static_resources": {
+            "clusters": clusters.into_iter().chain([control_plane]).collect::<Vec<_>>(),
+            "listeners": listeners,
+        },
+    }))
+}
+
+fn without_type(mut message: Value) -> Value {
+    if let Value::Object(fields) = &mut message {
+        fields.remove("@type");
+    }
+    message
+}
+
+/// A listener with these routes, which leads to clusters that need not be there.
+fn around(at: usize, mut routes: Value) -> Value {
+    routes["validateClusters"] = false.into();
+    let router = json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
+    });
+    let manager = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "validation", "route_config": routes, "http_filters": [router],
+    });
+    let filter = json!({ "name": "envoy.filters.network.http_connection_manager", "typed_config": manager });
+    json!({
+        "name": format!("meshgate_validation_{at}"),
+        "address": { "socket_address": { "address": "127.0.0.1", "port_value": 0 } },
+        "filter_chains": [{ "filters": [filter] }],
+    })
+}
+
+/// Has an Envoy load a bootstrap; why it does not.
+fn load(path: &Path, bootstrap: &Value) -> Result<Result<(), String>, CliError> {
+    let failed = |what: &'static str| CliError::io(format!("{}: {what}", path.display()));
+    let mut file = tempfile(bootstrap)?;
+    let output = Command::new(path)
+        .args(["--mode", "validate", "--log-level", "warning", "--config-path"])
+        .arg(&file.path)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(failed("it cannot be started"))?;
+    file.remove();
+    if output.status.success() {
+        return Ok(Ok(()));
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines.len().saturating_sub(SHOWN_LINES);
+    Ok(Err(lines.get(last..).unwrap_or_default().join("\n      ")))
+}
+
+/// A file that only its owner reads, removed when it is dropped.
+struct Temporary {
+    path: PathBuf,
+}
+
+impl Temporary {
+    fn remove(&mut self) {
+        // What is left behind in the folder for temporary files is swept by the system.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+fn tempfile(content: &Value) -> Result<Temporary, CliError> {
+    let path = std::env::temp_dir().join(format!("meshgate-{}.json", uuid::Uuid::new_v4()));
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&path).map_err(CliError::io(path.display().to_string()))?;
+    let written = Temporary { path };
+    file.write_all(content.to_string().as_bytes()).map_err(CliError::io(written.path.display().to_string()))?;
+    Ok(written)
+}

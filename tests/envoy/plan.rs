@@ -1,0 +1,104 @@
+//! What a plan says of connections is what Envoys count.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use meshgate::model::GatewayMode;
+use serde_json::{Value, json};
+
+use crate::support::{TestMesh, program};
+
+/// What an Envoy counts that tells one impact from the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Counts {
+    clusters_changed: u64,
+    /// Filter chains of a listener were replaced, and the others stayed.
+    in_place: u64,
+    listeners_changed: u64,
+    listeners_removed: u64,
+}
+
+async fn counts(mesh: &TestMesh, envoy: &str) -> Counts {
+    let stats = mesh.admin(envoy).stats("^(listener_manager|cluster_manager)[.]").await;
+    let of = |name: &str| stats.get(name).copied().unwrap_or_default();
+    let in_place = of("listener_manager.listener_in_place_updated");
+    Counts {
+        clusters_changed: of("cluster_manager.cluster_modified"),
+        in_place,
+        listeners_changed: of("listener_manager.listener_modified") - in_place,
+        listeners_removed: of("listener_manager.listener_removed"),
+    }
+}
+
+/// What `meshgate` prints, and its exit code.
+fn run(mesh: &TestMesh, line: &str) -> (String, i32) {
+    let mut command = Command::new(program());
+    let output = command
+        .args(line.split_whitespace())
+        .env("CONSUL_HTTP_ADDR", mesh.control_plane.http_address())
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (String::from_utf8_lossy(&text).into_owned(), output.status.code().unwrap())
+}
+
+/// How many resources of each impact a plan has for the sidecar of web.
+fn impacts(plan: &Value) -> BTreeMap<String, u64> {
+    let all = plan["Affected"].as_array().unwrap().iter();
+    let web = all.filter(|proxy| proxy["ID"].as_str().is_some_and(|id| id.starts_with("web")));
+    let mut impacts = BTreeMap::new();
+    for resource in web.flat_map(|proxy| proxy["Resources"].as_array().unwrap()) {
+        *impacts.entry(resource["Impact"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    impacts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_planned_is_what_envoys_count() {
+    let mut mesh = TestMesh::start().await;
+    mesh.set_mode(GatewayMode::Local).await;
+    let directory = tempfile::tempdir().unwrap();
+    let settled = run(&mesh, "wait -timeout 30s");
+    assert_eq!(settled.1, 0, "{}", settled.0);
+    let web = mesh.get("/v1/config/service-defaults/web").await;
+    let mut limited = web.clone();
+    limited["MaxInboundConnections"] = json!(7);
+    let changes = [
+        ("endpoints", json!({ "Kind": "proxy-defaults", "Name": "global", "MeshGateway": { "Mode": "remote" } })),
+        ("clusters-changed", json!({ "Kind": "service-resolver", "Name": "api", "ConnectTimeout": "7s" })),
+        ("chains-drained", limited),
+    ];
+
+    for (expected, entry) in changes {
+        let file = directory.path().join(format!("{expected}.json"));
+        std::fs::write(&file, entry.to_string()).unwrap();
+        let file = file.display();
+        let (text, code) = run(&mesh, &format!("plan -o json -validate -f {file}"));
+        assert_eq!(code, 2, "{text}");
+        let plan: Value = serde_json::from_str(&text).unwrap();
+        let planned = impacts(&plan);
+        assert!(planned.contains_key(expected), "{expected}: {plan:#}");
+        assert_eq!(plan["Validated"]["Refused"], json!([]), "{plan:#}");
+        let before = counts(&mesh, "sidecar web").await;
+
+        let (text, code) = run(&mesh, &format!("apply -wait -force -f {file}"));
+
+        assert!(code == 0 && text.contains(" is live: "), "{text}");
+        let after = counts(&mesh, "sidecar web").await;
+        let of = |impact: &str| planned.get(impact).copied().unwrap_or_default();
+        let counted = Counts {
+            clusters_changed: after.clusters_changed - before.clusters_changed,
+            in_place: after.in_place - before.in_place,
+            listeners_changed: after.listeners_changed - before.listeners_changed,
+            listeners_removed: after.listeners_removed - before.listeners_removed,
+        };
+        let promised = Counts {
+            clusters_changed: of("clusters-changed"),
+            in_place: of("chains-drained") + of("chains-added"),
+            listeners_changed: of("listeners-drained"),
+            listeners_removed: 0,
+        };
+        assert_eq!(counted, promised, "{expected}: {planned:?}");
+    }
+    mesh.is_clean().await;
+}
