@@ -98,7 +98,7 @@ fn what_is_wrong_is_told_with_its_place_and_a_code() {
     assert_eq!(run("lint").2, 0);
 
     let (_, error, code) = run(&format!("plan -f {refused}"));
-    assert!(code == 1 && error.contains("protocol"), "{error}");
+    assert!(code == 1 && error.contains("api speaks tcp"), "{error}");
     let (_, error, code) = run(&format!("plan -f {typo}"));
     assert!(code == 1 && error.contains("typo.hcl:3") && error.contains("Protocl"), "{error}");
 

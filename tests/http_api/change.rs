@@ -121,7 +121,7 @@ async fn what_would_be_refused_is_refused_as_on_write() {
     for path in [PLAN, APPLY] {
         let index = api.store.view().index();
         // The protocol of api is tcp, which cannot be split.
-        split(path).await.says(409, "protocol");
+        split(path).await.says(409, "api speaks tcp");
         post(&api, path, "{}").await.says(400, "no config entry and no service");
         post(&api, path, json!({ "Kind": "mesh", "Nmae": "x" })).await.says(400, "Nmae");
         post(&api, &format!("{path}?delete=mesh"), "").await.says(404, "named by a kind and a name");
