@@ -271,10 +271,10 @@ impl Slot {
             return Stage::Waiting("it has just connected".to_owned());
         }
         if told.streams.is_empty() {
-            return match stage(publication, told.left.as_ref(), refusal) {
-                Stage::Waiting(_) => Stage::Waiting("it lost its connection before it acknowledged".to_owned()),
-                other => other,
-            };
+            let last = stage(publication, told.left.as_ref(), refusal);
+            let is_lost = matches!(last, Stage::Waiting(_));
+            let why = "it lost its connection before it acknowledged";
+            return if is_lost { Stage::Waiting(why.to_owned()) } else { last };
         }
         streams.map(|progress| stage(publication, progress, refusal)).max().unwrap_or(Stage::Live)
     }
