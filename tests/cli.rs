@@ -68,7 +68,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 47] = [
+    let commands: [&[&str]; 52] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],

@@ -49,10 +49,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use explain::{Row, leading};
 pub use guard::guard;
-pub use preview::{Preview, Previewed};
-pub use provenance::{Asked as ProvenanceAsked, Change, Effect, Provenance, differences};
 pub use lint::{LintFinding, Severity, lint};
 pub use offline::{Configuration, Offline};
+pub use preview::{Preview, Previewed};
+pub use provenance::{Asked as ProvenanceAsked, Change, Effect, Provenance, differences};
 pub use reach::{Reach, Stage};
 pub use slot::{NackReport, ProxyReport, TypeReport};
 
