@@ -6,6 +6,9 @@ use std::time::Duration;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::block_in_place;
 use tokio::time::Instant;
 
 use super::Api;
@@ -24,19 +27,22 @@ use crate::store::{Index, Reader};
 pub(super) async fn poll<T>(
     api: &Api,
     wait: Option<Duration>,
+    size: Size,
     read: impl Fn(&Reader<'_>) -> Result<T, ApiError>,
     is_news: impl Fn(&T, Index) -> bool,
 ) -> Result<(T, Index), ApiError> {
     let mut deadline = wait.map(|wait| Instant::now() + jittered(wait));
     loop {
+        let turn = size.turn().await;
         let (until, keys, seen) = {
             let view = api.store.view();
             let reader = Reader::new(&view);
-            let value = read(&reader)?;
+            let value = size.run(|| read(&reader))?;
             let index = reader.index();
             let Some(deadline) = deadline.filter(|_| !is_news(&value, index)) else { return Ok((value, index)) };
             (deadline, reader.into_read_set(), index)
         };
+        drop(turn);
         let _waiting = api.metrics.count_waiting();
         let goes_on = tokio::select! {
             changed = api.store.changed(keys, seen) => changed.is_ok(),
@@ -47,6 +53,35 @@ pub(super) async fn poll<T>(
             // What is current then is the answer, news or not.
             deadline = None;
         }
+    }
+}
+
+/// How much there is to compute for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Size {
+    /// Rows are looked up.
+    Small,
+    /// Configurations are made. Only few of these are computed at a time, beside everything else that the process does.
+    Large,
+}
+
+/// Answers to large questions that are computed at a time.
+static LARGE: Semaphore = Semaphore::const_new(2);
+
+impl Size {
+    /// Waits until the answer may be computed; the turn lasts as long as what is returned.
+    async fn turn(self) -> Option<SemaphorePermit<'static>> {
+        match self {
+            Size::Small => None,
+            // It is never closed.
+            Size::Large => LARGE.acquire().await.ok(),
+        }
+    }
+
+    /// Computes it, without keeping what else the thread has to do waiting.
+    fn run<R>(self, compute: impl FnOnce() -> R) -> R {
+        let is_shared = || Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+        if self == Size::Large && is_shared() { block_in_place(compute) } else { compute() }
     }
 }
 
@@ -63,9 +98,17 @@ impl Call {
         &self,
         read: impl Fn(&Reader<'_>) -> Result<T, ApiError>,
     ) -> Result<(T, Meta), ApiError> {
+        self.current_sized(Size::Small, read).await
+    }
+
+    async fn current_sized<T>(
+        &self,
+        size: Size,
+        read: impl Fn(&Reader<'_>) -> Result<T, ApiError>,
+    ) -> Result<(T, Meta), ApiError> {
         let (seen, wait, consistency) = (self.query.index()?, self.query.wait()?, self.query.consistency()?);
         let wait = seen.map(|_| wait);
-        let (value, index) = poll(&self.api, wait, read, |_, index| seen.is_none_or(|seen| index > seen)).await?;
+        let (value, index) = poll(&self.api, wait, size, read, |_, index| seen.is_none_or(|seen| index > seen)).await?;
         Ok((value, Meta { index, consistency }))
     }
 
@@ -75,9 +118,27 @@ impl Call {
         filtered: Filtered,
         read: impl Fn(&Reader<'_>) -> Result<T, ApiError>,
     ) -> Result<Response, ApiError> {
+        self.read_sized(filtered, Size::Small, read).await
+    }
+
+    /// [`Call::read`] for answers that take long to compute.
+    pub(super) async fn read_at_length<T: Serialize>(
+        &self,
+        filtered: Filtered,
+        read: impl Fn(&Reader<'_>) -> Result<T, ApiError>,
+    ) -> Result<Response, ApiError> {
+        self.read_sized(filtered, Size::Large, read).await
+    }
+
+    async fn read_sized<T: Serialize>(
+        &self,
+        filtered: Filtered,
+        size: Size,
+        read: impl Fn(&Reader<'_>) -> Result<T, ApiError>,
+    ) -> Result<Response, ApiError> {
         // A bad expression is told at once, not after the wait.
         self.filter(filtered)?;
-        let (value, meta) = self.current(read).await?;
+        let (value, meta) = self.current_sized(size, read).await?;
         Ok(meta.on(self.answer(filtered, &value)?))
     }
 

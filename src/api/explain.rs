@@ -378,7 +378,7 @@ async fn upstream(call: Call, tail: Tail) -> Result<Response, ApiError> {
         let proxy = named::proxy(reader, &call.scope.place, call.query.value("node"), &name)?;
         Ok(explanations.upstream(reader, &proxy, &upstream)?)
     };
-    call.read(Filtered::Nothing, explained).await
+    call.read_at_length(Filtered::Nothing, explained).await
 }
 
 async fn resource(call: Call, tail: Tail) -> Result<Response, ApiError> {
@@ -390,7 +390,7 @@ async fn resource(call: Call, tail: Tail) -> Result<Response, ApiError> {
         let proxy = named::proxy(reader, &call.scope.place, call.query.value("node"), &name)?;
         Ok(explanations.resource(reader, &proxy, (kind, resource), field)?)
     };
-    call.read(Filtered::Nothing, explained).await
+    call.read_at_length(Filtered::Nothing, explained).await
 }
 
 async fn modes(call: Call, tail: Tail) -> Result<Response, ApiError> {
@@ -399,5 +399,5 @@ async fn modes(call: Call, tail: Tail) -> Result<Response, ApiError> {
         let proxy = named::proxy(reader, &call.scope.place, call.query.value("node"), &name)?;
         Ok(explanations.modes(reader, &proxy)?)
     };
-    call.read(Filtered::Nothing, explained).await
+    call.read_at_length(Filtered::Nothing, explained).await
 }

@@ -11,7 +11,7 @@ use super::filter::Filtered;
 use super::named::{At, Named};
 use super::route::{Routes, Tail, get, prefix};
 use crate::model::{
-    ConfigEntry, Datacenter, EntryKind, Place, ServiceKey, SniKind, SniMeaning, TrustDomain, is_default,
+    ConfigEntry, Datacenter, EntryKind, Place, ServiceKey, SniKind, SniMeaning, TrustDomain, is_default, is_sni,
 };
 use crate::store::Reader;
 
@@ -61,7 +61,7 @@ async fn list(call: Call) -> Result<Response, ApiError> {
         let is_wanted = |row: &SniRow| is_here(row) && (!conflicts || !row.conflicts.is_empty());
         Ok(known.rows().into_iter().filter(is_wanted).collect::<Vec<_>>())
     };
-    call.read(Filtered::Rows, rows).await
+    call.read_at_length(Filtered::Rows, rows).await
 }
 
 /// The SNI of a service.
@@ -93,10 +93,17 @@ async fn encode(call: Call, tail: Tail) -> Result<Response, ApiError> {
                 SniMeaning::of_service(&ServiceKey { datacenter, service }, subset, &known.trust_domain)
             }
         };
+        let sni = meaning.encode();
+        if !is_sni(&sni) {
+            let length = sni.len();
+            return Err(ApiError::Unclear(format!(
+                "the SNI would have {length} bytes, and TLS takes no more than 255"
+            )));
+        }
         let is_known = known.has(&meaning);
         Ok(SniRow::of(meaning, is_known))
     };
-    call.read(Filtered::Nothing, row).await
+    call.read_at_length(Filtered::Nothing, row).await
 }
 
 /// Every meaning of an SNI, those first that there is something for.
@@ -120,7 +127,7 @@ async fn decode(call: Call, tail: Tail) -> Result<Response, ApiError> {
         }
         Ok(rows)
     };
-    call.read(Filtered::Nothing, rows).await
+    call.read_at_length(Filtered::Nothing, rows).await
 }
 
 /// Every name that the state has an SNI for.

@@ -116,6 +116,9 @@ impl Verb {
             (_, CliError::Nothing(_) | CliError::Pending | CliError::Unanswered(_)) => ExitCode::from(2),
             (Self::Consuls, _) => ExitCode::from(1),
             (Self::Ours, CliError::Usage(_)) => ExitCode::from(3),
+            (Self::Ours, CliError::Client(ClientError::Address(_) | ClientError::Status { code: 400, .. })) => {
+                ExitCode::from(3)
+            }
             (Self::Ours, CliError::Client(ClientError::Connect { .. })) => ExitCode::from(4),
             (Self::Ours, CliError::Client(ClientError::Status { code: 403, .. })) => ExitCode::from(5),
             (

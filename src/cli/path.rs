@@ -15,9 +15,9 @@ use super::{CliError, output};
 use crate::api::{PathAnswer, PathLink};
 
 /// How long a real connection may take.
-const PROBE: Duration = Duration::from_secs(5);
-/// How long a connection that nobody says anything on must stay open to count.
-const STAYS: Duration = Duration::from_millis(500);
+const PROBE: Duration = Duration::from_secs(10);
+/// How long a connection that nobody says anything on must stay open to count: Envoy gives up dialling after 5 s unless told.
+const STAYS: Duration = Duration::from_secs(6);
 
 /// Options of `path`.
 #[derive(Debug, Args)]
@@ -151,7 +151,7 @@ async fn talk(address: SocketAddr, request: Option<&str>) -> std::io::Result<(bo
         return Ok(match timeout(STAYS, stream.read(&mut answer)).await {
             Ok(Ok(0)) => (false, "closed at once".to_owned()),
             Ok(read) => (true, format!("{} bytes came", read?)),
-            Err(_) => (true, "connection stays open".to_owned()),
+            Err(_) => (true, format!("connection stays open for {} s", STAYS.as_secs())),
         });
     };
     stream.write_all(request.as_bytes()).await?;
@@ -165,8 +165,8 @@ async fn talk(address: SocketAddr, request: Option<&str>) -> std::io::Result<(bo
     let line = String::from_utf8_lossy(&answer[..read]).lines().next().unwrap_or_default().to_owned();
     let code: Option<u16> = line.split(' ').nth(1).and_then(|code| code.parse().ok());
     match code {
-        // Envoy says so where it finds nobody.
-        Some(503) => Ok((false, line)),
+        // Envoy says so where it finds nobody, where nobody answers, and where the other end lets nobody in.
+        Some(403 | 502..=504) => Ok((false, line)),
         Some(_) => Ok((true, line)),
         None if line.is_empty() => Ok((false, "closed without an answer".to_owned())),
         None => Ok((false, format!("no HTTP came back: {line:?}"))),

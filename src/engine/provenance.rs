@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -19,8 +20,12 @@ use crate::envoy::snapshot::ResourceType;
 use crate::model::{FieldPath, GatewayMode, GoDuration, InstanceId, TrustDomain};
 use crate::store::{CheckKey, Guard, Key, NodeKey, Op, Reader, View};
 
-/// Most parts of proxies that are made to explain one resource, which takes about a second. What is not tried is said.
-const MOST_PARTS: usize = 20_000;
+/// Most resources that are made to explain one, which takes some seconds. What is not tried is said.
+const MOST_MADE: usize = 100_000;
+/// The time after which nothing more is tried, should a state be dearer than that.
+const MOST_TIME: Duration = Duration::from_secs(10);
+/// Most leaves that the effects together may have: what one change moves can be a whole list.
+const MOST_LEAVES: usize = 50_000;
 
 /// A change of one row.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,7 +105,10 @@ impl Asked<'_> {
     pub fn provenance(self, view: &Arc<View>, name: &str) -> Option<Provenance> {
         let preview = self.preview(view);
         let now = self.resource(&preview, name)?;
-        let parts = view.service(self.proxy).map_or(1, |row| row.value.proxy.upstreams.len() + 1);
+        // Whatever it asks for and forwards is made again for each trial.
+        let made = preview.get(self.proxy).map_or(1, |previewed| {
+            ResourceType::ALL.into_iter().map(|kind| previewed.snapshot.get(kind).len()).sum::<usize>().max(1)
+        });
         let mut trial = Trial {
             view,
             asked: self,
@@ -109,13 +117,19 @@ impl Asked<'_> {
             now: &now,
             keys: preview.keys_read(),
             was_whole: preview.get(self.proxy).is_some_and(|previewed| previewed.is_whole),
-            left: MOST_PARTS / parts,
+            left: (MOST_MADE / made).max(1),
+            leaves: MOST_LEAVES,
+            until: Instant::now() + MOST_TIME,
+            is_cut: false,
         };
         let mut effects = Vec::new();
         for row in rows(view, preview.keys_read()) {
             trial.row(&row, &mut effects);
+            if trial.is_cut {
+                break;
+            }
         }
-        let is_cut = trial.left == 0;
+        let is_cut = trial.is_cut;
         Some(Provenance { resource: now, effects, is_cut, keys: preview.keys_read().clone() })
     }
 }
@@ -211,6 +225,12 @@ struct Trial<'t> {
     was_whole: bool,
     /// How many more may be tried.
     left: usize,
+    /// How many more leaves may differ.
+    leaves: usize,
+    /// When nothing more is tried.
+    until: Instant,
+    /// Something was not tried.
+    is_cut: bool,
 }
 
 impl Trial<'_> {
@@ -244,11 +264,16 @@ impl Trial<'_> {
 
     /// What a change does; `None` if it does nothing, or nobody could make it.
     fn effect(&mut self, change: Change, op: Op) -> Option<Effect> {
+        // Finding out that nothing reads what would change, or that it would be refused, is work too.
+        if self.left == 0 || self.leaves == 0 || Instant::now() > self.until {
+            self.is_cut = true;
+            return None;
+        }
+        self.left -= 1;
         let ops = [op];
         let after = Arc::new(self.view.after(&ops));
         after.changed_since(self.view).find(|key| self.keys.contains(*key))?;
         (self.guard)(self.view, &after, &ops).ok()?;
-        self.left = self.left.checked_sub(1)?;
         let preview = self.asked.preview(&after);
         // What cannot be made then stays as it is.
         let previewed = preview.get(self.asked.proxy)?;
@@ -261,6 +286,7 @@ impl Trial<'_> {
             Some(newer) if *newer == *self.now => return None,
             Some(newer) => differences(self.now, newer),
         };
+        self.leaves = self.leaves.saturating_sub(leaves.len());
         Some(Effect { change, leaves })
     }
 }

@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::is_sni;
 use super::{
     Datacenter, Namespace, Partition, PeerName, Place, QueryKey, ServiceKey, ServiceName, TrustDomain, datacenter_sni,
     exported_sni, is_default, peering_server_name, query_sni, service_sni,
@@ -120,6 +121,10 @@ impl SniMeaning {
     /// Every meaning of an SNI, none for a text that is no SNI of a mesh. Where a trust domain ends is only known of the
     /// own one; of others it is what comes after the word that says what kind it is.
     pub fn decode(sni: &str) -> Vec<Self> {
+        // Each label of a longer text could begin a meaning, and each meaning holds the text.
+        if !is_sni(sni) {
+            return Vec::new();
+        }
         let labels: Vec<&str> = sni.split('.').collect();
         let mut found = Vec::new();
         for (position, word) in labels.iter().enumerate() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue};
 
-use crate::api::blocking::poll;
+use crate::api::blocking::{Size, poll};
 use crate::api::call::Call;
 use crate::api::error::ApiError;
 use crate::api::filter::Filtered;
@@ -37,7 +37,7 @@ async fn one(call: Call, tail: Tail) -> Result<Response, ApiError> {
         let row = reader.service(&instance).ok_or_else(|| ApiError::UnknownService(id.clone()))?;
         Ok(call.shown(reader, row).hashed())
     };
-    let (service, _) = poll(&call.api, wait, read, |service, _| service.content_hash() != seen).await?;
+    let (service, _) = poll(&call.api, wait, Size::Small, read, |service, _| service.content_hash() != seen).await?;
     let mut response = call.json(&service);
     let hash = HeaderValue::from_str(service.content_hash()).expect("hexadecimal digits");
     response.headers_mut().insert(HeaderName::from_static("x-consul-contenthash"), hash);

@@ -281,7 +281,7 @@ impl Asked<'_> {
             return Found::Broken(format!("{} refused its last {}: {reason}", sidecar.id, refused.kind), fix);
         }
         let waits = state.types.iter().any(|kind| !kind.acked && kind.resources > 0 && kind.acks == 0);
-        let synced = if waits { "not everything answered yet" } else { "synced" };
+        let synced = if waits { "not everything answered yet" } else { "nothing refused" };
         Found::Ok(format!("{} connected, {synced}", sidecar.id))
     }
 
@@ -501,7 +501,7 @@ impl Asked<'_> {
                 "meshgate monitor   # the log says why it is not renewed; see to the clock".to_owned(),
             );
         }
-        Found::Ok(format!("chain valid, {trust}, {} left", hours(left)))
+        Found::Ok(format!("{trust}, the certificate is valid for another {}", hours(left)))
     }
 
     fn remote_gateway(&self, subject: &Subject, trace: &Trace) -> Found {
@@ -522,9 +522,11 @@ impl Asked<'_> {
         }
         match wrong.first() {
             None if trace.gateways.is_empty() => Found::Blocked(4),
-            None => {
-                Found::Ok(format!("{} of {place} has a cluster for SNI {}", list(trace.gateways.keys()), target.sni))
-            }
+            None => Found::Ok(format!(
+                "{} of {place} is configured with a cluster for SNI {}",
+                list(trace.gateways.keys()),
+                target.sni
+            )),
             Some((id, why)) => Found::Broken(
                 format!("{} has no cluster for SNI {}: {why}", id.id, target.sni),
                 format!("meshgate sni ls -conflicts{}", options(&place)),
@@ -603,7 +605,22 @@ fn settle(found: &mut [Found; 9], subject: &Subject, trace: &Trace) {
             found[number - 1] = Found::Blocked(7);
         }
     }
-    if trace.ways.iter().any(|way| way.outcome == "arrives") {
+    let ends = |outcome: &str| trace.ways.iter().filter(|way| way.outcome == outcome).count();
+    let (arrive, stop) = (ends("arrives"), ends("stops"));
+    if arrive > 0 && stop > 0 {
+        // A part of the traffic is lost, whatever a link says of the rest.
+        let way = trace.ways.iter().find(|way| way.outcome == "stops");
+        if let Some(way) = way.filter(|_| !(2..=9).any(|number| is_broken(found, number)))
+            && let Some(link) = way.link.checked_sub(1).and_then(|link| found.get_mut(link))
+        {
+            let at = way.hops.last().map(|hop| hop.proxy.clone()).unwrap_or_default();
+            let detail = format!("{stop} of {} ways stop, this one at {at}: {}", trace.ways.len(), way.end);
+            let fix = format!("meshgate debug bundle -output bundle.json   # holds the configuration of {at}");
+            *link = Found::Broken(detail, fix);
+        }
+        return;
+    }
+    if arrive > 0 {
         // Another target stands in, or what is ill is used all the same.
         for number in [3, 4, 5, 6, 9] {
             if let Found::Broken(detail, fix) = &found[number - 1] {

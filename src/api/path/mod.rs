@@ -160,7 +160,7 @@ async fn path(call: Call) -> Result<Response, ApiError> {
     let request = call.query.value("http").map(request).transpose()?;
     let answer =
         |reader: &Reader<'_>| links::Asked { call: &call, reader, from: &from, to: &to }.answer(request.clone());
-    call.read(Filtered::Nothing, answer).await
+    call.read_at_length(Filtered::Nothing, answer).await
 }
 
 /// Reads `GET /path` or `/path`.

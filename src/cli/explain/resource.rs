@@ -74,7 +74,7 @@ fn lines(answer: &ResourceExplanation) -> Vec<String> {
         }
     }
     if answer.fields.iter().any(|field| field.sources.is_empty()) {
-        lines.push("  What names no source stays the same as long as the resource is there under its name.".to_owned());
+        lines.push("  What names no source was changed by no single change that was tried.".to_owned());
     }
     if answer.is_cut {
         lines.push(format!("{} not everything was tried: there may be more sources", "note:".yellow()));
