@@ -79,7 +79,7 @@ impl Size {
     }
 
     /// Computes it, without keeping what else the thread has to do waiting.
-    fn run<R>(self, compute: impl FnOnce() -> R) -> R {
+    pub(super) fn run<R>(self, compute: impl FnOnce() -> R) -> R {
         let is_shared = || Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
         if self == Size::Large && is_shared() { block_in_place(compute) } else { compute() }
     }

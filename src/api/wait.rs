@@ -7,6 +7,7 @@ use axum::response::Response;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::blocking::Size;
 use super::call::Call;
 use super::error::ApiError;
 use super::route::{Routes, get};
@@ -98,7 +99,7 @@ async fn wait(call: Call) -> Result<Response, ApiError> {
     let _waiting = api.metrics.count_waiting();
     loop {
         let progressed = api.propagation.progressed();
-        let reached = api.propagation.reached(revision);
+        let reached = Size::Large.run(|| api.propagation.reached(revision));
         let is_settled = reached.as_ref().is_some_and(|all| all.iter().all(|proxy| proxy.state != "waiting"));
         let goes_on = !is_settled
             && tokio::select! {

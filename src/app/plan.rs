@@ -213,7 +213,8 @@ fn chains(resource: &ResourceChange) -> String {
 
 /// True if it is an assignment that had endpoints and has none any more.
 fn loses_endpoints(resource: &ResourceChange) -> bool {
-    resource.kind == ResourceType::Endpoint && resource.endpoints.is_some_and(|(old, new)| old > 0 && new == 0)
+    let stays = resource.kind == ResourceType::Endpoint && resource.after.is_some();
+    stays && resource.endpoints.is_some_and(|(old, new)| old > 0 && new == 0)
 }
 
 /// Clusters that differ only in what settings put before their names.

@@ -35,14 +35,13 @@ mod table;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Poll};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use futures::Stream;
-use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -136,7 +135,7 @@ struct Shared {
     /// Of those who compute what would be sent.
     turns: Arc<Semaphore>,
     /// Whoever waits for acknowledgements may look again.
-    progress: Notify,
+    progress: Progressed,
     /// Proxies that had a certificate when the engine started, so that they may have been connected to the process before,
     /// and until when they count.
     returning: Mutex<Option<(Instant, BTreeSet<InstanceId>)>>,
@@ -183,7 +182,7 @@ impl Engine {
                 wake: Notify::new(),
                 seen: AtomicU64::new(0),
                 turns: Arc::new(Semaphore::new(TURNS)),
-                progress: Notify::new(),
+                progress: Progressed::default(),
                 returning: Mutex::default(),
             }),
         }
@@ -200,7 +199,7 @@ impl Engine {
         loop {
             self.update_streams(&mut core, &mut lingering);
             self.shared.seen.store(core.view().index(), Ordering::Release);
-            self.shared.progress.notify_waiters();
+            self.shared.progress.notify();
             let next = lingering.front().map(|(until, _)| *until);
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -235,8 +234,8 @@ impl Engine {
             self.forget(core, &node, |slot| slot.unwatched_since().is_some_and(|since| since + LINGER <= now));
         }
         core.start(news.fresh.into_iter().filter(|slot| slot.is_watched()).collect());
-        for asking in news.asking {
-            // Who stopped waiting needs nothing.
+        // Who stopped waiting needs nothing.
+        for asking in news.asking.into_iter().filter(|asking| !asking.is_closed()) {
             let _ = asking.send(core.detached());
         }
     }
@@ -288,7 +287,7 @@ impl Engine {
     }
 
     /// Ready once [`Engine::reach`] may tell something else than when this was called.
-    pub fn progressed(&self) -> Notified<'_> {
+    pub fn progressed(&self) -> impl Future<Output = ()> + Send + '_ {
         self.shared.progress.notified()
     }
 
@@ -331,6 +330,42 @@ impl SnapshotSource for Engine {
     }
 }
 
+/// Tells those who wait for acknowledgements that there may be one. While nobody waits, an acknowledgement takes no lock
+/// that others take.
+#[derive(Default)]
+struct Progressed {
+    notify: Notify,
+    waiting: AtomicUsize,
+}
+
+impl Progressed {
+    /// Called after what there is to see can be seen.
+    fn notify(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.notify.notify_waiters();
+        }
+    }
+
+    /// Ready once something was told after this call.
+    fn notified(&self) -> impl Future<Output = ()> + Send + '_ {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let (counted, notified) = (Counted(&self.waiting), self.notify.notified());
+        async move {
+            notified.await;
+            drop(counted);
+        }
+    }
+}
+
+/// One of those who wait.
+struct Counted<'c>(&'c AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// The snapshots of one stream.
 struct Watch {
     shared: Arc<Shared>,
@@ -351,12 +386,12 @@ impl Stream for Watch {
 impl snapshot::Watch for Watch {
     fn report(&mut self, feedback: Feedback) {
         self.slot.note(self.stream, feedback);
-        self.shared.progress.notify_waiters();
+        self.shared.progress.notify();
     }
 
     fn progress(&mut self, progress: Progress) {
         self.slot.note_progress(self.stream, &self.reader, progress);
-        self.shared.progress.notify_waiters();
+        self.shared.progress.notify();
     }
 }
 
@@ -365,7 +400,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.slot.forget(self.stream);
         self.slot.unsubscribe(&self.reader);
-        self.shared.progress.notify_waiters();
+        self.shared.progress.notify();
         let node = std::mem::take(&mut self.node);
         self.shared.tell(|news| news.left.push(node));
     }

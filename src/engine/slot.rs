@@ -155,9 +155,14 @@ impl Slot {
 
     /// Publishes what commits of this span made of the proxy.
     pub(super) fn publish(&self, snapshot: Arc<Snapshot>, span: Span) {
+        // Only the engine publishes, so that nothing changes while the two are compared without the lock.
+        let (number, older) = {
+            let current = self.current();
+            (current.last + 1, current.snapshot.clone())
+        };
+        let publication = Publication::new(number, span, older.as_deref(), &snapshot);
         let mut current = self.current();
-        current.last += 1;
-        let publication = Publication::new(current.last, span, current.snapshot.as_deref(), &snapshot);
+        current.last = number;
         Publication::keep(&mut current.publications, publication);
         // What was there is dropped after the lock.
         let _older = current.snapshot.replace(snapshot);

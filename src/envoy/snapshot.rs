@@ -229,7 +229,7 @@ impl Default for Names {
 
 impl Names {
     /// Most names that are listed.
-    const MOST: usize = 256;
+    const MOST: usize = 16;
 
     /// These names, each once.
     pub fn of(names: impl IntoIterator<Item = Arc<str>>) -> Self {

@@ -1,5 +1,7 @@
 //! Whether a commit is live, while streams break, clients refuse, and the process starts again.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -605,26 +605,16 @@ fn settle(found: &mut [Found; 9], subject: &Subject, trace: &Trace) {
             found[number - 1] = Found::Blocked(7);
         }
     }
-    let ends = |outcome: &str| trace.ways.iter().filter(|way| way.outcome == outcome).count();
-    let (arrive, stop) = (ends("arrives"), ends("stops"));
-    if arrive > 0 && stop > 0 {
-        // A part of the traffic is lost, whatever a link says of the rest.
-        let way = trace.ways.iter().find(|way| way.outcome == "stops");
-        if let Some(way) = way.filter(|_| !(2..=9).any(|number| is_broken(found, number)))
-            && let Some(link) = way.link.checked_sub(1).and_then(|link| found.get_mut(link))
-        {
-            let at = way.hops.last().map(|hop| hop.proxy.clone()).unwrap_or_default();
-            let detail = format!("{stop} of {} ways stop, this one at {at}: {}", trace.ways.len(), way.end);
-            let fix = format!("meshgate debug bundle -output bundle.json   # holds the configuration of {at}");
-            *link = Found::Broken(detail, fix);
-        }
-        return;
-    }
+    let arrive = trace.ways.iter().filter(|way| way.outcome == "arrives").count();
     if arrive > 0 {
         // Another target stands in, or what is ill is used all the same.
         for number in [3, 4, 5, 6, 9] {
             if let Found::Broken(detail, fix) = &found[number - 1] {
-                found[number - 1] = Found::Warning(format!("{detail}; traffic arrives all the same"), fix.clone());
+                let share = match trace.ways.len() {
+                    all if all == arrive => "traffic arrives all the same".to_owned(),
+                    all => format!("{arrive} of {all} ways arrive all the same"),
+                };
+                found[number - 1] = Found::Warning(format!("{detail}; {share}"), fix.clone());
             }
         }
         return;

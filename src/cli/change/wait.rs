@@ -95,7 +95,8 @@ pub(super) async fn follow(
             .map_err(|error| CliError::Input(format!("the control plane is of another version: {error}")))?;
         // What is the newest is found out once.
         revision = shown.revision;
-        let is_settled = shown.open.iter().all(|open| open.state != "waiting");
+        // An empty list is no answer yet where the proxies are not known.
+        let is_settled = !shown.open.is_empty() && shown.open.iter().all(|open| open.state != "waiting");
         if shown.live || is_settled || left.is_zero() {
             let reached = Reached { told, shown };
             if is_told {
