@@ -49,7 +49,7 @@ fn names_are_written_and_read() {
     assert_eq!(agent.say(&format!("sni decode {}", sni.trim())), "service api in dc2/default/default   known\n");
     golden("sni.txt", &told(&agent, "sni ls -all").1);
     assert_eq!(told(&agent, "sni ls -conflicts").0, 0);
-    assert_eq!(told(&agent, "sni decode www.example.org").0, 1);
+    assert_eq!(told(&agent, "sni decode www.example.org").0, 3);
 }
 
 #[test]
