@@ -1,4 +1,4 @@
-//! Why an upstream leads where it does: the decisions of [`upstream`](super::upstream), and the fields that they come from.
+//! Why an upstream leads where it does: the decisions of `upstream`, and the fields that they come from.
 //!
 //! **Invariant.** Nothing is decided here. Modes, names and sources of endpoints are those that the clusters are made of, by
 //! the same calls.

@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use envoy_types::pb::google::rpc::Status;
 use meshgate::engine::{Engine, Stage};
-use meshgate::envoy::snapshot::ResourceType;
+use meshgate::envoy::snapshot::{ResourceType, Snapshot};
 use meshgate::model::{Datacenter, IntentionPolicy};
 use serde_json::{Value, json};
 
@@ -50,6 +51,19 @@ async fn change_listener(mesh: &Mesh, connections: u32) -> u64 {
     call(mesh, "/v1/config", entry).await
 }
 
+/// What the engine has for a proxy, once it has seen that it is registered.
+async fn snapshot(engine: &Engine, id: &str) -> Arc<Snapshot> {
+    loop {
+        let offline = engine.offline().await.expect("the engine runs");
+        let all = offline.configurations();
+        let found = all.iter().find(|(instance, _)| instance.id.as_str() == id);
+        if let Some(snapshot) = found.and_then(|(_, configuration)| configuration.snapshot.clone()) {
+            return snapshot;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
 /// What stands for an Envoy: it asks for what its configuration leads to, and remembers what it took.
 struct Puppet {
     stream: DeltaStream,
@@ -59,10 +73,7 @@ struct Puppet {
 impl Puppet {
     /// Connects, holding what an earlier stream took.
     async fn connect(engine: &Engine, url: &str, id: &str, held: BTreeMap<(String, String), String>) -> Self {
-        let offline = engine.offline().await.expect("the engine runs");
-        let all = offline.configurations();
-        let configuration = all.iter().find(|(instance, _)| instance.id.as_str() == id).expect("it is registered").1;
-        let snapshot = configuration.snapshot.clone().expect("it is configured");
+        let snapshot = within(snapshot(engine, id)).await;
         let stream = Client::connect(url).await.delta().await.unwrap();
         let mut node = Some(envoy(id, 40));
         for kind in ResourceType::ALL {
