@@ -60,9 +60,7 @@ async fn what_is_planned_is_what_envoys_count() {
     let directory = tempfile::tempdir().unwrap();
     let settled = run(&mesh, "wait -timeout 30s");
     assert_eq!(settled.1, 0, "{}", settled.0);
-    let web = mesh.get("/v1/config/service-defaults/web").await;
-    let mut limited = web.clone();
-    limited["MaxInboundConnections"] = json!(7);
+    let limited = json!({ "Kind": "service-defaults", "Name": "web", "MaxInboundConnections": 7 });
     let changes = [
         ("endpoints", json!({ "Kind": "proxy-defaults", "Name": "global", "MeshGateway": { "Mode": "remote" } })),
         ("clusters-changed", json!({ "Kind": "service-resolver", "Name": "api", "ConnectTimeout": "7s" })),
