@@ -294,9 +294,8 @@ impl Trial<'_> {
 /// The leaves that differ, with what they say in `newer`; null if they are gone.
 pub fn differences(older: &Value, newer: &Value) -> BTreeMap<FieldPath, Value> {
     let leaves = |value: &Value| -> BTreeMap<FieldPath, Value> {
-        let is_leaf = |field: &FieldPath| field.get(value).is_some_and(|it| !it.is_object() && !it.is_array());
         let unnamed = |field: FieldPath| (field.without_names(), field.get(value).cloned().unwrap_or_default());
-        FieldPath::all(value).into_iter().filter(is_leaf).map(unnamed).collect()
+        FieldPath::leaves(value).into_iter().map(unnamed).collect()
     };
     let (older, newer) = (leaves(older), leaves(newer));
     let all: BTreeSet<&FieldPath> = older.keys().chain(newer.keys()).collect();

@@ -93,8 +93,20 @@ impl FieldPath {
         found
     }
 
+    /// Those of all fields that hold no others, empty objects and lists among them.
+    pub fn leaves(value: &Value) -> Vec<Self> {
+        let is_leaf = |field: &Self| match field.get(value) {
+            Some(Value::Object(fields)) => fields.is_empty(),
+            Some(Value::Array(items)) => items.is_empty(),
+            found => found.is_some(),
+        };
+        Self::all(value).into_iter().filter(is_leaf).collect()
+    }
+
     fn collect(&self, value: &Value, found: &mut Vec<Self>) {
         match value {
+            Value::Object(fields) if fields.is_empty() => found.extend((!self.0.is_empty()).then(|| self.clone())),
+            Value::Array(items) if items.is_empty() => found.push(self.clone()),
             Value::Object(fields) => {
                 for (key, field) in fields {
                     self.key(key).collect(field, found);
@@ -103,7 +115,12 @@ impl FieldPath {
             Value::Array(items) => {
                 for (position, item) in items.iter().enumerate() {
                     let element = self.at(position, name_of(item));
-                    if item.is_object() || item.is_array() {
+                    let holds_others = match item {
+                        Value::Object(fields) => !fields.is_empty(),
+                        Value::Array(items) => !items.is_empty(),
+                        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+                    };
+                    if holds_others {
                         found.push(element.clone());
                     }
                     element.collect(item, found);

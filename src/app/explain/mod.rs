@@ -114,6 +114,11 @@ impl Sidecar<'_> {
         let all = explain::upstreams(&self.service);
         let found: Vec<_> = all.iter().filter(|(id, upstream)| self.is_meant(named, id, upstream)).collect();
         let list = |ids: &mut dyn Iterator<Item = String>| ids.collect::<Vec<_>>().join(", ");
+        // What is near goes before what is elsewhere, where neither was said.
+        let is_near = |id: &UpstreamId| id.datacenter.is_empty() && id.peer.is_empty();
+        let found = preferred(found, |(id, _)| named.at.is_none() && is_near(id));
+        let is_own = |upstream| explain::named_by(&self.service, upstream).partition == self.instance.place.partition;
+        let found = preferred(found, |(_, upstream)| named.partition.is_none() && is_own(upstream));
         match found.as_slice() {
             [(_, only)] => Ok(only),
             [] if all.is_empty() => Err(Unexplained::NotThere(format!("{} has no upstreams", self.instance.id))),
@@ -140,7 +145,9 @@ impl Sidecar<'_> {
                 || at.may_be_peer(&id.peer)
                 || own && at.may_be_datacenter(self.instance.place.datacenter.as_str())
         };
-        *service.name == *named.name
+        let name = named.name.strip_prefix("prepared_query:");
+        name.is_some() == id.is_query
+            && *service.name == *name.unwrap_or(&named.name)
             && named.partition.as_ref().is_none_or(|partition| *partition == service.partition)
             && named.namespace.as_ref().is_none_or(|namespace| *namespace == service.namespace)
             && named.at.as_ref().is_none_or(is_at)
@@ -184,4 +191,10 @@ fn label(key: &EntryKey) -> String {
 /// A value on one line.
 fn text(value: &serde_json::Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Those that are better than the others, if there are any.
+fn preferred<T: Copy>(all: Vec<T>, is_better: impl Fn(T) -> bool) -> Vec<T> {
+    let better: Vec<T> = all.iter().copied().filter(|it| is_better(*it)).collect();
+    if better.is_empty() { all } else { better }
 }
