@@ -51,6 +51,13 @@ fn help_goes_to_standard_output_and_names_every_command() {
         "connect",
         "envoy",
         "debug",
+        "status",
+        "ps",
+        "proxy",
+        "events",
+        "why-changed",
+        "history",
+        "rollback",
         "replay",
         "ready",
         "validate",
@@ -63,7 +70,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 47] = [
+    let commands: [&[&str]; 54] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
@@ -92,6 +99,13 @@ fn every_command_explains_each_of_its_options() {
         &["envoy", "install"],
         &["debug", "bundle"],
         &["debug", "openapi"],
+        &["status"],
+        &["ps"],
+        &["proxy"],
+        &["events"],
+        &["why-changed"],
+        &["history"],
+        &["rollback"],
         &["replay"],
         &["demo", "serve"],
         &["demo", "load"],

@@ -45,7 +45,7 @@ async fn apply(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Resul
     let entry = Decoder::Entry.accept(codec::config_entry(&body, format(&headers)), |rest| call.rules(rest))?;
     let entry = call.as_stored(entry)?;
     let conditions = call.condition(&entry.key())?.into_iter().collect();
-    let outcome = call.api.store.write(Write { conditions, ops: vec![Op::PutEntry(entry)] }).await?;
+    let outcome = call.store().write(Write { conditions, ops: vec![Op::PutEntry(entry)] }).await?;
     Ok(call.json(&(outcome != Outcome::ConditionFailed)))
 }
 
@@ -68,7 +68,7 @@ async fn delete(call: Call, Tail(tail): Tail) -> Result<Response, ApiError> {
     let condition = call.condition(&key)?;
     let is_conditional = condition.is_some();
     let write = Write { conditions: condition.into_iter().collect(), ops: vec![Op::DeleteEntry(key)] };
-    let outcome = call.api.store.write(write).await?;
+    let outcome = call.store().write(write).await?;
     if is_conditional {
         return Ok(call.json(&(outcome != Outcome::ConditionFailed)));
     }
@@ -85,7 +85,7 @@ pub(super) fn format(headers: &HeaderMap) -> Format {
     }
 }
 
-fn parse_kind(text: &str) -> Result<EntryKind, ApiError> {
+pub(super) fn parse_kind(text: &str) -> Result<EntryKind, ApiError> {
     EntryKind::parse(text).ok_or_else(|| ApiError::UnknownKind(text.to_owned()))
 }
 
@@ -116,20 +116,20 @@ impl Call {
     }
 
     /// The key of an entry in the partition of the call, and in its namespace where the kind has one.
-    fn key(&self, kind: EntryKind, name: &str) -> EntryKey {
+    pub(super) fn key(&self, kind: EntryKind, name: &str) -> EntryKey {
         let namespace = if kind.is_namespaced() { self.scope.namespace.clone() } else { Namespace::default() };
         EntryKey { kind, name: ServiceName::new(&self.scope.place.partition, &namespace, name) }
     }
 
     /// The condition that `cas` asks for.
-    fn condition(&self, key: &EntryKey) -> Result<Option<Condition>, ApiError> {
+    pub(super) fn condition(&self, key: &EntryKey) -> Result<Option<Condition>, ApiError> {
         let Some(text) = self.query.get("cas") else { return Ok(None) };
         let index = text.parse().map_err(|_| ApiError::InvalidCas(text.to_owned()))?;
         Ok(Some(Condition::EntryAt(key.clone(), index)))
     }
 
     /// What is exported is not forwarded silently: who writes it in another datacenter must name the primary.
-    fn is_writable_here(&self, kind: EntryKind) -> Result<(), ApiError> {
+    pub(super) fn is_writable_here(&self, kind: EntryKind) -> Result<(), ApiError> {
         let primary = &self.api.options.datacenter;
         if kind == EntryKind::ExportedServices && self.scope.place.datacenter != *primary {
             return Err(ApiError::NotPrimary(primary.clone()));

@@ -17,13 +17,16 @@ mod chain;
 mod config;
 mod connect;
 mod debug;
+mod difference;
 mod entries;
 mod error;
 mod explain;
 mod exports;
 mod federation;
 mod filter;
+mod happenings;
 mod health;
+mod history;
 mod intentions;
 mod layer;
 mod metrics;
@@ -31,7 +34,9 @@ mod named;
 mod off;
 mod openapi;
 mod options;
+mod overview;
 mod path;
+mod proxies;
 mod query;
 mod route;
 mod scope;
@@ -60,11 +65,15 @@ pub use explain::{
     Removal, RemovedTarget, ResourceExplanation, RungExplanation, Setting, SourceExplanation, TargetExplanation,
     TargetService, Unexplained, UpstreamExplanation,
 };
+pub use happenings::{
+    Happenings, NoHappenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState, Totals,
+};
 pub use metrics::Metrics;
 pub use named::{At, Named};
 pub use openapi::document as openapi;
 pub use options::{NodeMeta, Options};
 pub use path::{Hop, PathAnswer, PathLink, Paths, Trace, TraceQuestion, TracedRequest, Way};
+pub use proxies::Cause;
 pub use seam::{
     AsRegistered, CentralConfig, Certificates, CheckReports, ConfigureError, DiscoveryChains, Exported, Exports, Files,
     IssueError, Nack, NoFiles, ProxyState, ProxyStatus, TypeState,
@@ -89,6 +98,8 @@ pub struct Api {
     pub certificates: Arc<dyn Certificates>,
     /// Who knows the connected proxies.
     pub proxies: Arc<dyn ProxyStatus>,
+    /// Who knows what became of changes.
+    pub happenings: Arc<dyn Happenings>,
     /// Who is told about reports on TTL checks.
     pub reports: Arc<dyn CheckReports>,
     /// Who merges config entries into proxies.
@@ -155,6 +166,10 @@ fn routes() -> route::Routes {
         .merge(sni::routes())
         .merge(path::routes())
         .merge(entries::routes())
+        .merge(history::routes())
+        .merge(happenings::routes())
+        .merge(proxies::routes())
+        .merge(overview::routes())
         .merge(openapi::routes())
         .merge(off::routes())
 }

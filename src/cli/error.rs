@@ -24,6 +24,9 @@ pub(crate) enum CliError {
     /// The question was answered, and the answer is no. It has been told.
     #[error("no")]
     No,
+    /// There is something to do that was only looked at. It has been told.
+    #[error("changes are pending")]
+    Pending,
     /// The question was not answered, where no is an answer.
     #[error(transparent)]
     Unanswered(Box<CliError>),
@@ -90,7 +93,11 @@ impl Verb {
     /// Whose verb is named by the first argument that is none of the program's own options.
     pub(crate) fn named(name: Option<&str>) -> Self {
         match name {
-            Some("demo" | "envoy" | "debug" | "explain" | "path" | "ready" | "replay" | "sni") | None => Self::Ours,
+            Some(
+                "demo" | "envoy" | "debug" | "events" | "explain" | "history" | "path" | "proxy" | "ps" | "ready"
+                | "replay" | "rollback" | "sni" | "status" | "why-changed",
+            )
+            | None => Self::Ours,
             Some(_) => Self::Consuls,
         }
     }
@@ -106,7 +113,7 @@ impl Verb {
     /// The code for an error.
     pub(crate) fn code(self, error: &CliError) -> ExitCode {
         match (self, error) {
-            (_, CliError::Nothing(_) | CliError::Unanswered(_)) => ExitCode::from(2),
+            (_, CliError::Nothing(_) | CliError::Unanswered(_) | CliError::Pending) => ExitCode::from(2),
             (Self::Consuls, _) => ExitCode::from(1),
             (Self::Ours, CliError::Usage(_)) => ExitCode::from(3),
             (Self::Ours, CliError::Client(ClientError::Connect { .. })) => ExitCode::from(4),

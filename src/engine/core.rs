@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Options;
 use super::chains::Chains;
 use super::intern::Interner;
+use super::journal::{Journal, ProxyHappening, Types};
 use super::outbound::{Outbound, Stale, fingerprint};
 use super::parts::{Kitchen, OutboundId, Owner, PartId, ProxyId, Recipe, User, contained};
 use super::proxy::{Common, Pending, Proxy};
@@ -14,7 +15,7 @@ use super::slot::Slot;
 use crate::ca::Authority;
 use crate::model::{InstanceId, Service, ServiceKey, ServiceKind, SpiffeId};
 use crate::resolve::{Caller, collector};
-use crate::store::{Key, Reader, Readers, View};
+use crate::store::{Index, Key, Reader, Readers, View};
 
 /// The state. One thread owns it.
 pub(super) struct Core {
@@ -30,13 +31,19 @@ pub(super) struct Core {
     chains: Chains,
     common: Common,
     interner: Interner,
+    /// What became of changes.
+    journal: Journal,
+    /// The last commit whose outcome was published.
+    published: Index,
 }
 
 impl Core {
-    pub(super) fn new(options: Options, authority: Authority, view: Arc<View>) -> Self {
+    pub(super) fn new(options: Options, authority: Authority, view: Arc<View>, journal: Journal) -> Self {
         Self {
             options,
             authority,
+            published: view.index(),
+            journal,
             view,
             ids: BTreeMap::new(),
             proxies: BTreeMap::new(),
@@ -53,9 +60,9 @@ impl Core {
         let mut pending = BTreeMap::new();
         for slot in slots {
             let id = self.id_of(&slot.instance);
-            let proxy = self.proxies.entry(id).or_insert_with(|| Box::new(Proxy::new(slot.instance.clone())));
+            let proxy = self.proxies.entry(id).or_insert_with(|| Box::new(Proxy::new((*slot.instance).clone())));
             if let Some(snapshot) = proxy.snapshot() {
-                slot.publish(snapshot.clone());
+                slot.publish(snapshot.clone(), proxy.index, None);
             }
             let is_fresh = proxy.slots.is_empty();
             proxy.slots.push(slot);
@@ -274,21 +281,31 @@ impl Core {
 
     /// Sends what changed to the streams of these proxies.
     fn publish(&mut self, pending: BTreeMap<ProxyId, Pending>) {
+        let index = self.view.index();
+        let since = std::mem::replace(&mut self.published, index);
+        if pending.is_empty() {
+            return;
+        }
         let mut published = 0;
+        let mut pushing = self.journal.begin(since, index);
         for (id, pending) in pending {
             let Some(proxy) = self.proxies.get_mut(&id) else { continue };
             // What its parts add up to, and what is lost by it, is found out for the first snapshot.
-            let is_first = proxy.snapshot().is_none();
+            let before = proxy.snapshot().cloned();
+            let is_first = before.is_none();
             let is_changed = proxy.update(&pending, &self.common);
             if is_first || pending.has_newer_parts || pending.has_other_problems {
-                proxy.tell_problems(&self.common);
+                for problem in proxy.tell_problems(&self.common) {
+                    self.journal.happened(&Arc::new(proxy.instance.clone()), ProxyHappening::Problem(problem));
+                }
             }
             if is_changed {
-                proxy.publish();
+                proxy.publish(Types::changed(before.as_ref(), proxy.snapshot()), &mut pushing);
                 published += 1;
                 tracing::trace!(proxy = %proxy.instance, "configuration published");
             }
         }
+        self.journal.add(pushing);
         if published > 0 {
             tracing::debug!(proxies = published, index = self.view.index(), "configuration published");
         }

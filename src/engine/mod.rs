@@ -18,6 +18,7 @@ mod encoded;
 mod explain;
 mod guard;
 mod intern;
+mod journal;
 mod outbound;
 mod parts;
 mod preview;
@@ -38,17 +39,19 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use futures::Stream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub use explain::{Row, leading};
 pub use guard::guard;
+pub use journal::{ProxyEvent, ProxyHappening, Push, PushTotals, Pushed};
 pub use preview::{Preview, Previewed};
 pub use provenance::{Asked as ProvenanceAsked, Change, Effect, Provenance, differences};
 pub use slot::{NackReport, ProxyReport, TypeReport};
 
 use self::core::Core;
+use self::journal::Journal;
 use self::recording::Recording;
 use self::slot::Slot;
 use crate::ca::Authority;
@@ -117,6 +120,8 @@ struct Shared {
     news: Mutex<News>,
     /// There are some.
     wake: Notify,
+    /// What became of changes.
+    journal: Journal,
 }
 
 #[derive(Default)]
@@ -141,14 +146,21 @@ impl Engine {
     /// An engine that answers nobody yet.
     pub fn new(options: Options) -> Self {
         Self {
-            shared: Arc::new(Shared { options, slots: DashMap::new(), news: Mutex::default(), wake: Notify::new() }),
+            shared: Arc::new(Shared {
+                options,
+                slots: DashMap::new(),
+                news: Mutex::default(),
+                wake: Notify::new(),
+                journal: Journal::default(),
+            }),
         }
     }
 
     /// Follows the store until `shutdown`, on the thread that calls it: generating is work for a processor.
     pub async fn run(self, store: Store, authority: Authority, shutdown: CancellationToken) {
         let mut views = store.watch();
-        let mut core = Core::new(self.shared.options.clone(), authority, views.borrow_and_update().clone());
+        let view = views.borrow_and_update().clone();
+        let mut core = Core::new(self.shared.options.clone(), authority, view, self.shared.journal.clone());
         let mut lingering = VecDeque::new();
         loop {
             self.update_streams(&mut core, &mut lingering);
@@ -203,6 +215,33 @@ impl Engine {
         reports
     }
 
+    /// The pushes that are remembered, the oldest one first; of their proxies, those that `is_shown` is true for.
+    pub fn pushes(&self, is_shown: impl Fn(&InstanceId) -> bool) -> Vec<Push> {
+        self.shared.journal.pushes(is_shown)
+    }
+
+    /// How many pushes there were, and how long they took.
+    pub fn push_totals(&self) -> PushTotals {
+        self.shared.journal.totals()
+    }
+
+    /// What happened to proxies from this number of an event on, in order.
+    pub fn events_from(&self, number: u64) -> Vec<ProxyEvent> {
+        self.shared.journal.events_from(number)
+    }
+
+    /// Yields whenever a push or another event was noted.
+    pub fn happenings(&self) -> watch::Receiver<u64> {
+        self.shared.journal.changes()
+    }
+
+    /// What a connected proxy should have.
+    pub fn snapshot(&self, proxy: &InstanceId) -> Option<Arc<Snapshot>> {
+        let of_proxy =
+            |slot: &dashmap::mapref::multiple::RefMulti<'_, NodeIdentity, Arc<Slot>>| *slot.instance == *proxy;
+        self.shared.slots.iter().filter(of_proxy).find_map(|slot| slot.snapshot())
+    }
+
     fn instance(&self, node: &NodeIdentity) -> InstanceId {
         let options = &self.shared.options;
         let datacenter = match &*node.datacenter {
@@ -250,14 +289,37 @@ impl Stream for Watch {
 
 impl snapshot::Watch for Watch {
     fn report(&mut self, feedback: Feedback) {
-        self.slot.note(self.stream, feedback);
+        let mut commits = (0, 0);
+        let happened = match &feedback {
+            Feedback::Connected { user_agent_version } => Some(ProxyHappening::Connected(user_agent_version.clone())),
+            Feedback::Acked { .. } => None,
+            Feedback::Nacked { kind, resources, message } => {
+                let (place, index) = self.slot.awaited();
+                let of_push = place.and_then(|place| self.shared.journal.refused(place));
+                // What it had when it came is as new as its last change.
+                commits = of_push.unwrap_or((index.saturating_sub(1), index));
+                let resources = resources.iter().map(|(name, _)| name.to_string()).collect();
+                Some(ProxyHappening::Refused { kind: *kind, resources, message: message.clone(), index })
+            }
+        };
+        self.slot.note(self.stream, feedback, commits);
+        if let Some(what) = happened {
+            self.shared.journal.happened(&self.slot.instance, what);
+        }
+    }
+
+    fn in_sync(&mut self, snapshot: &Arc<Snapshot>) {
+        if let Some(place) = self.slot.in_sync(snapshot) {
+            self.shared.journal.live(place);
+        }
     }
 }
 
 impl Drop for Watch {
     /// Tells the core that a stream has gone.
     fn drop(&mut self) {
-        self.slot.forget(self.stream);
+        let left = self.slot.forget(self.stream);
+        self.shared.journal.happened(&self.slot.instance, ProxyHappening::Disconnected(left));
         self.slot.unsubscribe(&self.reader);
         let node = std::mem::take(&mut self.node);
         self.shared.tell(|news| news.left.push(node));

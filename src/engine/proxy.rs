@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::journal::{Pushing, Types};
 use super::outbound::{Outbound, Outbounds};
 use super::parts::{Assignments, Entry, OutboundId, PartId, PartTable, ProxyId};
 use super::secrets::SecretKey;
 use super::shared::AssignmentKey;
-use super::slot::Slot;
+use super::slot::{Published, Slot};
 use super::sum::{self, OF_PARTS, Sum, made, put_shared};
 use crate::envoy::snapshot::{ResourceType, Snapshot};
 use crate::model::{InstanceId, SpiffeId};
+use crate::store::Index;
 
 /// Secrets by the proxies that have them.
 pub(super) type Secrets = super::shared::SharedTable<SecretKey, ProxyId>;
@@ -58,6 +60,8 @@ pub(super) struct Proxy {
     /// What all of its parts add up to, unless that is just both sides, side by side.
     sum: Option<Box<Sum>>,
     snapshot: Option<Arc<Snapshot>>,
+    /// The commit that the snapshot was made for.
+    pub(super) index: Index,
 }
 
 impl Proxy {
@@ -74,6 +78,7 @@ impl Proxy {
             conflicts: Vec::new(),
             sum: None,
             snapshot: None,
+            index: 0,
         }
     }
 
@@ -149,11 +154,15 @@ impl Proxy {
         is_changed
     }
 
-    /// Sends the snapshot to every slot.
-    pub(super) fn publish(&self) {
+    /// Sends the snapshot, which differs in these types, to every slot.
+    pub(super) fn publish(&mut self, types: Types, pushing: &mut Pushing) {
+        self.index = pushing.index();
         let Some(snapshot) = &self.snapshot else { return };
         for slot in &self.slots {
-            slot.publish(snapshot.clone());
+            let Published { is_watched, earlier } = slot.publish(snapshot.clone(), self.index, Some(pushing.next()));
+            if is_watched {
+                pushing.add(&slot.instance, types, earlier);
+            }
         }
     }
 
@@ -228,8 +237,8 @@ impl Proxy {
         take_over(snapshot, &both, kind)
     }
 
-    /// Tells the slots what is wrong, and the log what is newly wrong.
-    pub(super) fn tell_problems(&self, common: &Common) {
+    /// Tells the slots what is wrong, and the log what is newly wrong; returns that.
+    pub(super) fn tell_problems(&self, common: &Common) -> BTreeSet<String> {
         let own = self.own_entries(&common.parts);
         let outbound = self.outbound(common);
         let of_parts = own.iter().flat_map(|entry| &entry.problems);
@@ -246,9 +255,10 @@ impl Proxy {
         for slot in &self.slots {
             new.extend(slot.set_problems(self.is_registered, problems.clone()));
         }
-        for problem in new {
+        for problem in &new {
             tracing::warn!(proxy = %self.instance, "{problem}");
         }
+        new
     }
 }
 

@@ -226,6 +226,9 @@ pub trait SnapshotSource: Send + Sync + 'static {
 pub trait Watch: Stream<Item = Arc<Snapshot>> + Send + Unpin {
     /// Takes note of what the stream told about its proxy.
     fn report(&mut self, feedback: Feedback);
+
+    /// Takes note that the client has acknowledged everything that it should have by this snapshot.
+    fn in_sync(&mut self, snapshot: &Arc<Snapshot>);
 }
 
 #[cfg(test)]

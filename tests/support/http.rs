@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use meshgate::api::{
-    self, Api, AsRegistered, Certificates, CheckReports, ConfigureError, IssueError, Metrics, NoFiles, ProxyState,
-    ProxyStatus,
+    self, Api, AsRegistered, Certificates, CheckReports, ConfigureError, IssueError, Metrics, NoFiles, NoHappenings,
+    ProxyState, ProxyStatus,
 };
 use meshgate::app::{Chains, Explainer, Exports};
 use meshgate::ca::{Authority, CaError};
@@ -100,6 +100,7 @@ async fn new_api(reports: Arc<Reports>) -> Api {
         readiness: Readiness::default(),
         certificates: Arc::new(Issuer(authority)),
         proxies: Arc::new(NoProxies),
+        happenings: Arc::new(NoHappenings::default()),
         reports,
         central: Arc::new(AsRegistered),
         chains: Arc::new(Chains {

@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use futures::{FutureExt, StreamExt};
 use http::{Method, Request};
 use meshgate::ads;
-use meshgate::api::{self, Api, AsRegistered, Metrics, NoFiles, ProxyState, ProxyStatus};
+use meshgate::api::{self, Api, AsRegistered, Metrics, NoFiles, NoHappenings, ProxyState, ProxyStatus};
 use meshgate::app::{Chains, Explainer, Exports};
 use meshgate::ca::{self, Authority};
 use meshgate::codec;
@@ -58,6 +58,9 @@ impl ProxyStatus for Everybody {
             problems: Vec::new(),
             streams: 1,
             envoy_version: String::new(),
+            index: 1,
+            acked: 1,
+            behind: None,
             types: Vec::new(),
         };
         self.0.view().proxies().map(|(id, _)| state(id)).collect()
@@ -107,6 +110,7 @@ impl Mesh {
             readiness: Readiness::default(),
             certificates: Arc::new(Issuer(authority.clone())),
             proxies: Arc::new(Everybody(store.clone())),
+            happenings: Arc::new(NoHappenings::default()),
             reports: Arc::new(Reports::default()),
             central: Arc::new(AsRegistered),
             chains: Arc::new(Chains {

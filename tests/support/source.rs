@@ -22,6 +22,8 @@ type Reports = Vec<(Arc<str>, u64, Option<Feedback>)>;
 #[derive(Default)]
 pub(crate) struct Source {
     published: Mutex<Published>,
+    /// The proxies whose streams said that they have everything, each time.
+    in_sync: watch::Sender<Vec<Arc<str>>>,
     reports: watch::Sender<Reports>,
 }
 
@@ -44,6 +46,19 @@ impl Source {
         let mut reports = self.reports.subscribe();
         let waited = tokio::time::timeout(std::time::Duration::from_secs(20), reports.wait_for(matches)).await;
         assert!(waited.is_ok(), "{:#?}", self.reports.borrow());
+    }
+
+    /// Waits until a proxy has said so many times that it has everything.
+    #[allow(dead_code, reason = "each test program uses its own part")]
+    pub(crate) async fn expect_in_sync(&self, id: &str, times: usize) {
+        let said = |all: &Vec<Arc<str>>| all.iter().filter(|node| ***node == *id).count() == times;
+        within(self.in_sync.subscribe().wait_for(said)).await.expect("the source lives");
+    }
+
+    /// How many times a proxy has said that it has everything.
+    #[allow(dead_code, reason = "each test program uses its own part")]
+    pub(crate) fn in_sync(&self, id: &str) -> usize {
+        self.in_sync.borrow().iter().filter(|node| ***node == *id).count()
     }
 
     /// Waits until a stream of the proxy has ended.
@@ -76,8 +91,8 @@ impl SnapshotSource for Source {
     fn watch(&self, node: &NodeIdentity, stream: u64) -> Box<dyn Watch> {
         let sender = self.of(&node.id);
         let snapshots = WatchStream::new(sender.subscribe()).filter_map(std::future::ready).boxed();
-        let reports = self.reports.clone();
-        Box::new(Watched { snapshots, _sender: sender, reports, node: node.id.clone(), stream })
+        let (reports, in_sync) = (self.reports.clone(), self.in_sync.clone());
+        Box::new(Watched { snapshots, _sender: sender, reports, in_sync, node: node.id.clone(), stream })
     }
 }
 
@@ -87,6 +102,7 @@ struct Watched {
     /// It lives as long as the stream, which therefore never ends by itself.
     _sender: watch::Sender<Option<Arc<Snapshot>>>,
     reports: watch::Sender<Reports>,
+    in_sync: watch::Sender<Vec<Arc<str>>>,
     node: Arc<str>,
     stream: u64,
 }
@@ -106,6 +122,10 @@ impl Stream for Watched {
 }
 
 impl Watch for Watched {
+    fn in_sync(&mut self, _: &Arc<Snapshot>) {
+        self.in_sync.send_modify(|all| all.push(self.node.clone()));
+    }
+
     fn report(&mut self, feedback: Feedback) {
         self.tell(Some(feedback));
     }

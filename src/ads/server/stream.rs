@@ -47,6 +47,8 @@ pub(super) struct AdsStream<R> {
     session: Session,
     /// Nothing happened since the session had nothing to send.
     settled: bool,
+    /// It was told that the client has the latest snapshot.
+    is_told_in_sync: bool,
     alarm: Alarm,
     phase: Phase<R>,
     span: Span,
@@ -91,6 +93,7 @@ impl<R: DiscoveryRequest> AdsStream<R> {
             session: Session::new(R::VARIANT, shared.options.names_per_type),
             opened: Instant::now(),
             settled: true,
+            is_told_in_sync: false,
             alarm: Alarm::default(),
             phase: Phase::Meeting(meeting.boxed()),
             shared,
@@ -148,6 +151,7 @@ impl<R: DiscoveryRequest> AdsStream<R> {
                 let Some(snapshot) = snapshot else { return Poll::Ready(Err(shutting_down())) };
                 self.session.on_snapshot(snapshot);
                 self.settled = false;
+                self.is_told_in_sync = false;
             }
             if !self.settled {
                 if let Some(response) = self.session.next(now) {
@@ -158,6 +162,12 @@ impl<R: DiscoveryRequest> AdsStream<R> {
                     return Poll::Ready(Ok(Some(response)));
                 }
                 self.settled = true;
+                if !self.is_told_in_sync
+                    && let Some(snapshot) = self.session.in_sync()
+                {
+                    proxy.snapshots.in_sync(snapshot);
+                    self.is_told_in_sync = true;
+                }
                 if self.session.has_snapshot() {
                     proxy.loading = None;
                 }

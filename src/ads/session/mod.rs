@@ -140,6 +140,17 @@ impl Session {
         STEPS.into_iter().find_map(|step| self.take_step(step, &snapshot, now))
     }
 
+    /// The snapshot that the client has as a whole: it asked for clusters and listeners, refused nothing, and has acknowledged
+    /// all that it was sent. `None` while something is missing.
+    pub fn in_sync(&self) -> Option<&Arc<Snapshot>> {
+        let has_all = |state: &TypeState| {
+            let has_asked = state.subscription.is_open() || !state.kind.is_wildcard();
+            has_asked && state.in_flight.is_none() && state.pending.is_empty() && !state.has_refused()
+        };
+        let is_in_sync = self.owed_endpoints.is_empty() && self.types.iter().all(has_all);
+        self.snapshot.as_ref().filter(|_| is_in_sync)
+    }
+
     /// True once the proxy is known.
     pub fn has_snapshot(&self) -> bool {
         self.snapshot.is_some()

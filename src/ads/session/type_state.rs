@@ -121,6 +121,11 @@ pub(super) struct Batch {
 }
 
 impl TypeState {
+    /// True if the client refused something and nothing newer has come for it.
+    pub(super) fn has_refused(&self) -> bool {
+        !self.rejected.is_empty() || self.rejected_set.is_some()
+    }
+
     pub(super) fn new(kind: ResourceType, variant: Variant) -> Self {
         Self {
             kind,

@@ -1,6 +1,7 @@
 mod partitions;
 mod parts;
 mod peers;
+mod pushes;
 
 use std::time::Duration;
 

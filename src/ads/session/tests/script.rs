@@ -55,6 +55,11 @@ impl Script {
         }
     }
 
+    /// The client has all that it should have.
+    pub(super) fn is_in_sync(&self) -> bool {
+        self.session.in_sync().is_some()
+    }
+
     pub(super) fn run(&mut self, events: &str) -> String {
         let mut out = Vec::new();
         let mut is_changed = false;
