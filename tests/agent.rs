@@ -595,3 +595,72 @@ fn a_damaged_store_stops_the_start_and_what_is_left_can_be_saved_and_restored() 
     new.signal("-TERM");
     new.wait();
 }
+
+#[test]
+fn history_tells_who_changed_what_and_rollback_goes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "web.hcl", "service {\n name = \"web\"\n port = 80\n}");
+    let entry = |protocol: &str| {
+        let text = format!("Kind = \"service-defaults\"\nName = \"web\"\nProtocol = {protocol:?}");
+        write(directory.path(), "entry.txt", &text);
+        directory.path().join("entry.txt").display().to_string()
+    };
+    let agent = Agent::start(&format!("-dev -config-file {}", directory.path().join("web.hcl").display()));
+    agent.say(&format!("config write {}", entry("tcp")));
+    agent.say(&format!("config write {}", entry("http")));
+
+    let table = agent.say("history");
+    let json: Value = serde_json::from_str(&agent.say("history service-defaults/web -o json")).unwrap();
+
+    let line = |what: &str| table.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {table}"));
+    assert!(table.starts_with("INDEX"), "{table}");
+    assert!(line("~ service-defaults/web  Protocol: \"tcp\" -> \"http\"").contains("127.0.0.1:"), "{table}");
+    assert!(line("+ service dc1/default/laptop/web").contains("  files  "), "{table}");
+    assert!(line("+ root").contains("  certificate authority  "), "{table}");
+    let first = json["Commits"][1]["Index"].to_string();
+    assert!(agent.say(&format!("history {first}")).contains("    + Protocol: \"tcp\"\n"));
+
+    let dry = agent.run(&format!("rollback service-defaults/web -to {first} -dry-run"));
+    assert_eq!(dry.status.code(), Some(2));
+    let shown = "~ service-defaults/web\n    Protocol: \"http\" -> \"tcp\"\n";
+    assert_eq!(String::from_utf8_lossy(&dry.stdout), shown);
+    assert_eq!(String::from_utf8_lossy(&dry.stderr), "");
+    let done = agent.say(&format!("rollback service-defaults/web -to {first}"));
+    assert!(done.starts_with(shown) && done.contains("Written by commit "), "{done}");
+    assert!(agent.say("config read -kind service-defaults -name web").contains("\"tcp\""));
+    assert_eq!(
+        agent.say(&format!("rollback service-defaults/web -to {first}")),
+        format!("service-defaults/web is what it was at commit {first}.\n")
+    );
+    for (line, code) in
+        [("rollback web -to 3", 3), ("rollback service-defaults/web -to 99999", 1), ("history 99999", 1)]
+    {
+        assert_eq!(agent.run(line).status.code(), Some(code), "{line}");
+    }
+}
+
+#[test]
+fn status_ps_and_events_say_what_is_known_without_any_proxy() {
+    let agent = Agent::start("-dev");
+
+    let status = agent.say("status");
+    let empty = agent.say("ps");
+    let events = agent.say("events -o json");
+
+    assert!(status.starts_with("meshgate 0.1.0  dc1 (revision "), "{status}");
+    assert!(status.contains("  all good\n") && status.contains("  Certs        root 10.0y\n"), "{status}");
+    assert!(status.contains("  Proxies      0 synced   0 behind   0 nack   0 not connected\n"), "{status}");
+    assert_eq!(empty, "PROXY  KIND  WHERE  ENVOY  CDS  LDS  EDS  RDS  SDS  REV(acked/want)  LAG  NOTE\n");
+    let first: Value = serde_json::from_str(events.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&first["Event"], &first["Commit"]["Author"]["By"]),
+        (&json!("commit"), &json!("certificate-authority"))
+    );
+    agent.say("services register -name gateway -kind mesh-gateway -port 8443");
+    assert!(agent.say("ps -all").contains("not connected"));
+    assert_eq!(agent.run("why-changed nobody").status.code(), Some(1));
+    assert_eq!(agent.run("why-changed gateway -between now then").status.code(), Some(3));
+    assert_eq!(agent.say("why-changed gateway"), "Nothing changed, as far as the process remembers.\n");
+    assert_eq!(agent.run("proxy gateway clusters").status.code(), Some(1));
+    assert_eq!(meshgate("status -http-addr 127.0.0.1:1").status().unwrap().code(), Some(4));
+}

@@ -51,6 +51,13 @@ fn help_goes_to_standard_output_and_names_every_command() {
         "connect",
         "envoy",
         "debug",
+        "status",
+        "ps",
+        "proxy",
+        "events",
+        "why-changed",
+        "history",
+        "rollback",
         "replay",
         "ready",
         "validate",
@@ -68,7 +75,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 52] = [
+    let commands: [&[&str]; 59] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
@@ -97,6 +104,13 @@ fn every_command_explains_each_of_its_options() {
         &["envoy", "install"],
         &["debug", "bundle"],
         &["debug", "openapi"],
+        &["status"],
+        &["ps"],
+        &["proxy"],
+        &["events"],
+        &["why-changed"],
+        &["history"],
+        &["rollback"],
         &["replay"],
         &["demo", "serve"],
         &["demo", "load"],

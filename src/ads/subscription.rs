@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::envoy::snapshot::ResourceType;
 
 /// The name that stands for every resource.
-const EVERYTHING: &str = "*";
+pub(super) const EVERYTHING: &str = "*";
 
 /// The subscription of one stream to one type.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

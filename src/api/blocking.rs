@@ -142,6 +142,22 @@ impl Call {
         Ok(meta.on(self.answer(filtered, &value)?))
     }
 
+    /// Returns at once, or when there is a commit later than the call's `index`, or its `wait` is over.
+    pub(super) async fn after_commit(&self) -> Result<Meta, ApiError> {
+        let (seen, wait, consistency) = (self.query.index()?, self.query.wait()?, self.query.consistency()?);
+        let mut commits = self.api.store.history().watch();
+        if let Some(seen) = seen {
+            let _waiting = self.api.metrics.count_waiting();
+            tokio::select! {
+                // Whatever it is that ends the wait, the answer is what is known then.
+                _ = commits.wait_for(|index| *index > seen) => {}
+                () = tokio::time::sleep(jittered(wait)) => {}
+                () = self.api.shutdown.cancelled() => {}
+            }
+        }
+        Ok(Meta { index: self.api.store.view().index().max(1), consistency })
+    }
+
     /// What an answer says about itself that shows the state at a commit without waiting for another one.
     pub(super) fn meta_at(&self, index: Index) -> Result<Meta, ApiError> {
         Ok(Meta { index: index.max(1), consistency: self.query.consistency()? })

@@ -14,6 +14,8 @@ use super::Api;
 use super::error::ApiError;
 use super::query::Query;
 use super::scope::Scope;
+use super::serve::Caller;
+use crate::store::{Author, Store};
 
 /// How JSON is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub(super) struct Call {
     pub(super) query: Query,
     /// Where it reads or writes.
     pub(super) scope: Scope,
+    /// Who calls.
+    author: Author,
     layout: Layout,
 }
 
@@ -52,7 +56,8 @@ impl FromRequestParts<Arc<Api>> for Call {
             (false, true) => Layout::Indented,
             (false, false) => Layout::Compact,
         };
-        Ok(Self { api: api.clone(), query, scope, layout })
+        let author = Author::Call(parts.extensions.get::<Caller>().map(|caller| caller.0));
+        Ok(Self { api: api.clone(), query, scope, author, layout })
     }
 }
 
@@ -62,6 +67,11 @@ fn is_read_of_state(parts: &Parts) -> bool {
 }
 
 impl Call {
+    /// The store, for writes that are known as those of the caller.
+    pub(super) fn store(&self) -> Store {
+        self.api.store.by(self.author)
+    }
+
     /// A JSON answer.
     pub(super) fn json(&self, value: &impl Serialize) -> Response {
         self.written(match self.layout {

@@ -45,7 +45,7 @@ async fn apply(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Resul
     let entry = Decoder::Entry.accept(codec::config_entry(&body, format(&headers)), |rest| call.rules(rest))?;
     let entry = call.as_stored(entry)?;
     let conditions = call.condition(&entry.key())?.into_iter().collect();
-    let outcome = call.api.store.write(Write { conditions, ops: vec![Op::PutEntry(entry)] }).await?;
+    let outcome = call.store().write(Write { conditions, ops: vec![Op::PutEntry(entry)] }).await?;
     Ok(call.json(&(outcome != Outcome::ConditionFailed)))
 }
 
@@ -68,7 +68,7 @@ async fn delete(call: Call, Tail(tail): Tail) -> Result<Response, ApiError> {
     let condition = call.condition(&key)?;
     let is_conditional = condition.is_some();
     let write = Write { conditions: condition.into_iter().collect(), ops: vec![Op::DeleteEntry(key)] };
-    let outcome = call.api.store.write(write).await?;
+    let outcome = call.store().write(write).await?;
     if is_conditional {
         return Ok(call.json(&(outcome != Outcome::ConditionFailed)));
     }
@@ -122,7 +122,7 @@ impl Call {
     }
 
     /// The condition that `cas` asks for.
-    fn condition(&self, key: &EntryKey) -> Result<Option<Condition>, ApiError> {
+    pub(super) fn condition(&self, key: &EntryKey) -> Result<Option<Condition>, ApiError> {
         let Some(text) = self.query.get("cas") else { return Ok(None) };
         let index = text.parse().map_err(|_| ApiError::InvalidCas(text.to_owned()))?;
         Ok(Some(Condition::EntryAt(key.clone(), index)))

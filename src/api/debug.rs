@@ -11,10 +11,7 @@ use crate::codec;
 
 /// The routes under `/v1/meshgate/`.
 pub(super) fn routes() -> Routes {
-    Routes::new()
-        .route("/v1/meshgate/ready", get(ready))
-        .route("/v1/meshgate/proxies", get(proxies))
-        .route("/v1/meshgate/debug/bundle", get(bundle))
+    Routes::new().route("/v1/meshgate/ready", get(ready)).route("/v1/meshgate/debug/bundle", get(bundle))
 }
 
 /// 503 while something is waited for; both answers say what.
@@ -22,11 +19,6 @@ async fn ready(call: Call) -> Response {
     let waiting_for = call.api.readiness.waiting_for();
     let status = if waiting_for.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     call.json_with_status(status, &json!({ "Ready": waiting_for.is_empty(), "WaitingFor": waiting_for }))
-}
-
-/// The proxies with open streams, and what became of the responses they were sent.
-async fn proxies(call: Call) -> Response {
-    call.json(&call.api.proxies.proxies())
 }
 
 /// The whole state of every datacenter and partition, apart from secrets (`docs/bundle.md`).

@@ -64,7 +64,7 @@ async fn apply_all(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> R
         Err(errors) => return Ok(call.unreadable(errors)),
     };
     let write = Write::from(entries.into_iter().map(Op::PutEntry).collect::<Vec<_>>());
-    match call.api.store.write(write).await {
+    match call.store().write(write).await {
         Ok(Outcome::Committed(index) | Outcome::Unchanged(index)) => Ok(call.json(&Written { index })),
         Ok(Outcome::ConditionFailed) => {
             Err(StoreError::Rejected(Problem::rule("", "nothing was written").into()).into())

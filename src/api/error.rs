@@ -10,9 +10,9 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::{ConfigureError, IssueError, PlanError};
 use crate::codec::Decoded;
 use crate::model::{
-    CheckId, Datacenter, EntryKind, FilterError, MAX_OPERATIONS, NodeName, Problem, Problems, ServiceId,
+    CheckId, Datacenter, EntryKey, EntryKind, FilterError, MAX_OPERATIONS, NodeName, Problem, Problems, ServiceId,
 };
-use crate::store::{SnapshotError, StoreError};
+use crate::store::{Index, PastError, SnapshotError, StoreError};
 
 /// Which decoder refused a body; Consul's texts differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +118,20 @@ pub(super) enum ApiError {
     UnnamedEntry,
     #[error("filtering is only supported for service-defaults, not for {0}")]
     FilterNotSupported(EntryKind),
+    #[error("{0}")]
+    Past(#[from] PastError),
+    #[error("there is no commit {0} in the history: it is forgotten, changed nothing, or has not happened")]
+    NoCommit(Index),
+    #[error(
+        "there is no proxy {0:?}: none is registered or connected, give its ID, node/ID or datacenter/partition/node/ID"
+    )]
+    NoProxy(String),
+    #[error("there are several proxies {name:?}: name the node too, as in {found}")]
+    SeveralProxies { name: String, found: String },
+    #[error("nothing was made for the proxy {0:?}: it is not connected, or waits for its registration or certificate")]
+    NotConfigured(String),
+    #[error("{0} was changed in the meantime: look at it again")]
+    ChangedMeanwhile(EntryKey),
     #[error("invalid cas {0:?}: expected the ModifyIndex of the entry")]
     InvalidCas(String),
     #[error("Failed to create boolean expression evaluator: {0}")]
@@ -177,6 +191,7 @@ impl ApiError {
             | E::OtherName { .. }
             | E::Unclear(_)
             | E::CaState
+            | E::SeveralProxies { .. }
             | E::NotAService { .. }
             | E::Certificate(IssueError::Identity(_)) => StatusCode::BAD_REQUEST,
             E::AclDisabled => StatusCode::UNAUTHORIZED,
@@ -189,7 +204,12 @@ impl ApiError {
             | E::IntentionNotFound
             | E::NotThere(_)
             | E::TenantNotFound { .. }
-            | E::UnnamedEntry => StatusCode::NOT_FOUND,
+            | E::UnnamedEntry
+            | E::Past(_)
+            | E::NoCommit(_)
+            | E::NoProxy(_)
+            | E::NotConfigured(_) => StatusCode::NOT_FOUND,
+            E::ChangedMeanwhile(_) => StatusCode::CONFLICT,
             E::PrometheusOff => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             E::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             E::BodyTooLarge(_) | E::TooManyOperations(_) => StatusCode::PAYLOAD_TOO_LARGE,

@@ -17,13 +17,16 @@ mod chain;
 mod config;
 mod connect;
 mod debug;
+mod difference;
 mod entries;
 mod error;
 mod explain;
 mod exports;
 mod federation;
 mod filter;
+mod happenings;
 mod health;
+mod history;
 mod intentions;
 mod layer;
 mod lint;
@@ -32,8 +35,10 @@ mod named;
 mod off;
 mod openapi;
 mod options;
+mod overview;
 mod path;
 mod plan;
+mod proxies;
 mod query;
 mod route;
 mod scope;
@@ -63,6 +68,9 @@ pub use explain::{
     Removal, RemovedTarget, ResourceExplanation, RungExplanation, Setting, SourceExplanation, TargetExplanation,
     TargetService, Unexplained, UpstreamExplanation,
 };
+pub use happenings::{
+    Happenings, NoHappenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState, Totals,
+};
 pub use lint::{Finding, Linter, NoLinter};
 pub use metrics::Metrics;
 pub use named::{At, Named};
@@ -73,6 +81,7 @@ pub use plan::{
     AffectedProxy, Field, NoPlanner, Plan, PlanError, PlannedImpact, PlannedProxies, PlannedResource, Planner,
     RowChange, Unchanged,
 };
+pub use proxies::Cause;
 pub use seam::{
     AsRegistered, CentralConfig, Certificates, CheckReports, ConfigureError, DiscoveryChains, Exported, Exports, Files,
     IssueError, Nack, NoFiles, ProxyState, ProxyStatus, TypeState,
@@ -98,6 +107,8 @@ pub struct Api {
     pub certificates: Arc<dyn Certificates>,
     /// Who knows the connected proxies.
     pub proxies: Arc<dyn ProxyStatus>,
+    /// Who knows what became of changes.
+    pub happenings: Arc<dyn Happenings>,
     /// Who is told about reports on TTL checks.
     pub reports: Arc<dyn CheckReports>,
     /// Who merges config entries into proxies.
@@ -173,6 +184,10 @@ fn routes() -> route::Routes {
         .merge(lint::routes())
         .merge(plan::routes())
         .merge(wait::routes())
+        .merge(history::routes())
+        .merge(happenings::routes())
+        .merge(proxies::routes())
+        .merge(overview::routes())
         .merge(openapi::routes())
         .merge(off::routes())
 }

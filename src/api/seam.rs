@@ -6,11 +6,12 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 
 use super::chain::{ChainOverrides, CompiledChain};
+use super::proxies::Cause;
 use crate::model::{
-    CaConfig, CheckId, Datacenter, Leaf, NodeName, Partition, PeerName, Place, Problems, Proxy, Service, ServiceId,
-    ServiceKey, ServiceName, SpiffeId,
+    CaConfig, CheckId, Datacenter, InstanceId, Leaf, NodeName, Partition, PeerName, Place, Problems, Proxy, Service,
+    ServiceId, ServiceKey, ServiceName, SpiffeId,
 };
-use crate::store::{CheckKey, NodeKey, Reader, Stored};
+use crate::store::{CheckKey, Index, NodeKey, Reader, Stored};
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +86,7 @@ pub trait ProxyStatus: Send + Sync + 'static {
 }
 
 /// One proxy with its streams, as `GET /v1/meshgate/proxies` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ProxyState {
     /// Datacenter of the proxy.
@@ -105,6 +106,13 @@ pub struct ProxyState {
     pub streams: usize,
     /// Envoy's version as it says it; empty if it does not.
     pub envoy_version: String,
+    /// The last commit that changed what it should have; 0 while nothing was made for it.
+    pub index: Index,
+    /// The last such commit whose outcome it has acknowledged as a whole since it connected; 0 for none.
+    pub acked: Index,
+    /// How long it has not had what it should have, in milliseconds.
+    #[serde(rename = "BehindMs", skip_serializing_if = "Option::is_none")]
+    pub behind: Option<f64>,
     /// What became of the responses of each type.
     pub types: Vec<TypeState>,
 }
@@ -140,6 +148,38 @@ pub struct Nack {
     pub message: String,
     /// When it came, in RFC 3339.
     pub time: String,
+    /// What was refused came with the commits after this one.
+    pub since: Index,
+    /// And with none after this one.
+    pub index: Index,
+    /// The commits that it came from, as far as they are kept; the newest first. The API fills it in.
+    pub causes: Vec<Cause>,
+}
+
+impl ProxyState {
+    /// What identifies it.
+    pub fn instance(&self) -> InstanceId {
+        let place = Place::new(&self.datacenter, &self.partition);
+        InstanceId { place, node: self.node.clone(), id: self.id.clone() }
+    }
+
+    /// A proxy that is registered and not connected.
+    pub fn disconnected(proxy: &InstanceId) -> Self {
+        Self {
+            datacenter: proxy.place.datacenter.clone(),
+            partition: proxy.place.partition.clone(),
+            node: proxy.node.clone(),
+            id: proxy.id.clone(),
+            registered: true,
+            problems: Vec::new(),
+            streams: 0,
+            envoy_version: String::new(),
+            index: 0,
+            acked: 0,
+            behind: None,
+            types: Vec::new(),
+        }
+    }
 }
 
 /// Merges the config entries that apply to a proxy into what it registered (`http-api.md` 3.9).

@@ -1,15 +1,17 @@
 //! The listeners: HTTP/1.1 and HTTP/2 on one port, with and without TLS, bounded against slow clients, drained at the end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use futures::FutureExt;
 use futures::future::join_all;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -50,6 +52,10 @@ impl ServeOptions {
     }
 }
 
+/// Whom a request came from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller(pub(super) SocketAddr);
+
 /// Serves `router` until `shutdown`, then lets the calls that run finish until the deadline has passed, and cuts off the
 /// rest. The calls that wait for a change end by the token of [`Api`](super::Api), which should be the same or a parent.
 pub async fn serve(
@@ -76,7 +82,13 @@ async fn serve_one(
     while let Some(stream) = shutdown.run_until_cancelled(accept(&listener)).await {
         let Some(Ok(place)) = shutdown.run_until_cancelled(places.clone().acquire_owned()).await else { break };
         let (builder, watcher, shutdown) = (builder.clone(), graceful.watcher(), shutdown.clone());
-        let service = TowerToHyperService::new(router.clone());
+        let (caller, router) = (stream.peer_addr().ok().map(Caller), router.clone());
+        let service = service_fn(move |mut request: http::Request<Incoming>| {
+            if let Some(caller) = caller {
+                request.extensions_mut().insert(caller);
+            }
+            tower::Service::call(&mut router.clone(), request)
+        });
         let tls = tls.clone();
         connections.spawn(async move {
             let connection = match tls {

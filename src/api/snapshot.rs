@@ -41,7 +41,7 @@ async fn restore(call: Call, Archive(archive): Archive) -> Result<Response, ApiE
     let wanted = tokio::task::spawn_blocking(move || Snapshot::from_archive(&archive)?.view()).await;
     let wanted = Arc::new(wanted.map_err(|error| ApiError::Archive(error.into()))??);
     let index = wanted.index();
-    call.api.store.write_with(move |view| Ok(view.to_become(&wanted))).await?;
+    call.store().write_with(move |view| Ok(view.to_become(&wanted))).await?;
     tracing::warn!(index, "the state is now that of a snapshot");
     if let Err(error) = call.api.files.reload().await {
         tracing::error!(error, "what files hold is not part of the state that was restored");

@@ -74,7 +74,7 @@ async fn transact(call: Call, Body(body): Body<SMALL>) -> Result<Response, ApiEr
         let _ = tell.send((shown, view.index()));
         Ok(Write::from(ops))
     };
-    let outcome = call.api.store.write_with(decide).await?;
+    let outcome = call.store().write_with(decide).await?;
     let (done, base) = told.await.map_err(|_| ApiError::Store(crate::store::StoreError::Closed))?;
     let committed = match outcome {
         Outcome::Committed(index) | Outcome::Unchanged(index) => index,

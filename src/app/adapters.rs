@@ -81,6 +81,9 @@ fn proxy_state(report: ProxyReport) -> ProxyState {
         problems: report.problems,
         streams: report.streams,
         envoy_version: report.envoy_version,
+        index: report.index,
+        acked: report.acked,
+        behind: report.behind.map(|behind| behind.as_micros() as f64 / 1000.0),
         types: report.types.into_iter().map(type_state).collect(),
     }
 }
@@ -92,10 +95,13 @@ fn type_state((kind, report): (ResourceType, TypeReport)) -> TypeState {
         acked: report.is_acked,
         acks: report.acks,
         nacks: report.nacks,
-        last_nack: report.last_nack.map(|nack| *nack).map(|NackReport { message, resources, at }| Nack {
+        last_nack: report.last_nack.map(|nack| *nack).map(|NackReport { message, resources, at, commits }| Nack {
             resources,
             message,
             time: at.format(&Rfc3339).unwrap_or_default(),
+            since: commits.0,
+            index: commits.1,
+            causes: Vec::new(),
         }),
     }
 }

@@ -14,7 +14,7 @@ use super::{App, AppError};
 use crate::api::{AddedCheck, Files, Options, Registration};
 use crate::model::{CheckRegistration, Place, Problems, ServiceDefinition};
 use crate::settings::{Settings, TlsListener};
-use crate::store::{CheckKey, Condition, NodeKey, Op, Store, StoreError, View, Write};
+use crate::store::{Author, CheckKey, Condition, NodeKey, Op, Store, StoreError, View, Write};
 use crate::telemetry::{LogOptions, Logs};
 
 /// Writes what the files hold: entries where there is none of their name, services as the agent registers them. What the
@@ -146,7 +146,7 @@ pub(super) struct Reloader {
 impl Reloader {
     pub(super) fn new(app: &App, options: Options) -> Self {
         Self {
-            store: app.store.clone(),
+            store: app.store.by(Author::Files),
             options,
             logs: app.logs.clone(),
             secured: app.secured.clone(),

@@ -5,6 +5,7 @@ mod chains;
 mod explain;
 mod exports;
 mod files;
+mod happenings;
 mod lint;
 mod plan;
 mod tls;
@@ -31,7 +32,7 @@ use crate::health::{self, Runner};
 use crate::model::{Bundle, Problems, TrustDomain};
 use crate::net::{self, Listener};
 use crate::settings::{Settings, TlsListener};
-use crate::store::{Backend, Embedded, Key, Memory, Store, StoreError};
+use crate::store::{Author, Backend, Embedded, Key, Memory, Store, StoreError};
 use crate::telemetry::{Logs, Readiness, ReadinessGuard};
 
 use self::adapters::{Central, Issuer, Proxies, Reports};
@@ -39,6 +40,7 @@ pub use self::chains::Chains;
 pub use self::explain::Explainer;
 pub use self::exports::Exports;
 use self::files::Reloader;
+use self::happenings::Happened;
 pub use self::lint::Lint;
 pub use self::plan::Changes;
 pub use self::tls::TlsError;
@@ -215,7 +217,7 @@ impl App {
     }
 
     async fn start_in(settings: Settings, process: &Process) -> Result<Self, AppError> {
-        let opened = Store::open(backend(settings.data_dir.as_deref())?, engine::guard())?;
+        let opened = Store::open_with(backend(settings.data_dir.as_deref())?, engine::guard(), settings.history)?;
         let checks = health::Options {
             output_max_size: settings.check_output_max_size,
             ..health::Options::new(settings.node_name.clone(), settings.datacenters().cloned())
@@ -231,9 +233,9 @@ impl App {
         process: &Process,
     ) -> Result<Self, AppError> {
         let (mut app, listeners) = Self::open(settings, opened, checks, secured, process)?;
-        let authority = Authority::open(app.store.clone(), crate::ca::Options::default()).await?;
+        let authority = Authority::open(app.store.by(Author::Authority), crate::ca::Options::default()).await?;
         let options = app.api_options();
-        files::take_over(&app.store, &app.settings, &options).await?;
+        files::take_over(&app.store.by(Author::Files), &app.settings, &options).await?;
         let reloader = Arc::new(Reloader::new(&app, options));
         app.files = reloader.clone();
         app.reloader = Some(reloader);
@@ -261,14 +263,14 @@ impl App {
             ..settings
         };
         let cluster_id = Some(agent.cluster_id.clone()).filter(|id| !id.is_empty());
-        let opened = Store::open(Box::new(Memory), engine::guard())?;
+        let opened = Store::open_with(Box::new(Memory), engine::guard(), settings.history)?;
         opened.0.write(bundle).await.map_err(|error| {
             if let StoreError::Rejected(problems) = error { AppError::Bundle(problems) } else { error.into() }
         })?;
         let checks = health::Options::new(settings.node_name.clone(), []);
         let (app, listeners) = Self::open(settings, opened, checks, None, process)?;
         let ca = crate::ca::Options { cluster_id, ..Default::default() };
-        let authority = Authority::open(app.store.clone(), ca).await?;
+        let authority = Authority::open(app.store.by(Author::Authority), ca).await?;
         Ok(app.spawn(listeners, authority))
     }
 
@@ -332,7 +334,7 @@ impl App {
             dns_domain: self.settings.domain.clone(),
         };
         let engine = Engine::new(engine_options.clone());
-        let runner = Runner::new(self.store.clone(), self.checks.clone(), adapters::EXPOSURES);
+        let runner = Runner::new(self.store.by(Author::HealthChecks), self.checks.clone(), adapters::EXPOSURES);
         let working = || self.working.clone();
         self.workers.spawn(authority.clone().run(working()));
         self.workers.spawn(runner.clone().run(working()));
@@ -350,6 +352,7 @@ impl App {
             readiness: self.readiness.clone(),
             certificates: Arc::new(Issuer(authority)),
             proxies: Arc::new(Proxies(engine.clone())),
+            happenings: Arc::new(Happened(engine.clone())),
             reports: Arc::new(Reports(runner)),
             central: Arc::new(Central),
             chains: Arc::new(Chains { datacenter: self.settings.datacenter.clone(), trust_domain }),

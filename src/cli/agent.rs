@@ -64,6 +64,12 @@ pub(super) struct AgentOptions {
     /// Most bytes of output that are kept of a check [default: 4096]
     #[arg(long, alias = "check_output_max_size", value_name = "BYTES")]
     check_output_max_size: Option<String>,
+    /// Most commits of each class that the history keeps [default: 1024]
+    #[arg(long, value_name = "COUNT")]
+    history_commits: Option<String>,
+    /// Most bytes that the commits of each class may take in the history [default: 16777216]
+    #[arg(long, value_name = "BYTES")]
+    history_bytes: Option<String>,
     /// Lowest port for sidecars that name none [default: 21000]
     #[arg(long, value_name = "PORT")]
     sidecar_min_port: Option<String>,
@@ -269,6 +275,8 @@ impl AgentOptions {
             ("advertise_addr", &self.advertise),
             ("advertise_addr_wan", &self.advertise_wan),
             ("check_output_max_size", &self.check_output_max_size),
+            ("history_commits", &self.history_commits),
+            ("history_bytes", &self.history_bytes),
             ("ports.sidecar_min_port", &self.sidecar_min_port),
             ("ports.sidecar_max_port", &self.sidecar_max_port),
             ("default_intention_policy", &self.default_intention_policy),

@@ -13,8 +13,10 @@ pub mod demo;
 mod descriptors;
 pub mod envoy;
 mod error;
+mod events;
 mod explain;
 mod files;
+mod history;
 mod info;
 mod intention;
 mod maint;
@@ -22,15 +24,20 @@ mod members;
 mod monitor;
 mod output;
 mod path;
+mod proxy;
+mod ps;
 mod ready;
 mod reload;
 mod replay;
+mod rollback;
 mod services;
 mod snapshot;
 mod sni;
+mod status;
 mod tenancy;
 mod validate;
 mod watch;
+mod why_changed;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -42,9 +49,9 @@ pub(crate) use error::{CliError, Verb};
 const AFTER_HELP: &str = "\
 Long options work with one dash as well (-sidecar-for web), and switches take a value (-register=false).
 Results go to standard output, everything else to standard error.
-The exit code is 1 on any error. Of plan, apply, diff, wait, lint, explain, path, sni, demo, envoy, debug, ready and replay,
-which are meshgate's own, it is 3 on bad usage, 4 when the agent cannot be reached, 5 when it denies; plan and diff say 2 for
-changes to be made.
+The exit code is 1 on any error. Of meshgate's own commands (apply, debug, demo, diff, envoy, events, explain, history, lint,
+path, plan, proxy, ps, ready, replay, rollback, sni, status, wait, why-changed) it is 1 for a problem, 2 for changes that are
+pending, 3 on bad usage, 4 where nobody answers, and 5 where the token does not suffice.
 
 Start here:
   meshgate demo                                       two datacenters with real Envoys, and a tour
@@ -113,6 +120,20 @@ enum Command {
     /// Write and read the names that travel in TLS handshakes, and list them
     #[command(subcommand)]
     Sni(sni::SniCommand),
+    /// Say on one screen whether all is well
+    Status(status::StatusOptions),
+    /// List the proxies, and how far they have come
+    Ps(ps::PsOptions),
+    /// Show what one proxy should have
+    Proxy(proxy::ProxyOptions),
+    /// Print commits, pushes and what happens to proxies
+    Events(events::EventsOptions),
+    /// Say which commits changed a proxy
+    WhyChanged(why_changed::WhyChangedOptions),
+    /// Show what was changed, when and by whom
+    History(history::HistoryOptions),
+    /// Let a config entry be what it was
+    Rollback(rollback::RollbackOptions),
     /// Run a control plane from the state of another one
     Replay(replay::ReplayOptions),
     /// Say whether a control plane or an Envoy is ready
@@ -197,6 +218,13 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Explain(command) => block_on(explain::run(command)),
         Command::Path(options) => block_on(path::run(&options)),
         Command::Sni(command) => block_on(sni::run(command)),
+        Command::Status(options) => block_on(status::run(&options)),
+        Command::Ps(options) => block_on(ps::run(&options)),
+        Command::Proxy(options) => block_on(proxy::run(&options)),
+        Command::Events(options) => block_on(events::run(&options)),
+        Command::WhyChanged(options) => block_on(why_changed::run(&options)),
+        Command::History(options) => block_on(history::run(&options)),
+        Command::Rollback(options) => block_on(rollback::run(&options)),
         Command::Replay(options) => replay::run(&options),
         Command::Ready(options) => block_on(ready::run(&options)),
         Command::Members(options) => block_on(members::run(&options)),

@@ -38,6 +38,11 @@ enum Shape {
 }
 
 impl OutputOption {
+    /// True for programs.
+    pub(crate) fn is_json(self) -> bool {
+        self.output == Shape::Json
+    }
+
     /// Writes a result, for people by `table`.
     ///
     /// # Errors

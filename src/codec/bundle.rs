@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde::ser::{SerializeMap, Serializer};
+use serde_json::Value;
 
 use super::decoded::Decoded;
 use super::lenient::{Decoding, Typing, cut, decode, in_order};
@@ -338,6 +339,22 @@ fn hide_private_keys(tree: &mut Tree) {
             for Member { key, value, .. } in members {
                 hide_private_key(key);
                 hide_private_keys(value);
+            }
+        }
+    }
+}
+
+/// The same for a value that is shown in other ways.
+pub fn hide_private_keys_in(value: &mut Value) {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::String(text) => hide_private_key(text),
+        Value::Array(items) => items.iter_mut().for_each(hide_private_keys_in),
+        Value::Object(members) => {
+            for (mut key, mut value) in std::mem::take(members) {
+                hide_private_key(&mut key);
+                hide_private_keys_in(&mut value);
+                members.insert(key, value);
             }
         }
     }

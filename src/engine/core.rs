@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::Options;
 use super::chains::Chains;
 use super::intern::Interner;
+use super::journal::{Journal, ProxyHappening, Types};
 use super::outbound::{Outbound, Stale, fingerprint};
-use super::parts::{Kitchen, OutboundId, Owner, PartId, ProxyId, Recipe, User, contained};
+use super::parts::{Kitchen, OutboundId, Owner, ProxyId, Recipe, Remade, User, contained};
 use super::proxy::{Common, Pending, Proxy};
 use super::reach::Span;
 use super::shared::World;
@@ -51,6 +52,7 @@ pub(super) struct Core {
     options: Options,
     issuer: Issuer,
     view: Arc<View>,
+    journal: Journal,
     ids: BTreeMap<InstanceId, ProxyId>,
     /// In boxes: numbers grow, and a map that is filled so is half empty.
     proxies: BTreeMap<ProxyId, Box<Proxy>>,
@@ -63,11 +65,12 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(options: Options, issuer: Issuer, view: Arc<View>) -> Self {
+    pub(super) fn new(options: Options, issuer: Issuer, view: Arc<View>, journal: Journal) -> Self {
         Self {
             options,
             issuer,
             view,
+            journal,
             ids: BTreeMap::new(),
             proxies: BTreeMap::new(),
             last_id: 0,
@@ -83,9 +86,9 @@ impl Core {
         let mut pending = BTreeMap::new();
         for slot in slots {
             let id = self.id_of(&slot.instance);
-            let proxy = self.proxies.entry(id).or_insert_with(|| Box::new(Proxy::new(slot.instance.clone())));
+            let proxy = self.proxies.entry(id).or_insert_with(|| Box::new(Proxy::new((*slot.instance).clone())));
             if let Some(snapshot) = proxy.snapshot() {
-                slot.publish(snapshot.clone(), Span::up_to(self.view.index()));
+                slot.publish(snapshot.clone(), Span::up_to(proxy.index), None);
             }
             let is_fresh = proxy.slots.is_empty();
             proxy.slots.push(slot);
@@ -95,7 +98,7 @@ impl Core {
                 self.list_parts(id);
             }
         }
-        self.publish(pending, Span::up_to(self.view.index()));
+        self.publish(pending, Span::arrival(self.view.index()));
     }
 
     fn id_of(&mut self, instance: &InstanceId) -> ProxyId {
@@ -118,6 +121,7 @@ impl Core {
     pub(super) fn detached(&self) -> Self {
         let mut detached = self.clone();
         detached.issuer = Issuer::Nobody(self.issuer.trust_domain().clone());
+        detached.journal = Journal::default();
         for proxy in detached.proxies.values_mut() {
             proxy.slots = Vec::new();
         }
@@ -141,7 +145,7 @@ impl Core {
         }
         let unpublished = self.proxies.iter().filter(|(_, proxy)| proxy.snapshot().is_none());
         let unpublished = unpublished.map(|(id, _)| (*id, Pending::default())).collect();
-        self.publish(unpublished, Span::up_to(view.index()));
+        self.publish(unpublished, Span::arrival(view.index()));
     }
 
     /// Every proxy, with what is wrong with it.
@@ -201,10 +205,16 @@ impl Core {
         let mut stale: BTreeMap<OutboundId, Stale> = BTreeMap::new();
         // Parts first: what a proxy has in common with others is then up to date when its list is made.
         let remade = self.remake_parts(&changed);
-        for user in remade.into_iter().flat_map(|part| self.common.parts.users(part)) {
+        for user in remade.changed.into_iter().flat_map(|part| self.common.parts.users(part)) {
             match user {
                 User::Proxy(proxy) => pending.entry(proxy).or_default().has_newer_parts = true,
                 User::Outbound(outbound) => stale.entry(outbound).or_default().has_newer_parts = true,
+            }
+        }
+        for user in remade.failed.into_iter().flat_map(|part| self.common.parts.users(part)) {
+            match user {
+                User::Proxy(proxy) => pending.entry(proxy).or_default().has_other_problems = true,
+                User::Outbound(outbound) => stale.entry(outbound).or_default().has_failed = true,
             }
         }
         for id in self.readers.of(keys()) {
@@ -284,8 +294,8 @@ impl Core {
         gateways
     }
 
-    /// Makes the parts again that read one of these keys; returns those that are other ones then.
-    fn remake_parts(&mut self, changed: &[&Key]) -> Vec<PartId> {
+    /// Makes the parts again that read one of these keys.
+    fn remake_parts(&mut self, changed: &[&Key]) -> Remade {
         let Self { view, common, options, issuer, chains, interner, .. } = self;
         let world = World { view, options, trust_domain: issuer.trust_domain(), chains };
         let mut kitchen = Kitchen { world, interner, assignments: &mut common.assignments };
@@ -357,22 +367,35 @@ impl Core {
 
     /// Sends what commits of this span changed to the streams of these proxies.
     fn publish(&mut self, pending: BTreeMap<ProxyId, Pending>, span: Span) {
+        if pending.is_empty() {
+            return;
+        }
         let mut published = 0;
+        let mut pushing = self.journal.begin(span);
+        let span = span.or_last();
         for (id, pending) in pending {
             let Some(proxy) = self.proxies.get_mut(&id) else { continue };
             // What its parts add up to, and what is lost by it, is found out for the first snapshot.
-            let is_first = proxy.snapshot().is_none();
+            let before = proxy.snapshot().cloned();
+            let is_first = before.is_none();
             let is_changed = proxy.update(&pending, &self.common, self.issuer.is_awaited());
+            let mut mended_after = None;
             if is_first || pending.has_newer_parts || pending.has_other_problems {
-                proxy.tell_problems(&self.common, span);
+                let (new, mended) = proxy.tell_problems(&self.common, span);
+                mended_after = mended;
+                for problem in new {
+                    self.journal.happened(&Arc::new(proxy.instance.clone()), ProxyHappening::Problem(problem));
+                }
             }
             if is_changed {
-                proxy.publish(span);
+                let types = Types::changed(before.as_ref(), proxy.snapshot());
+                proxy.publish(span.since(mended_after), types, &mut pushing);
                 // Those without streams are no news to anybody.
                 published += usize::from(!proxy.slots.is_empty());
                 tracing::trace!(proxy = %proxy.instance, "configuration published");
             }
         }
+        self.journal.add(pushing);
         if published > 0 {
             tracing::debug!(proxies = published, index = self.view.index(), "configuration published");
         }

@@ -109,6 +109,12 @@ impl EncodedPart {
         self.left_out.iter().cloned().chain(self.given_problems())
     }
 
+    /// What was given since this older state and cannot be used.
+    pub(super) fn failures_since(&self, older: &Self) -> impl Iterator<Item = String> {
+        let of_listeners = self.listeners.failures_since(&older.listeners);
+        of_listeners.chain(self.clusters.failures_since(&older.clusters)).cloned()
+    }
+
     /// True if an operator gave something for it.
     pub(super) fn is_given(&self) -> bool {
         self.listeners.is_given() || self.clusters.is_given()

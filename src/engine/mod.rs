@@ -18,6 +18,7 @@ mod encoded;
 mod explain;
 mod guard;
 mod intern;
+mod journal;
 mod lint;
 mod offline;
 mod outbound;
@@ -42,12 +43,13 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use futures::Stream;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use explain::{Row, leading};
 pub use guard::guard;
+pub use journal::{ProxyEvent, ProxyHappening, Push, PushTotals, Pushed};
 pub use lint::{LintFinding, Severity, lint};
 pub use offline::{Configuration, Offline};
 pub use preview::{Preview, Previewed};
@@ -56,10 +58,11 @@ pub use reach::{Reach, Stage};
 pub use slot::{NackReport, ProxyReport, TypeReport};
 
 use self::core::{Core, Issuer};
+use self::journal::Journal;
 use self::recording::Recording;
 use self::slot::Slot;
 use crate::ca::Authority;
-use crate::envoy::snapshot::{self, Feedback, NodeIdentity, Progress, Snapshot, SnapshotSource};
+use crate::envoy::snapshot::{self, Feedback, NodeIdentity, Progress, Published, Snapshot, SnapshotSource};
 use crate::model::{
     Datacenter, DnsDomain, InstanceId, IntentionPolicy, NodeName, Partition, Place, Proxy, Service, ServiceId,
 };
@@ -139,6 +142,8 @@ struct Shared {
     /// Proxies that had a certificate when the engine started, so that they may have been connected to the process before,
     /// and until when they count.
     returning: Mutex<Option<(Instant, BTreeSet<InstanceId>)>>,
+    /// What became of changes.
+    journal: Journal,
 }
 
 #[derive(Default)]
@@ -184,6 +189,7 @@ impl Engine {
                 turns: Arc::new(Semaphore::new(TURNS)),
                 progress: Progressed::default(),
                 returning: Mutex::default(),
+                journal: Journal::default(),
             }),
         }
     }
@@ -194,11 +200,12 @@ impl Engine {
         let issuer = Issuer::Authority(authority);
         let view = views.borrow_and_update().clone();
         self.shared.expect_back(&view);
-        let mut core = Core::new(self.shared.options.clone(), issuer, view);
+        let mut core = Core::new(self.shared.options.clone(), issuer, view, self.shared.journal.clone());
         let mut lingering = VecDeque::new();
         loop {
             self.update_streams(&mut core, &mut lingering);
-            self.shared.seen.store(core.view().index(), Ordering::Release);
+            // In one order with the count of those who wait: whoever is not counted sees it.
+            self.shared.seen.store(core.view().index(), Ordering::SeqCst);
             self.shared.progress.notify();
             let next = lingering.front().map(|(until, _)| *until);
             tokio::select! {
@@ -221,6 +228,8 @@ impl Engine {
         let mut news = News::default();
         std::mem::swap(&mut *self.shared.news(), &mut news);
         let now = Instant::now();
+        // Those too whose stream has gone: another one may have found the slot already.
+        core.start(news.fresh);
         for node in news.left {
             // Nobody can have a minute of others' memory for a name that means nothing.
             let is_known = self.shared.slots.get(&node).is_some_and(|slot| core.is_registered(&slot));
@@ -233,7 +242,6 @@ impl Engine {
         while let Some((_, node)) = lingering.pop_front_if(|(until, _)| *until <= now) {
             self.forget(core, &node, |slot| slot.unwatched_since().is_some_and(|since| since + LINGER <= now));
         }
-        core.start(news.fresh.into_iter().filter(|slot| slot.is_watched()).collect());
         // Who stopped waiting needs nothing.
         for asking in news.asking.into_iter().filter(|asking| !asking.is_closed()) {
             let _ = asking.send(core.detached());
@@ -262,12 +270,12 @@ impl Engine {
 
     /// How far a commit got, proxy by proxy.
     pub fn reach(&self, index: Index) -> Reach {
-        let is_seen = self.shared.seen.load(Ordering::Acquire) >= index;
+        let is_seen = self.shared.seen.load(Ordering::SeqCst) >= index;
         // A proxy that is known by several names is where it is connected.
         let mut found: BTreeMap<InstanceId, (bool, Stage)> = BTreeMap::new();
         for slot in &self.shared.slots {
             let (is_watched, stage) = (slot.is_watched(), slot.stage(index));
-            let best = found.entry(slot.instance.clone()).or_insert_with(|| (is_watched, stage.clone()));
+            let best = found.entry((*slot.instance).clone()).or_insert_with(|| (is_watched, stage.clone()));
             if (is_watched, &stage) > (best.0, &best.1) {
                 *best = (is_watched, stage);
             }
@@ -300,6 +308,33 @@ impl Engine {
         let core = timeout(PATIENCE, answer).await.ok()?.ok()?;
         // Making what no stream has asked for is work for a processor.
         tokio::task::spawn_blocking(|| Offline::from(core, turn)).await.ok()
+    }
+
+    /// The pushes that are remembered, the oldest one first; of their proxies, those that `is_shown` is true for.
+    pub fn pushes(&self, is_shown: impl Fn(&InstanceId) -> bool) -> Vec<Push> {
+        self.shared.journal.pushes(is_shown)
+    }
+
+    /// How many pushes there were, and how long they took.
+    pub fn push_totals(&self) -> PushTotals {
+        self.shared.journal.totals()
+    }
+
+    /// What happened to proxies from this number of an event on, in order.
+    pub fn events_from(&self, number: u64) -> Vec<ProxyEvent> {
+        self.shared.journal.events_from(number)
+    }
+
+    /// Yields whenever a push or another event was noted.
+    pub fn happenings(&self) -> watch::Receiver<u64> {
+        self.shared.journal.changes()
+    }
+
+    /// What a connected proxy should have.
+    pub fn snapshot(&self, proxy: &InstanceId) -> Option<Arc<Snapshot>> {
+        let of_proxy =
+            |slot: &dashmap::mapref::multiple::RefMulti<'_, NodeIdentity, Arc<Slot>>| *slot.instance == *proxy;
+        self.shared.slots.iter().filter(of_proxy).find_map(|slot| slot.snapshot())
     }
 
     fn instance(&self, node: &NodeIdentity) -> InstanceId {
@@ -376,7 +411,7 @@ struct Watch {
 }
 
 impl Stream for Watch {
-    type Item = Arc<Snapshot>;
+    type Item = Published;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
         self.slot.poll_newer(&self.reader, context).map(Some)
@@ -385,12 +420,30 @@ impl Stream for Watch {
 
 impl snapshot::Watch for Watch {
     fn report(&mut self, feedback: Feedback) {
-        self.slot.note(self.stream, feedback);
+        let mut commits = (0, 0);
+        let happened = match &feedback {
+            Feedback::Connected { user_agent_version } => Some(ProxyHappening::Connected(user_agent_version.clone())),
+            Feedback::Acked { .. } => None,
+            Feedback::Nacked { kind, resources, message } => {
+                let (place, index) = self.slot.awaited();
+                let of_push = place.and_then(|place| self.shared.journal.refused(place));
+                // What it had when it came is as new as its last change.
+                commits = of_push.unwrap_or((index.saturating_sub(1), index));
+                let resources = resources.iter().map(|(name, _)| name.to_string()).collect();
+                Some(ProxyHappening::Refused { kind: *kind, resources, message: message.clone(), index })
+            }
+        };
+        self.slot.note(self.stream, feedback, commits);
+        if let Some(what) = happened {
+            self.shared.journal.happened(&self.slot.instance, what);
+        }
         self.shared.progress.notify();
     }
 
     fn progress(&mut self, progress: Progress) {
-        self.slot.note_progress(self.stream, &self.reader, progress);
+        if let Some(place) = self.slot.note_progress(self.stream, progress) {
+            self.shared.journal.live(place);
+        }
         self.shared.progress.notify();
     }
 }
@@ -398,7 +451,8 @@ impl snapshot::Watch for Watch {
 impl Drop for Watch {
     /// Tells the core that a stream has gone.
     fn drop(&mut self) {
-        self.slot.forget(self.stream);
+        let left = self.slot.forget(self.stream);
+        self.shared.journal.happened(&self.slot.instance, ProxyHappening::Disconnected(left));
         self.slot.unsubscribe(&self.reader);
         self.shared.progress.notify();
         let node = std::mem::take(&mut self.node);

@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Options;
 use super::core::{Core, Issuer};
+use super::journal::Journal;
 use crate::envoy::snapshot::Snapshot;
 use crate::model::{InstanceId, TrustDomain};
 use crate::store::{Index, Key, View};
@@ -50,7 +51,7 @@ impl Offline {
     /// Equal views give equal bytes. A running process can differ from it only where a part cannot be made, which stays as
     /// it last was there and is missing here; both say so in [`Configuration::problems`].
     pub fn of(options: Options, trust_domain: TrustDomain, view: Arc<View>) -> Self {
-        let mut core = Core::new(options, Issuer::Nobody(trust_domain), view);
+        let mut core = Core::new(options, Issuer::Nobody(trust_domain), view, Journal::default());
         core.include_registered();
         Self { core, _turn: None }
     }

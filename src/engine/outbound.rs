@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use super::parts::{Assignments, Entry, Kitchen, OutboundId, Owner, PartId, PartTable, ProxyId, Recipe, User};
 use super::proxy::secrets_of;
+use super::reach::Span;
 use super::secrets::SecretKey;
 use super::shared::AssignmentKey;
 use super::sum::{self, Sum};
 use crate::model::{InstanceId, Place, Service, ServiceKind};
 use crate::resolve::{Forwarded, Forwarder, State, Upstreams};
+use crate::store::Index;
 
 /// What of registrations an outbound side is made from.
 #[derive(Debug, Clone)]
@@ -79,6 +81,8 @@ pub(super) struct Outbound {
     pub(super) trusts: BTreeSet<SecretKey>,
     /// What is wrong with the parts.
     pub(super) problems: Vec<String>,
+    /// What commits made necessary and could not be done, with these.
+    failed: Vec<(Index, String)>,
     /// What the endpoints go without.
     pub(super) omissions: Vec<String>,
     users: BTreeSet<ProxyId>,
@@ -115,6 +119,8 @@ pub(super) struct Stale {
     pub(super) assignments: Vec<Arc<AssignmentKey>>,
     /// One of its parts is another one.
     pub(super) has_newer_parts: bool,
+    /// One of its parts could not be made once more.
+    pub(super) has_failed: bool,
     /// Its assignments go without other things than before.
     pub(super) has_other_omissions: bool,
 }
@@ -153,6 +159,16 @@ impl Outbound {
         self.trusts = secrets_of(&entries);
         self.problems = entries.iter().flat_map(|entry| entry.problems.iter().cloned()).collect();
         self.omissions = sum::omissions(&entries, assignments);
+        self.note_failures(parts);
+    }
+
+    fn note_failures(&mut self, parts: &PartTable) {
+        self.failed = self.entries(parts).into_iter().flat_map(Entry::failures).collect();
+    }
+
+    /// What commits of this span made necessary and could not be done.
+    pub(super) fn failures(&self, span: Span) -> impl Iterator<Item = &String> {
+        self.failed.iter().filter(move |(index, _)| span.contains(*index)).map(|(_, failure)| failure)
     }
 }
 
@@ -219,6 +235,7 @@ impl Outbounds {
                     sum: Sum::default(),
                     trusts: BTreeSet::new(),
                     problems: Vec::new(),
+                    failed: Vec::new(),
                     omissions: Vec::new(),
                     users: BTreeSet::new(),
                 };
@@ -272,12 +289,16 @@ impl Outbounds {
             outbound.add_up(parts, assignments);
             return Some(News { has_newer_parts: true, has_newer_endpoints: true, has_other_problems: true });
         }
+        if stale.has_failed {
+            outbound.note_failures(parts);
+        }
         let ids = &outbound.parts;
         let entries = || parts.entries(ids);
         let has_newer_endpoints = outbound.sum.put_endpoints(&stale.assignments, entries, assignments);
         if stale.has_other_omissions {
             outbound.omissions = sum::omissions(&entries(), assignments);
         }
-        Some(News { has_newer_parts: false, has_newer_endpoints, has_other_problems: stale.has_other_omissions })
+        let has_other_problems = stale.has_other_omissions || stale.has_failed;
+        Some(News { has_newer_parts: false, has_newer_endpoints, has_other_problems })
     }
 }

@@ -20,7 +20,7 @@ use crate::resolve::{
     Caller, Context, Dialled, Forwarded, Forwarder, Part, PartError, forwarding_part, gateway_part, inbound_part,
     upstream_part,
 };
-use crate::store::{Key, Reader, Readers};
+use crate::store::{Index, Key, Reader, Readers};
 
 /// A proxy with streams, by a number that no other one has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,7 +93,18 @@ pub(super) struct Entry {
     pub(super) part: Option<Arc<EncodedPart>>,
     /// Why it could not be made, and what is wrong with what was made.
     pub(super) problems: Vec<String>,
+    /// The commit that it was last made for, if something that this made necessary could not be done, and what.
+    failed: Option<(Index, Vec<String>)>,
     users: BTreeSet<User>,
+}
+
+/// Parts that were made again.
+#[derive(Debug, Default)]
+pub(super) struct Remade {
+    /// Those that are other ones then.
+    pub(super) changed: Vec<PartId>,
+    /// Those that are what they were, because they still cannot be what they should.
+    pub(super) failed: Vec<PartId>,
 }
 
 /// Every part that some proxy has.
@@ -163,8 +174,15 @@ impl PartTable {
             self.follow(known, &recipe, kitchen);
         }
         let id = known.unwrap_or_else(|| {
-            let mut entry =
-                Entry { key: shared, owner, recipe, part: older.clone(), problems: Vec::new(), users: BTreeSet::new() };
+            let mut entry = Entry {
+                key: shared,
+                owner,
+                recipe,
+                part: older.clone(),
+                problems: Vec::new(),
+                failed: None,
+                users: BTreeSet::new(),
+            };
             self.last += 1;
             let id = PartId(self.last);
             entry.make(id, &mut self.readers, kitchen);
@@ -213,13 +231,9 @@ impl PartTable {
         }
     }
 
-    /// Makes the parts again that read one of these keys; returns those that are other ones then.
-    pub(super) fn advance<'c>(
-        &mut self,
-        changed: impl Iterator<Item = &'c Key>,
-        kitchen: &mut Kitchen<'_>,
-    ) -> Vec<PartId> {
-        let mut changes = Vec::new();
+    /// Makes the parts again that read one of these keys.
+    pub(super) fn advance<'c>(&mut self, changed: impl Iterator<Item = &'c Key>, kitchen: &mut Kitchen<'_>) -> Remade {
+        let mut remade = Remade::default();
         for id in self.readers.of(changed) {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             let (older, problems) = (entry.part.clone(), std::mem::take(&mut entry.problems));
@@ -230,6 +244,7 @@ impl PartTable {
                 (older, newer) => older.is_none() && newer.is_none(),
             };
             if is_same && problems == entry.problems {
+                remade.failed.extend(entry.failed.as_ref().map(|_| id));
                 continue;
             }
             entry.join_assignments(id, kitchen);
@@ -237,9 +252,9 @@ impl PartTable {
             for key in left.iter().filter(|key| !stay.contains(key)) {
                 kitchen.assignments.leave(key, id);
             }
-            changes.push(id);
+            remade.changed.push(id);
         }
-        changes
+        remade
     }
 }
 
@@ -254,22 +269,33 @@ impl Entry {
         let reader = Reader::new(kitchen.world.view);
         let made = contained(|| self.recipe.make(&reader, kitchen.world));
         readers.set(&id, reader.into_read_set());
-        match made {
-            Ok(None) => {}
+        let failed = match made {
+            Ok(None) => Vec::new(),
             Ok(Some(Ok(part))) => {
                 let none = EncodedPart::default();
-                let part = self.part.as_deref().unwrap_or(&none).next(self.recipe.place(), part, kitchen.interner);
+                let older = self.part.as_deref().unwrap_or(&none);
+                let part = older.next(self.recipe.place(), part, kitchen.interner);
+                let failed = part.failures_since(older).collect();
                 self.problems = part.problems().collect();
                 self.part = Some(Arc::new(part));
+                failed
             }
             Ok(Some(Err(error))) => self.keep(error.to_string()),
             Err(defect) => self.keep(defect),
-        }
+        };
+        self.failed = (!failed.is_empty()).then(|| (kitchen.world.view.index(), failed));
     }
 
-    fn keep(&mut self, why: String) {
+    /// It stays as it was. Returns what to say.
+    fn keep(&mut self, why: String) -> Vec<String> {
         let of_part = self.part.iter().flat_map(|part| part.problems());
-        self.problems = std::iter::once(why).chain(of_part).collect();
+        self.problems = std::iter::once(why.clone()).chain(of_part).collect();
+        vec![why]
+    }
+
+    /// What a commit made necessary and could not be done, with that commit.
+    pub(super) fn failures(&self) -> impl Iterator<Item = (Index, String)> {
+        self.failed.iter().flat_map(|(index, failures)| failures.iter().map(|it| (*index, it.clone())))
     }
 
     fn assignments(&self) -> impl Iterator<Item = AssignmentKey> {

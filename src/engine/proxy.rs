@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::journal::{Pushing, Types};
 use super::outbound::{Outbound, Outbounds};
 use super::parts::{Assignments, Entry, OutboundId, PartId, PartTable, ProxyId};
 use super::reach::Span;
 use super::secrets::SecretKey;
 use super::shared::AssignmentKey;
-use super::slot::Slot;
+use super::slot::{Faults, Handed, Slot};
 use super::sum::{self, OF_PARTS, Sum, made, put_shared};
 use crate::envoy::snapshot::{ResourceType, Snapshot};
 use crate::model::{InstanceId, SpiffeId};
+use crate::store::Index;
 
 /// Secrets by the proxies that have them.
 pub(super) type Secrets = super::shared::SharedTable<SecretKey, ProxyId>;
@@ -59,6 +61,8 @@ pub(super) struct Proxy {
     /// What all of its parts add up to, unless that is just both sides, side by side.
     sum: Option<Box<Sum>>,
     snapshot: Option<Arc<Snapshot>>,
+    /// The commit that the snapshot was made for.
+    pub(super) index: Index,
 }
 
 impl Proxy {
@@ -75,6 +79,7 @@ impl Proxy {
             conflicts: Vec::new(),
             sum: None,
             snapshot: None,
+            index: 0,
         }
     }
 
@@ -152,11 +157,15 @@ impl Proxy {
         is_changed
     }
 
-    /// Sends the snapshot, which commits of this span made, to every slot.
-    pub(super) fn publish(&self, span: Span) {
+    /// Sends the snapshot, which commits of this span made and which differs in these types, to every slot.
+    pub(super) fn publish(&mut self, span: Span, types: Types, pushing: &mut Pushing) {
+        self.index = span.until;
         let Some(snapshot) = &self.snapshot else { return };
         for slot in &self.slots {
-            slot.publish(snapshot.clone(), span);
+            let Handed { is_watched, earlier } = slot.publish(snapshot.clone(), span, Some(pushing.next()));
+            if is_watched {
+                pushing.add(&slot.instance, types, earlier);
+            }
         }
     }
 
@@ -233,11 +242,10 @@ impl Proxy {
 
     /// What is wrong with it.
     pub(super) fn problems(&self, common: &Common) -> Vec<String> {
-        self.told_problems(common).0
+        self.faults(common).problems
     }
 
-    /// What is wrong with it, and how many of that, the first ones, are parts that could not be made.
-    fn told_problems(&self, common: &Common) -> (Vec<String>, usize) {
+    fn faults(&self, common: &Common) -> Faults {
         let own = self.own_entries(&common.parts);
         let outbound = self.outbound(common);
         let of_parts = own.iter().flat_map(|entry| &entry.problems);
@@ -248,23 +256,33 @@ impl Proxy {
         let omissions = of_assignments.chain(secrets.flat_map(|secret| &secret.omissions));
         let mut told = BTreeSet::new();
         // Two secrets can go without the same root.
-        let faults = self.failures.iter().chain(of_parts).chain(of_outbound).chain(&self.conflicts);
-        let mut problems: Vec<_> = faults.filter(|problem| told.insert(problem.as_str())).cloned().collect();
-        let faults = problems.len();
-        problems.extend(omissions.filter(|problem| told.insert(problem.as_str())).cloned());
-        (problems, faults)
+        // What is registered no longer stays as it was, as it should.
+        let (unmade, rest): (&[String], &[String]) =
+            if self.is_registered { (&self.failures, &[]) } else { (&[], &self.failures) };
+        let unmade = unmade.iter().chain(of_parts).chain(of_outbound).chain(&self.conflicts);
+        let mut problems: Vec<_> = unmade.filter(|problem| told.insert(problem.as_str())).cloned().collect();
+        let unmade = problems.len();
+        problems.extend(rest.iter().chain(omissions).filter(|problem| told.insert(problem.as_str())).cloned());
+        Faults { problems, unmade, tried: Vec::new() }
     }
 
-    /// Tells the slots what is wrong, and the log what is newly wrong.
-    pub(super) fn tell_problems(&self, common: &Common, span: Span) {
-        let problems = self.told_problems(common);
-        let mut new = BTreeSet::new();
+    /// Tells the slots what is wrong since commits of this span, and the log what is newly wrong; returns that, and the
+    /// commit after which something could not be made that can be now.
+    pub(super) fn tell_problems(&self, common: &Common, span: Span) -> (BTreeSet<String>, Option<Index>) {
+        let of_own = self.own_entries(&common.parts).into_iter().flat_map(Entry::failures);
+        let mut tried: Vec<_> = of_own.filter(|(index, _)| span.contains(*index)).map(|(_, failure)| failure).collect();
+        tried.extend(self.outbound(common).into_iter().flat_map(|outbound| outbound.failures(span)).cloned());
+        let faults = Faults { tried, ..self.faults(common) };
+        let (mut new, mut mended_after) = (BTreeSet::new(), None);
         for slot in &self.slots {
-            new.extend(slot.set_problems(self.is_registered, problems.clone(), span));
+            let changed = slot.set_problems(self.is_registered, faults.clone(), span);
+            new.extend(changed.new);
+            mended_after = [mended_after, changed.mended_after].into_iter().flatten().min();
         }
-        for problem in new {
+        for problem in &new {
             tracing::warn!(proxy = %self.instance, "{problem}");
         }
+        (new, mended_after)
     }
 }
 

@@ -3,12 +3,13 @@
 //! **Problem.** "Applied" says that a commit is stored. People want to know when it is live, and who is missing.
 //!
 //! **Invariant.** A proxy counts as having a commit only if its client acknowledged, on a stream that is open or was the last
-//! one, every resource that the commit changed, in the version of that commit or of a later one. Whoever is connected, was
+//! one, every resource that the commit changed, in the version of that commit or of a later one. Where it is not known what
+//! a commit changed, it counts as having changed what is open. Whoever is connected, was
 //! connected within the last minute, or was before the process started and can still come back, is asked.
 
 use std::collections::VecDeque;
 
-use crate::envoy::snapshot::{Names, Progress, ResourceType, Snapshot};
+use crate::envoy::snapshot::{Numbers, Progress, ResourceType, Unsettled};
 use crate::model::InstanceId;
 use crate::store::Index;
 
@@ -28,61 +29,64 @@ impl Span {
         Self { after: 0, until }
     }
 
+    /// No commit: proxies came when this was the last one.
+    pub(super) fn arrival(index: Index) -> Self {
+        Self { after: index, until: index }
+    }
+
+    /// The commits that something is due to: the last one, if it is due to none.
+    pub(super) fn or_last(self) -> Self {
+        if self.after < self.until { self } else { Self::of(self.until) }
+    }
+
+    /// This commit.
+    pub(super) fn of(index: Index) -> Self {
+        Self { after: index.saturating_sub(1), until: index }
+    }
+
     pub(super) fn contains(self, index: Index) -> bool {
         self.after < index && index <= self.until
     }
+
+    /// With everything after an earlier commit, if there is one.
+    pub(super) fn since(self, earlier: Option<Index>) -> Self {
+        Self { after: earlier.map_or(self.after, |earlier| earlier.min(self.after)), until: self.until }
+    }
 }
 
-/// A snapshot that was published.
-#[derive(Debug)]
+/// Snapshots that were published, and the commits that made them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Publication {
-    number: u64,
-    /// The commits that made it.
+    pub(super) numbers: Numbers,
     pub(super) span: Span,
-    /// What is different in it, of the types of which something is.
-    changed: Vec<(ResourceType, Names)>,
 }
 
 impl Publication {
-    pub(super) fn new(number: u64, span: Span, before: Option<&Snapshot>, after: &Snapshot) -> Self {
-        let names = |kind| match before {
-            Some(before) => {
-                let changes = before.get(kind).changes_to(after.get(kind));
-                Names::of(changes.into_iter().map(|(name, _)| name.clone()))
-            }
-            None => Names::All,
-        };
-        let changed = ResourceType::ALL.map(|kind| (kind, names(kind))).into_iter();
-        // To a proxy that had nothing everything is new, whichever commit made it.
-        let span = if before.is_some() { span } else { Span::up_to(span.until) };
-        Self { number, span, changed: changed.filter(|(_, names)| !names.is_empty()).collect() }
+    /// The snapshot with this number.
+    pub(super) fn new(number: u64, span: Span) -> Self {
+        Self { numbers: Numbers { after: number.saturating_sub(1), until: number }, span }
     }
 
-    /// Adds the newest one. What is known of the oldest ones becomes less exact.
+    /// Adds the newest one. The oldest ones are not told apart any more.
     pub(super) fn keep(known: &mut VecDeque<Self>, newest: Self) {
         known.push_back(newest);
         if known.len() > MOST
             && let Some(oldest) = known.pop_front()
             && let Some(next) = known.front_mut()
         {
-            next.span.after = oldest.span.after;
-            next.changed = ResourceType::ALL.map(|kind| (kind, Names::All)).into();
+            next.numbers = next.numbers.and(oldest.numbers);
+            next.span = next.span.since(Some(oldest.span.after));
         }
     }
 
-    fn changes(&self, kind: ResourceType, name: &str) -> bool {
-        self.changed.iter().any(|(of, names)| *of == kind && names.contain(name))
+    /// The one that a commit made. One that makes up for what failed before has the commits of that, too.
+    pub(super) fn of(known: &VecDeque<Self>, index: Index) -> Option<&Self> {
+        known.iter().rev().find(|it| it.span.contains(index))
     }
 
-    /// What of `names` it changed; `None` for nothing.
-    fn among(&self, kind: ResourceType, names: &Names) -> Option<String> {
-        match names {
-            Names::Some(names) => {
-                let changed: Vec<&str> = names.iter().filter(|it| self.changes(kind, it)).map(|it| &**it).collect();
-                (!changed.is_empty()).then(|| format!("{kind} {}", changed.join(", ")))
-            }
-            Names::All => self.changed.iter().any(|(of, _)| *of == kind).then(|| kind.to_string()),
-        }
+    /// True if what is not there may be what it changed.
+    fn may_have_changed(&self, it: &Unsettled) -> bool {
+        it.changed.after < self.numbers.until && self.numbers.after < it.changed.until
     }
 }
 
@@ -104,22 +108,32 @@ pub enum Stage {
 /// How far a publication got on a stream that came so far.
 pub(super) fn stage<'r>(
     publication: &Publication,
-    progress: Option<&(u64, Progress)>,
+    progress: Option<&Progress>,
     refusal: impl Fn(ResourceType) -> Option<&'r str>,
 ) -> Stage {
-    let Some((taken, progress)) = progress else {
+    let Some(progress) = progress else {
         return Stage::Waiting("it has not acknowledged what it was sent first".to_owned());
     };
-    let by_type = || progress.0.iter().map(|(kind, unsettled)| (*kind, unsettled));
-    if *taken < publication.number {
+    if progress.taken < publication.numbers.until {
         return Stage::Waiting("it was sent, and is not acknowledged yet".to_owned());
     }
-    let refused = by_type().find_map(|(kind, it)| Some((kind, publication.among(kind, &it.refused)?)));
-    if let Some((kind, names)) = refused {
-        return Stage::Refused(format!("{names}: {}", refusal(kind).unwrap_or("no reason was given")));
+    let open = progress.unsettled.iter().filter(|it| publication.may_have_changed(it));
+    let (refused, waiting): (Vec<_>, Vec<_>) = open.partition(|it| it.is_refused);
+    if let Some(first) = refused.first() {
+        let of_kind: Vec<_> = refused.iter().copied().filter(|it| it.kind == first.kind).collect();
+        return Stage::Refused(format!("{}: {}", told(&of_kind), refusal(first.kind).unwrap_or("no reason was given")));
     }
-    let waiting: Vec<_> = by_type().filter_map(|(kind, it)| publication.among(kind, &it.waiting)).collect();
-    if waiting.is_empty() { Stage::Live } else { Stage::Waiting(format!("not acknowledged: {}", waiting.join("; "))) }
+    if waiting.is_empty() { Stage::Live } else { Stage::Waiting(format!("not acknowledged: {}", told(&waiting))) }
+}
+
+/// Resources for people, by type.
+fn told(unsettled: &[&Unsettled]) -> String {
+    let of_kind = |of: &[&Unsettled]| {
+        let names: Vec<&str> = of.iter().filter_map(|it| it.name.as_deref()).collect();
+        let kind = of.first().map(|it| it.kind.to_string()).unwrap_or_default();
+        if names.is_empty() { kind } else { format!("{kind} {}", names.join(", ")) }
+    };
+    unsettled.chunk_by(|one, other| one.kind == other.kind).map(of_kind).collect::<Vec<_>>().join("; ")
 }
 
 /// How far a commit got.
@@ -135,43 +149,30 @@ pub struct Reach {
 mod tests {
     use std::sync::Arc;
 
-    use bytes::Bytes;
-
     use super::*;
-    use crate::envoy::snapshot::{Resource, Unsettled};
 
-    fn snapshot(clusters: &[(&str, &'static str)]) -> Snapshot {
-        let mut snapshot = Snapshot::default();
-        for (name, body) in clusters {
-            let resource = Resource::new(name, Bytes::from_static(body.as_bytes()), []);
-            snapshot.insert(ResourceType::Cluster, Arc::new(resource));
-        }
-        snapshot
-    }
-
-    fn progress(taken: u64, waiting: Names, refused: Names) -> (u64, Progress) {
-        (taken, Progress(vec![(ResourceType::Cluster, Unsettled { waiting, refused })]))
-    }
-
-    fn names(names: &[&str]) -> Names {
-        Names::of(names.iter().map(|name| Arc::from(*name)))
+    fn open(name: &str, (after, until): (u64, u64), is_refused: bool) -> Unsettled {
+        let changed = Numbers { after, until };
+        Unsettled { kind: ResourceType::Cluster, name: Some(Arc::from(name)), changed, is_refused }
     }
 
     #[test]
-    fn a_commit_is_live_where_everything_that_it_changed_is_acknowledged() {
-        let (older, newer) = (snapshot(&[("a", "1"), ("b", "1")]), snapshot(&[("a", "2"), ("b", "1")]));
-        let publication = Publication::new(2, Span { after: 5, until: 7 }, Some(&older), &newer);
-        let none = || Names::default();
+    fn a_commit_is_live_where_everything_that_it_may_have_changed_is_acknowledged() {
+        let publication = Publication::new(2, Span { after: 5, until: 7 });
+        let all = Unsettled { name: None, changed: Numbers::ALL, ..open("", (0, 0), false) };
         let cases = [
-            (progress(1, none(), none()), "waiting"),
-            (progress(2, none(), none()), "live"),
-            (progress(3, none(), none()), "live"),
-            (progress(2, names(&["a"]), none()), "waiting"),
-            (progress(2, names(&["b"]), names(&["b"])), "live"),
-            (progress(2, none(), names(&["a"])), "refused"),
-            (progress(2, Names::All, none()), "waiting"),
+            (1, vec![], "waiting"),
+            (2, vec![], "live"),
+            (3, vec![], "live"),
+            (2, vec![open("a", (1, 2), false)], "waiting"),
+            // What an earlier or a later one changed is not its.
+            (2, vec![open("b", (0, 1), true)], "live"),
+            (3, vec![open("b", (2, 3), true), open("c", (2, 3), false)], "live"),
+            (3, vec![open("a", (0, 3), true), open("b", (1, 2), false)], "refused"),
+            (2, vec![all], "waiting"),
         ];
-        for (progress, expected) in cases {
+        for (taken, unsettled, expected) in cases {
+            let progress = Progress { taken, unsettled };
             let found = match stage(&publication, Some(&progress), |_| Some("no")) {
                 Stage::Live => "live",
                 Stage::Waiting(_) => "waiting",
@@ -190,19 +191,25 @@ mod tests {
     #[test]
     fn what_is_forgotten_is_never_taken_for_acknowledged() {
         let mut known = VecDeque::new();
-        let bodies = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
-        for (number, pair) in bodies.windows(2).enumerate() {
-            let (older, newer) = (snapshot(&[("a", pair[0])]), snapshot(&[("a", pair[1])]));
-            let at = number as u64;
-            Publication::keep(
-                &mut known,
-                Publication::new(at + 1, Span { after: at, until: at + 1 }, Some(&older), &newer),
-            );
+        for number in 1..=11 {
+            Publication::keep(&mut known, Publication::new(number, Span::of(number)));
         }
 
-        let covering = |index| known.iter().find(|it| it.span.contains(index)).map(|it| it.number);
-        // Of the oldest ones it is asked for the first one that is known.
-        assert_eq!((covering(1), covering(8), covering(9), covering(11)), (Some(8), Some(8), Some(9), Some(11)));
-        assert!(known[0].changes(ResourceType::Listener, "whatever"));
+        let covering = |index| Publication::of(&known, index).map(|it| it.numbers);
+        // Of the oldest ones it is asked for the first one that is known, with all that came before it.
+        let oldest = Some(Numbers { after: 0, until: 8 });
+        assert_eq!((covering(1), covering(8)), (oldest, oldest));
+        assert_eq!(covering(9), Some(Numbers { after: 8, until: 9 }));
+        assert_eq!(covering(12), None);
+    }
+
+    #[test]
+    fn what_makes_up_for_a_failure_counts_for_the_commit_that_failed() {
+        let mut known = VecDeque::new();
+        Publication::keep(&mut known, Publication::new(1, Span::of(7)));
+        Publication::keep(&mut known, Publication::new(2, Span::of(9).since(Some(5))));
+
+        assert_eq!(Publication::of(&known, 7).map(|it| it.numbers.until), Some(2));
+        assert_eq!(Publication::of(&known, 5), None);
     }
 }

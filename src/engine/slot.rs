@@ -1,23 +1,28 @@
 //! The meeting point of one proxy's streams and the engine: the current snapshot, and what the streams told.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::task::AtomicWaker;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use super::journal::Place;
 use super::reach::{Publication, Span, Stage, stage};
-use crate::envoy::snapshot::{Feedback, Progress, ResourceType, Snapshot};
+use crate::envoy::snapshot::{Feedback, Progress, Published, ResourceType, Snapshot};
 use crate::model::InstanceId;
 use crate::store::Index;
+
+/// Most failures of a proxy that are told apart.
+const MOST_UNMADE: usize = 4;
 
 /// The meeting point.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) instance: InstanceId,
+    pub(super) instance: Arc<InstanceId>,
     current: Mutex<Current>,
     told: Mutex<Told>,
 }
@@ -32,6 +37,43 @@ struct Current {
     readers: Vec<Arc<Reader>>,
     /// When the last reader left.
     unwatched_since: Option<Instant>,
+    /// The commit that the snapshot was made for.
+    index: Index,
+    /// The same of the last snapshot that the proxy had as a whole; 0 since it connected.
+    acked: Index,
+    /// Since when it has not had what it should have.
+    behind_since: Option<Instant>,
+    /// The push that brought the snapshot, until the proxy has it.
+    place: Option<Place>,
+}
+
+/// What became of a snapshot that was published.
+#[derive(Debug)]
+pub(super) struct Handed {
+    /// Somebody waits for it.
+    pub(super) is_watched: bool,
+    /// A push that the proxy had not taken yet.
+    pub(super) earlier: Option<Place>,
+}
+
+/// What is wrong with a proxy.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Faults {
+    /// All of it, each once. What could not be made comes first.
+    pub(super) problems: Vec<String>,
+    /// How many could not be made.
+    pub(super) unmade: usize,
+    /// Those of them that were tried, once more perhaps, and could not be made.
+    pub(super) tried: Vec<String>,
+}
+
+/// What is new in what is wrong.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    /// What was not known before.
+    pub(super) new: Vec<String>,
+    /// Something that could not be made for commits after this one is made now, or not wanted any more.
+    pub(super) mended_after: Option<Index>,
 }
 
 /// A stream that waits for snapshots.
@@ -39,8 +81,6 @@ struct Current {
 pub(super) struct Reader {
     /// There is a snapshot that it has not seen.
     is_behind: AtomicBool,
-    /// The number of the snapshot that it took last.
-    taken: AtomicU64,
     waker: AtomicWaker,
 }
 
@@ -50,11 +90,11 @@ struct Told {
     is_known: bool,
     is_registered: bool,
     problems: Vec<String>,
-    /// What could not be made when it last was something else, and which commits made it so.
-    unmade: Option<(Span, Vec<String>)>,
+    /// What could not be made and still is not, by the commits that asked for it; the oldest ones first.
+    unmade: VecDeque<(Span, Vec<String>)>,
     streams: Vec<StreamTold>,
     /// How far the last stream came that ended.
-    left: Option<(u64, Progress)>,
+    left: Option<Progress>,
     /// In the order of the types.
     types: [TypeReport; ResourceType::ALL.len()],
 }
@@ -65,8 +105,8 @@ struct StreamTold {
     number: u64,
     /// Envoy's version as it says it.
     version: String,
-    /// How far it is, and with which snapshot.
-    progress: Option<(u64, Progress)>,
+    /// How far it is.
+    progress: Option<Progress>,
 }
 
 /// What is known about a proxy with a stream.
@@ -82,6 +122,12 @@ pub struct ProxyReport {
     pub streams: usize,
     /// Envoy's version as the newest stream says it; empty if it does not.
     pub envoy_version: String,
+    /// The last commit that changed what it should have; 0 while nothing was made for it.
+    pub index: Index,
+    /// The last such commit whose outcome it has acknowledged as a whole since it connected; 0 for none.
+    pub acked: Index,
+    /// How long it has not had what it should have.
+    pub behind: Option<Duration>,
     /// What became of the responses of each type.
     pub types: BTreeMap<ResourceType, TypeReport>,
 }
@@ -110,11 +156,13 @@ pub struct NackReport {
     pub resources: Vec<String>,
     /// When it came.
     pub at: OffsetDateTime,
+    /// What was refused came with the commits after the first, until the second.
+    pub commits: (Index, Index),
 }
 
 impl Slot {
     pub(super) fn new(instance: InstanceId) -> Self {
-        Self { instance, current: Mutex::default(), told: Mutex::default() }
+        Self { instance: Arc::new(instance), current: Mutex::default(), told: Mutex::default() }
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -153,27 +201,49 @@ impl Slot {
         !self.current().readers.is_empty()
     }
 
-    /// Publishes what commits of this span made of the proxy.
-    pub(super) fn publish(&self, snapshot: Arc<Snapshot>, span: Span) {
-        // Only the engine publishes, so that nothing changes while the two are compared without the lock.
-        let (number, older) = {
-            let current = self.current();
-            (current.last + 1, current.snapshot.clone())
-        };
-        let publication = Publication::new(number, span, older.as_deref(), &snapshot);
+    /// What was last published.
+    pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.current().snapshot.clone()
+    }
+
+    /// Publishes what commits of this span made of the proxy, as part of a push, if it is part of one.
+    pub(super) fn publish(&self, snapshot: Arc<Snapshot>, span: Span, place: Option<Place>) -> Handed {
         let mut current = self.current();
-        current.last = number;
+        current.last += 1;
+        // To a proxy that had nothing everything is new, whichever commit made it.
+        let span = if current.snapshot.is_some() { span } else { Span::up_to(span.until) };
+        let publication = Publication::new(current.last, span);
         Publication::keep(&mut current.publications, publication);
         // What was there is dropped after the lock.
         let _older = current.snapshot.replace(snapshot);
+        let is_watched = !current.readers.is_empty();
+        current.index = span.until;
+        current.behind_since.get_or_insert_with(Instant::now);
+        let earlier = std::mem::replace(&mut current.place, place.filter(|_| is_watched));
         for reader in &current.readers {
             reader.is_behind.store(true, Ordering::Release);
             reader.waker.wake();
         }
+        Handed { is_watched, earlier }
+    }
+
+    /// The push that the proxy has not taken yet, and the commit that it should be as new as.
+    pub(super) fn awaited(&self) -> (Option<Place>, Index) {
+        let current = self.current();
+        (current.place, current.index)
+    }
+
+    /// A first stream has nothing until it says so.
+    fn starts_anew(&self) {
+        let mut current = self.current();
+        current.acked = 0;
+        if current.snapshot.is_some() {
+            current.behind_since.get_or_insert_with(Instant::now);
+        }
     }
 
     /// The snapshot, once there is one that the reader has not seen.
-    pub(super) fn poll_newer(&self, reader: &Reader, context: &mut Context<'_>) -> Poll<Arc<Snapshot>> {
+    pub(super) fn poll_newer(&self, reader: &Reader, context: &mut Context<'_>) -> Poll<Published> {
         if !reader.is_behind.swap(false, Ordering::Acquire) {
             reader.waker.register(context.waker());
             // One may have come in between.
@@ -182,37 +252,32 @@ impl Slot {
             }
         }
         let current = self.current();
-        reader.taken.store(current.last, Ordering::Release);
-        current.snapshot.clone().map_or(Poll::Pending, Poll::Ready)
+        let published = |snapshot: &Arc<Snapshot>| Published { number: current.last, snapshot: snapshot.clone() };
+        current.snapshot.as_ref().map(published).map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Replaces what is wrong, the first `faults` of which are parts that could not be made; returns what was not known
-    /// before.
-    pub(super) fn set_problems(
-        &self,
-        is_registered: bool,
-        (problems, faults): (Vec<String>, usize),
-        span: Span,
-    ) -> Vec<String> {
+    /// Replaces what is wrong, which is so since commits of this span.
+    pub(super) fn set_problems(&self, is_registered: bool, faults: Faults, span: Span) -> Changed {
+        let Faults { problems, unmade, tried } = faults;
         let mut told = self.told();
         let is_new = |problem: &&String| !told.problems.contains(problem);
-        let unmade: Vec<_> = problems.iter().take(faults).filter(is_new).cloned().collect();
-        let new = problems.iter().filter(is_new).cloned().collect();
-        // What was wrong before anybody looked is nobody's change.
-        if told.is_known && !unmade.is_empty() {
-            told.unmade = Some((span, unmade));
-        }
+        let new: Vec<_> = problems.iter().filter(is_new).cloned().collect();
+        let unmade = problems.get(..unmade).unwrap_or_default();
+        let failed: Vec<_> = unmade.iter().filter(|it| is_new(it) || tried.contains(it)).cloned().collect();
+        let mended_after = told.keep_unmade(unmade, failed, is_registered, span);
         told.is_known = true;
         told.is_registered = is_registered;
         told.problems = problems;
-        new
+        Changed { new, mended_after }
     }
 
-    pub(super) fn note(&self, stream: u64, feedback: Feedback) {
+    /// Takes note of what a stream told. A refusal is of what came with these commits.
+    pub(super) fn note(&self, stream: u64, feedback: Feedback, commits: (Index, Index)) {
         let mut told = self.told();
         match feedback {
             Feedback::Connected { user_agent_version } => {
                 if told.streams.is_empty() {
+                    self.starts_anew();
                     // What an earlier process took or refused says nothing about this one.
                     told.types = Default::default();
                 }
@@ -228,41 +293,48 @@ impl Slot {
                 let report = &mut told.types[kind as usize];
                 report.is_acked = false;
                 report.nacks += 1;
-                report.last_nack = Some(Box::new(NackReport { message, resources, at: OffsetDateTime::now_utc() }));
+                report.last_nack =
+                    Some(Box::new(NackReport { message, resources, at: OffsetDateTime::now_utc(), commits }));
             }
         }
     }
 
-    /// How far the stream is with what its reader took last.
-    pub(super) fn note_progress(&self, stream: u64, reader: &Reader, progress: Progress) {
-        let taken = reader.taken.load(Ordering::Acquire);
-        let mut told = self.told();
-        if let Some(known) = told.streams.iter_mut().find(|known| known.number == stream) {
-            known.progress = Some((taken, progress));
+    /// How far a stream is. Returns the push that its proxy has taken as a whole, if that is news.
+    pub(super) fn note_progress(&self, stream: u64, progress: Progress) -> Option<Place> {
+        let (taken, is_settled) = (progress.taken, progress.unsettled.is_empty());
+        if let Some(known) = self.told().streams.iter_mut().find(|known| known.number == stream) {
+            known.progress = Some(progress);
         }
+        let mut current = self.current();
+        // The stream goes on from an older one at once.
+        if !is_settled || taken != current.last {
+            return None;
+        }
+        current.acked = current.index;
+        current.behind_since = None;
+        current.place.take()
     }
 
-    /// The stream ended.
-    pub(super) fn forget(&self, stream: u64) {
+    /// The stream ended. Returns how many are left.
+    pub(super) fn forget(&self, stream: u64) -> usize {
         let mut told = self.told();
         let ended: Vec<_> = told.streams.extract_if(.., |known| known.number == stream).collect();
         if let Some(progress) = ended.into_iter().find_map(|ended| ended.progress) {
             told.left = Some(progress);
         }
+        told.streams.len()
     }
 
     /// How far a commit got, which the engine has seen.
     pub(super) fn stage(&self, index: Index) -> Stage {
         let current = self.current();
-        let publication = current.publications.iter().find(|it| it.span.contains(index));
+        let publication = Publication::of(&current.publications, index);
         let (is_published, is_watched) = (current.snapshot.is_some(), !current.readers.is_empty());
         let told = self.told();
         if !told.is_known {
             return Stage::Waiting("it has just connected".to_owned());
         }
-        if let Some((span, problems)) = &told.unmade
-            && span.contains(index)
-        {
+        if let Some((_, problems)) = told.unmade.iter().find(|(span, _)| span.contains(index)) {
             return Stage::Unmade(problems.join("; "));
         }
         let Some(publication) = publication else {
@@ -285,7 +357,11 @@ impl Slot {
     }
 
     pub(super) fn report(&self) -> ProxyReport {
-        let snapshot = self.current().snapshot.clone();
+        let (snapshot, index, acked, behind) = {
+            let current = self.current();
+            let behind = current.behind_since.map(|since| since.elapsed());
+            (current.snapshot.clone(), current.index, current.acked, behind)
+        };
         let told = self.told();
         let of_type = |kind: ResourceType| {
             let mut report = told.types[kind as usize].clone();
@@ -293,12 +369,52 @@ impl Slot {
             (kind, report)
         };
         ProxyReport {
-            instance: self.instance.clone(),
+            instance: (*self.instance).clone(),
+            index,
+            acked,
+            behind,
             is_registered: told.is_registered,
             problems: told.problems.clone(),
             streams: told.streams.len(),
             envoy_version: told.streams.last().map(|stream| stream.version.clone()).unwrap_or_default(),
             types: ResourceType::ALL.into_iter().map(of_type).collect(),
         }
+    }
+}
+
+impl Told {
+    /// Keeps what `failed` for commits of this span, and of what did before what is still among the `unmade`. Returns the
+    /// commit after which something failed that does not any more.
+    fn keep_unmade(
+        &mut self,
+        unmade: &[String],
+        failed: Vec<String>,
+        is_registered: bool,
+        span: Span,
+    ) -> Option<Index> {
+        let mut mended_after: Option<Index> = None;
+        self.unmade.retain_mut(|(span, problems)| {
+            problems.retain(|problem| unmade.contains(problem));
+            if problems.is_empty() {
+                mended_after = Some(mended_after.map_or(span.after, |known| known.min(span.after)));
+            }
+            !problems.is_empty()
+        });
+        // That a proxy is not registered when it comes is no failure of a commit.
+        if failed.is_empty() || !(self.is_known || is_registered) {
+            return mended_after;
+        }
+        // Which commits asked for what failed before anybody looked is not known. And what failed before may have failed
+        // again for another reason.
+        let span = if self.is_known { span.since(mended_after) } else { Span::up_to(span.until) };
+        self.unmade.push_back((span, failed));
+        if self.unmade.len() > MOST_UNMADE
+            && let Some((oldest, problems)) = self.unmade.pop_front()
+            && let Some((next, known)) = self.unmade.front_mut()
+        {
+            *next = next.since(Some(oldest.after));
+            known.extend(problems.into_iter().filter(|problem| !known.contains(problem)).collect::<Vec<_>>());
+        }
+        None
     }
 }

@@ -198,57 +198,60 @@ pub enum Feedback {
     },
 }
 
-/// How far a client is with the snapshot that its stream took last: the types of which it does not hold everything as it
-/// should.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Progress(pub Vec<(ResourceType, Unsettled)>);
-
-/// What of one type a client does not hold as it should, as far as is known.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Unsettled {
-    /// What was not sent yet, not answered, or not asked for.
-    pub waiting: Names,
-    /// What the client refused.
-    pub refused: Names,
+/// A snapshot as one stream gets it.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// Grows with every snapshot that is published for the proxy.
+    pub number: u64,
+    /// What the proxy should have.
+    pub snapshot: Arc<Snapshot>,
 }
 
-/// Names of resources.
+/// Published snapshots: those after one, until another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbers {
+    /// The last one before them.
+    pub after: u64,
+    /// The last one of them.
+    pub until: u64,
+}
+
+impl Numbers {
+    /// All of them, whatever comes.
+    pub const ALL: Self = Self { after: 0, until: u64::MAX };
+
+    /// Every one until this one.
+    pub fn up_to(until: u64) -> Self {
+        Self { after: 0, until }
+    }
+
+    /// Those of both, and what lies between them.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { after: self.after.min(other.after), until: self.until.max(other.until) }
+    }
+}
+
+/// How far a client is with the snapshot that its stream took last.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Names {
-    /// These.
-    Some(Vec<Arc<str>>),
-    /// All that there are, or too many to list.
-    All,
+pub struct Progress {
+    /// The number of that snapshot.
+    pub taken: u64,
+    /// What the client does not hold as it should, as far as is known; bounded.
+    pub unsettled: Vec<Unsettled>,
 }
 
-impl Default for Names {
-    fn default() -> Self {
-        Self::Some(Vec::new())
-    }
-}
-
-impl Names {
-    /// Most names that are listed.
-    const MOST: usize = 16;
-
-    /// These names, each once.
-    pub fn of(names: impl IntoIterator<Item = Arc<str>>) -> Self {
-        let names: std::collections::BTreeSet<_> = names.into_iter().take(Self::MOST + 1).collect();
-        if names.len() > Self::MOST { Self::All } else { Self::Some(names.into_iter().collect()) }
-    }
-
-    /// True if a resource is among them.
-    pub fn contain(&self, name: &str) -> bool {
-        match self {
-            Self::Some(names) => names.iter().any(|known| **known == *name),
-            Self::All => true,
-        }
-    }
-
-    /// True if there are none.
-    pub fn is_empty(&self) -> bool {
-        matches!(self, Self::Some(names) if names.is_empty())
-    }
+/// Something that a client does not hold as it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsettled {
+    /// The type.
+    pub kind: ResourceType,
+    /// The resource; all of the type, or too many to list, if there is no name.
+    pub name: Option<Arc<str>>,
+    /// The snapshots one of which asked for what is not there.
+    pub changed: Numbers,
+    /// The client refused it. Otherwise it was not sent yet, not answered, or not asked for.
+    pub is_refused: bool,
 }
 
 /// What a client says about itself in the first request of a stream. Empty means "not said".
@@ -276,12 +279,11 @@ pub trait SnapshotSource: Send + Sync + 'static {
 ///
 /// Nothing comes while the proxy is not registered; the stream goes on and yields once it is. It never ends by itself.
 /// Dropping it says that the stream has ended.
-pub trait Watch: Stream<Item = Arc<Snapshot>> + Send + Unpin {
+pub trait Watch: Stream<Item = Published> + Send + Unpin {
     /// Takes note of what the stream told about its proxy.
     fn report(&mut self, feedback: Feedback);
 
-    /// Takes note of how far the client is with the snapshot that came last. Told whenever nothing is on its way to the
-    /// client that it will answer.
+    /// Takes note of how far the client is. Told whenever nothing is on its way to the client that it will answer.
     fn progress(&mut self, _: Progress) {}
 }
 

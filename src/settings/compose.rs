@@ -13,6 +13,7 @@ use super::inputs::Inputs;
 use super::listeners::Listeners;
 use super::{Settings, keys, parse};
 use crate::model::{CHECK_OUTPUT_MAX_SIZE, Datacenter, NodeName, SidecarPorts};
+use crate::store::Retention;
 use crate::telemetry::LogOptions;
 
 /// Long enough for a slow client, short enough for a person who waits.
@@ -39,6 +40,10 @@ pub(super) fn compose(mut draft: Draft, inputs: &Inputs) -> Result<Settings, Set
         advertise,
         advertise_wan: draft.read("advertise_addr_wan", parse::advertised_ip),
         check_output_max_size: draft.read("check_output_max_size", parse::size).unwrap_or(CHECK_OUTPUT_MAX_SIZE),
+        history: Retention {
+            commits: draft.read("history_commits", parse::count).unwrap_or(Retention::default().commits),
+            bytes: draft.read("history_bytes", parse::memory).unwrap_or(Retention::default().bytes),
+        },
         sidecar_ports: sidecar_ports(&mut draft),
         default_intention_policy: draft.read("default_intention_policy", parse::intention_policy).unwrap_or_default(),
         domain: draft.read("domain", parse::domain).unwrap_or_default(),

@@ -22,7 +22,7 @@ pub(super) enum Merge {
 }
 
 /// Every key that has a meaning.
-pub(super) const KEYS: [Key; 42] = [
+pub(super) const KEYS: [Key; 44] = [
     key("datacenter", "datacenter", Merge::Last),
     key("hosted_datacenters", "hosted-datacenter", Merge::Append),
     key("node_name", "node", Merge::Last),
@@ -42,6 +42,8 @@ pub(super) const KEYS: [Key; 42] = [
     key("ports.grpc", "grpc-port", Merge::Last),
     key("ports.grpc_tls", "grpc-tls-port", Merge::Last),
     key("check_output_max_size", "check-output-max-size", Merge::Last),
+    key("history_commits", "history-commits", Merge::Last),
+    key("history_bytes", "history-bytes", Merge::Last),
     key("ports.sidecar_min_port", "sidecar-min-port", Merge::Last),
     key("ports.sidecar_max_port", "sidecar-max-port", Merge::Last),
     key("default_intention_policy", "default-intention-policy", Merge::Last),

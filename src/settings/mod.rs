@@ -29,6 +29,7 @@ pub use listeners::{TlsFiles, TlsListener, TlsSection, TlsVersion};
 use crate::model::{
     CheckRegistration, ConfigEntry, Datacenter, DnsDomain, IntentionPolicy, NodeName, ServiceDefinition, SidecarPorts,
 };
+use crate::store::Retention;
 use crate::telemetry::LogOptions;
 
 /// The port of what is not served.
@@ -65,6 +66,8 @@ pub struct Settings {
     pub advertise_wan: Option<IpAddr>,
     /// Most bytes of output that are kept of a check; 4096 unless said.
     pub check_output_max_size: usize,
+    /// How much is remembered of what happened; 1024 commits of each class and 16 MiB unless said.
+    pub history: Retention,
     /// Range of ports for sidecars that name none.
     pub sidecar_ports: SidecarPorts,
     /// What happens to calls that no intention speaks about; `allow` unless said.
@@ -139,6 +142,8 @@ impl Settings {
                 "https": self.https.as_ref().map(|listener| listener.files.to_json()),
             },
             "check_output_max_size": self.check_output_max_size,
+            "history_commits": self.history.commits,
+            "history_bytes": self.history.bytes,
             "advertise_addr": self.advertise,
             "advertise_addr_wan": self.advertise_wan,
             "default_intention_policy": self.default_intention_policy,

@@ -85,6 +85,22 @@ pub(super) fn size(value: &Value) -> Result<usize, String> {
     size.ok_or_else(|| format!("{text:?} is no size: use a number of bytes from 1 to {MOST}"))
 }
 
+/// A number of commits.
+pub(super) fn count(value: &Value) -> Result<usize, String> {
+    const MOST: usize = 1_000_000;
+    let text = text(value)?;
+    let count = text.parse().ok().filter(|count| (1..=MOST).contains(count));
+    count.ok_or_else(|| format!("{text:?} is no number of commits: use one from 1 to {MOST}"))
+}
+
+/// A number of bytes of memory.
+pub(super) fn memory(value: &Value) -> Result<usize, String> {
+    const MOST: usize = 16 << 30;
+    let text = text(value)?;
+    let size = text.parse().ok().filter(|size| (1..=MOST).contains(size));
+    size.ok_or_else(|| format!("{text:?} is no size: use a number of bytes from 1 to {MOST}"))
+}
+
 /// An IP address.
 pub(super) fn ip(value: &Value) -> Result<IpAddr, String> {
     let text = some_text(value)?;

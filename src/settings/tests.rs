@@ -49,6 +49,7 @@ fn dev_needs_nothing() {
             advertise: "127.0.0.1".parse().unwrap(),
             advertise_wan: None,
             check_output_max_size: 4096,
+            history: Retention { commits: 1024, bytes: 16 << 20 },
             sidecar_ports: SidecarPorts { min: 21_000, max: 21_255 },
             default_intention_policy: IntentionPolicy::Allow,
             domain: DnsDomain::default(),
@@ -397,6 +398,20 @@ fn the_size_of_output_is_a_number_of_bytes() {
     for wrong in ["0", "-1", "1048577", "big"] {
         let expected = format!("-check-output-max-size: {wrong:?} is no size: use a number of bytes from 1 to 1048576");
         assert_eq!(problems(&size(wrong), directory.path()), [expected]);
+    }
+}
+
+#[test]
+fn the_history_has_bounds_that_are_numbers() {
+    let directory = tempfile::tempdir().unwrap();
+    let set = dev(&[("history_commits", "10"), ("history_bytes", "65536")]);
+
+    assert_eq!(Settings::load(&set).unwrap().history, Retention { commits: 10, bytes: 65_536 });
+    for (key, wrong, message) in [
+        ("history_commits", "0", "-history-commits: \"0\" is no number of commits: use one from 1 to 1000000"),
+        ("history_bytes", "1k", "-history-bytes: \"1k\" is no size: use a number of bytes from 1 to 17179869184"),
+    ] {
+        assert_eq!(problems(&dev(&[(key, wrong)]), directory.path()), [message]);
     }
 }
 

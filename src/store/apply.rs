@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::embedded::named as named_row;
+use super::history::Class;
 use super::view::Recent;
 use super::{BadRow, CheckKey, Index, Key, NodeKey, Op, StoreError, Stored, View};
 use crate::model::{
@@ -71,7 +72,7 @@ fn row_key(tag: u8, key: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-fn entry_row_key(key: &EntryKey) -> Vec<u8> {
+pub(super) fn entry_row_key(key: &EntryKey) -> Vec<u8> {
     row_key(tag::ENTRY, &(key.kind, &key.name))
 }
 
@@ -694,6 +695,85 @@ pub(super) fn table_name(key: &[u8]) -> &'static str {
         Some(&tag::ROOT) => "ConnectCARoots",
         Some(&tag::LEAF) => "ConnectCALeaves",
         _ => "Unknown",
+    }
+}
+
+/// What a change of a row is about.
+pub(super) fn class(key: &[u8]) -> Class {
+    match key.first() {
+        Some(&(tag::NODE | tag::SERVICE)) => Class::Catalog,
+        Some(&tag::CHECK) => Class::Health,
+        Some(&tag::LEAF) => Class::Certificates,
+        _ => Class::Config,
+    }
+}
+
+/// What a row is called by people.
+pub(super) fn row_name(key: &[u8]) -> String {
+    let text = key.get(1..).unwrap_or_default();
+    let name = || {
+        Some(match key.first()? {
+            &tag::NODE => of_key(text, |NodeKey { place, node }| format!("{place}/{node}"))?,
+            &tag::SERVICE => of_key(text, |id: InstanceId| id.to_string())?,
+            &tag::CHECK => of_key(text, |CheckKey { node, check }| format!("{}/{}/{check}", node.place, node.node))?,
+            &tag::ENTRY => of_key(text, |(kind, name)| EntryKey { kind, name }.to_string())?,
+            &tag::DATACENTER | &tag::FEDERATION_STATE => of_key(text, |name: Datacenter| name.to_string())?,
+            &tag::PARTITION => of_key(text, |place: Place| place.to_string())?,
+            &tag::NAMESPACE => of_key(text, |(partition, name): (Partition, Namespace)| format!("{partition}/{name}"))?,
+            &tag::PEERING | &tag::TRUST_BUNDLE => of_key(text, |key: PeerKey| format!("{}/{}", key.place, key.name))?,
+            &tag::IMPORTED => of_key(text, |ImportedKey { peer, node, id }| format!("{}/{node}/{id}", peer.name))?,
+            &tag::QUERY => of_key(text, |key: QueryKey| format!("{}/{}", key.place, key.name))?,
+            &tag::ROOT => of_key(text, |id: String| id)?,
+            &tag::LEAF => of_key(text, |identity| match identity {
+                SpiffeId::Service(key) => key.to_string(),
+                SpiffeId::MeshGateway(place) => format!("mesh gateways of {place}"),
+            })?,
+            _ => String::new(),
+        })
+    };
+    name().unwrap_or_else(|| String::from_utf8_lossy(text).into_owned())
+}
+
+fn of_key<K: serde::de::DeserializeOwned>(text: &[u8], name: impl FnOnce(K) -> String) -> Option<String> {
+    serde_json::from_slice(text).ok().map(name)
+}
+
+/// A row for people, if there is one; `Some(None)` for one of a table that has secrets.
+#[allow(clippy::option_option, reason = "whether there is a row is another question than what may be told of it")]
+pub(super) fn told(view: &View, key: &[u8]) -> Option<Option<Value>> {
+    fn row<K: Ord + serde::de::DeserializeOwned, T: Serialize>(
+        table: &OrdMap<K, Stored<T>>,
+        text: &[u8],
+    ) -> Option<Option<Value>> {
+        let row = table.get(&serde_json::from_slice::<K>(text).ok()?)?;
+        Some(serde_json::to_value(&*row.value).ok())
+    }
+
+    let (tag, text) = (key.first()?, key.get(1..)?);
+    match *tag {
+        tag::NODE => row(&view.nodes, text),
+        tag::SERVICE => row(&view.services, text),
+        tag::CHECK => {
+            let check = view.checks.get(&serde_json::from_slice::<CheckKey>(text).ok()?)?;
+            Some(serde_json::to_value(super::bundle::without_secrets(&check.value)).ok())
+        }
+        tag::ENTRY => {
+            let (kind, name) = serde_json::from_slice(text).ok()?;
+            let entry = view.entries.get(&EntryKey { kind, name })?;
+            Some(serde_json::to_value(&*entry.value).ok())
+        }
+        tag::DATACENTER => row(&view.datacenters, text),
+        tag::PARTITION => row(&view.partition_definitions, text),
+        tag::NAMESPACE => row(&view.namespace_definitions, text),
+        tag::FEDERATION_STATE => row(&view.federation_states, text),
+        tag::PEERING => row(&view.peerings, text),
+        tag::TRUST_BUNDLE => row(&view.trust_bundles, text),
+        tag::IMPORTED => row(&view.imported, text),
+        tag::QUERY => row(&view.queries, text),
+        tag::CA_CONFIG => view.ca_config.get(&()).map(|_| None),
+        tag::ROOT => view.roots.get(&serde_json::from_slice::<String>(text).ok()?).map(|_| None),
+        tag::LEAF => view.leaves.get(&serde_json::from_slice::<SpiffeId>(text).ok()?).map(|_| None),
+        _ => None,
     }
 }
 

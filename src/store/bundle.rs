@@ -47,7 +47,7 @@ fn same<T: Clone>(row: &Stored<T>) -> Indexed<T> {
 }
 
 /// What a check sends may be a password, and no configuration depends on it.
-fn without_secrets(check: &Check) -> Check {
+pub(super) fn without_secrets(check: &Check) -> Check {
     let mut check = check.clone();
     let hide = |text: &mut String| {
         if !text.is_empty() {

@@ -353,6 +353,11 @@ impl View {
         of_place(&self.peerings, place)
     }
 
+    /// Every peering of every place.
+    pub fn all_peerings(&self) -> impl Iterator<Item = &Stored<Peering>> {
+        self.peerings.values()
+    }
+
     /// The trust bundle of a peering.
     pub fn trust_bundle(&self, peer: &PeerKey) -> Option<&Stored<PeerTrustBundle>> {
         self.trust_bundles.get(peer)

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::apply::{Draft, RowChanges, load};
+use super::history::{self, Author, History, Retention};
 use super::view::Recent;
 use super::waiters::Waiters;
 use super::{Backend, Batch, Index, Key, Op, StoreError, View};
@@ -81,6 +82,7 @@ type Reply = oneshot::Sender<Result<Outcome, StoreError>>;
 
 struct Request {
     decide: Decide,
+    author: Author,
     reply: Reply,
 }
 
@@ -92,6 +94,9 @@ pub struct Store {
     changes: watch::Receiver<Arc<View>>,
     late_changes: watch::Receiver<Arc<View>>,
     waiters: Arc<Waiters>,
+    history: History,
+    /// Who writes through this handle.
+    author: Author,
 }
 
 impl fmt::Debug for Store {
@@ -106,7 +111,19 @@ impl Store {
     ///
     /// # Errors
     /// The backend cannot be read, or holds a row that cannot be understood.
-    pub fn open(mut backend: Box<dyn Backend>, guard: Guard) -> Result<(Self, JoinHandle<()>), StoreError> {
+    pub fn open(backend: Box<dyn Backend>, guard: Guard) -> Result<(Self, JoinHandle<()>), StoreError> {
+        Self::open_with(backend, guard, Retention::default())
+    }
+
+    /// The same, and says how much is remembered of what happened.
+    ///
+    /// # Errors
+    /// As for `open`.
+    pub fn open_with(
+        mut backend: Box<dyn Backend>,
+        guard: Guard,
+        retention: Retention,
+    ) -> Result<(Self, JoinHandle<()>), StoreError> {
         let loaded = backend.load()?;
         let view = Arc::new(load(loaded.index, &loaded.rows)?);
         let current = Arc::new(ArcSwap::new(view.clone()));
@@ -114,13 +131,34 @@ impl Store {
         let (announce_late, late_changes) = watch::channel(view);
         let (requests, mut inbox) = mpsc::channel(GROUP);
         let waiters = Arc::new(Waiters::default());
-        let mut writer =
-            Writer { backend, guard, current: current.clone(), announce, announce_late, waiters: waiters.clone() };
+        let history = History::after(loaded.index, retention);
+        let mut writer = Writer {
+            backend,
+            guard,
+            current: current.clone(),
+            announce,
+            announce_late,
+            waiters: waiters.clone(),
+            history: history.clone(),
+            past: Arc::new((**current.load()).clone()),
+        };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(&mut inbox))
             .map_err(|error| StoreError::Backend(Box::new(error)))?;
-        Ok((Self { requests, current, changes, late_changes, waiters }, thread))
+        let author = Author::default();
+        Ok((Self { requests, current, changes, late_changes, waiters, history, author }, thread))
+    }
+
+    /// The same store, for somebody whose writes shall be known by this name.
+    #[must_use]
+    pub fn by(&self, author: Author) -> Self {
+        Self { author, ..self.clone() }
+    }
+
+    /// What happened.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// The latest state.
@@ -196,7 +234,7 @@ impl Store {
         decide: impl FnOnce(&View) -> Result<Write, Problems> + Send + 'static,
     ) -> Result<Outcome, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let request = Request { decide: Box::new(decide), reply };
+        let request = Request { decide: Box::new(decide), author: self.author, reply };
         self.requests.send(request).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
@@ -209,6 +247,9 @@ struct Writer {
     announce: watch::Sender<Arc<View>>,
     announce_late: watch::Sender<Arc<View>>,
     waiters: Arc<Waiters>,
+    history: History,
+    /// The current state as the history keeps it: what others hold of the same state is none of its business.
+    past: Arc<View>,
 }
 
 impl Drop for Writer {
@@ -233,6 +274,8 @@ impl Writer {
         // Whoever watches sees the state after the whole group.
         let mut recent: Option<Recent> = None;
         let mut answers = Vec::with_capacity(group.len());
+        let mut commits = Vec::new();
+        let mut last = self.past.clone();
         for request in group {
             // The draft dies with the panic, and what it was made from never changes.
             let drafted = catch_unwind(AssertUnwindSafe(|| self.draft(&view, request.decide)));
@@ -243,6 +286,8 @@ impl Writer {
                         (recent, first) => *recent = first.cloned(),
                     }
                     view = next;
+                    let earlier = std::mem::replace(&mut last, Arc::new(view.clone()));
+                    commits.push(history::Draft::new(request.author, &rows, earlier, last.clone()));
                     batch.changes.extend(rows);
                 }
                 outcome
@@ -263,6 +308,9 @@ impl Writer {
         let view = Arc::new(view);
         self.current.store(view.clone());
         self.announce.send_replace(view.clone());
+        // Before the answers: whoever wrote finds the commit in the history.
+        self.history.note(commits);
+        self.past = last;
         answer(answers);
         // After the answers: those who wrote need not wait for all who are woken.
         self.announce_late.send_replace(view.clone());

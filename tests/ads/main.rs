@@ -119,6 +119,8 @@ async fn a_refusal_is_reported_with_what_was_refused() {
     let error = envoy_types::pb::google::rpc::Status { code: 13, message: "no such thing".to_owned(), details: vec![] };
     stream.send(discovery_v3::DeltaDiscoveryRequest { error_detail: Some(error), ..ack(&first) });
 
+    // It has not what it should have, whatever it answers.
+    assert_eq!(server.source.in_sync("web-1"), 0);
     let connected = Feedback::Connected { user_agent_version: "1.40.0".to_owned() };
     let resources = vec![("a".into(), Version::of(b"1"))];
     let nacked = Feedback::Nacked { kind: ResourceType::Cluster, resources, message: "no such thing".to_owned() };

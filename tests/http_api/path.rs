@@ -40,6 +40,9 @@ fn connected(datacenter: &str, partition: &str, id: &str) -> ProxyState {
         problems: Vec::new(),
         streams: 1,
         envoy_version: "1.38.2".to_owned(),
+        index: 1,
+        acked: 1,
+        behind: None,
         types: ["CDS", "LDS", "EDS", "SDS"].map(accepted).to_vec(),
     }
 }
@@ -168,7 +171,14 @@ async fn of_nine_links_the_broken_one_is_told() {
     // 1: nobody is connected.
     mesh.connected.set(Vec::new());
     mesh.only_broken(1, "no Envoy is connected").await;
-    let refused = Nack { resources: vec!["x".to_owned()], message: "no such filter".to_owned(), time: String::new() };
+    let refused = Nack {
+        resources: vec!["x".to_owned()],
+        message: "no such filter".to_owned(),
+        time: String::new(),
+        since: 0,
+        index: 0,
+        causes: Vec::new(),
+    };
     let mut state = connected("dc1", "default", "web-sidecar-proxy");
     state.types = vec![TypeState { acked: false, nacks: 1, last_nack: Some(refused), ..accepted("LDS") }];
     mesh.connected.set(vec![state]);
@@ -205,7 +215,14 @@ async fn of_nine_links_the_broken_one_is_told() {
 
     // 8: the gateway there refused the cluster.
     let sni = mesh.path("from=web&to=api").await["Ways"][0]["Hops"][0]["SNI"].as_str().expect("an SNI").to_owned();
-    let refused = Nack { resources: vec![sni], message: "no such field".to_owned(), time: String::new() };
+    let refused = Nack {
+        resources: vec![sni],
+        message: "no such field".to_owned(),
+        time: String::new(),
+        since: 0,
+        index: 0,
+        causes: Vec::new(),
+    };
     let nacked = TypeState { acked: false, nacks: 1, last_nack: Some(refused), ..accepted("CDS") };
     let mut gateway = connected("dc2", "default", "mesh-gateway");
     gateway.types = vec![nacked];

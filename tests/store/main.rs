@@ -4,6 +4,7 @@
 
 mod commit;
 mod crash;
+mod history;
 mod keys;
 mod model;
 mod properties;

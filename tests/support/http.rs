@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use meshgate::api::{
-    self, Api, AsRegistered, Certificates, CheckReports, ConfigureError, IssueError, Metrics, NoFiles, NoLinter,
-    NoPlanner, NoPropagation, ProxyState, ProxyStatus,
+    self, Api, AsRegistered, Certificates, CheckReports, ConfigureError, IssueError, Metrics, NoFiles, NoHappenings,
+    NoLinter, NoPlanner, NoPropagation, ProxyState, ProxyStatus,
 };
 use meshgate::app::{Acknowledged, Chains, Changes, Explainer, Exports, Lint};
 use meshgate::ca::{Authority, CaError};
@@ -101,6 +101,7 @@ async fn new_api(reports: Arc<Reports>) -> Api {
         readiness: Readiness::default(),
         certificates: Arc::new(Issuer(authority)),
         proxies: Arc::new(NoProxies),
+        happenings: Arc::new(NoHappenings::default()),
         reports,
         central: Arc::new(AsRegistered),
         chains: Arc::new(Chains {

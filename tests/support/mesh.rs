@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use futures::{FutureExt, StreamExt};
 use http::{Method, Request};
 use meshgate::ads;
-use meshgate::api::{self, Api, AsRegistered, Metrics, NoFiles, ProxyState, ProxyStatus};
+use meshgate::api::{self, Api, AsRegistered, Metrics, NoFiles, NoHappenings, ProxyState, ProxyStatus};
 use meshgate::app::{Acknowledged, Chains, Changes, Explainer, Exports, Lint};
 use meshgate::ca::{self, Authority};
 use meshgate::codec;
@@ -58,6 +58,9 @@ impl ProxyStatus for Everybody {
             problems: Vec::new(),
             streams: 1,
             envoy_version: String::new(),
+            index: 1,
+            acked: 1,
+            behind: None,
             types: Vec::new(),
         };
         self.0.view().proxies().map(|(id, _)| state(id)).collect()
@@ -108,6 +111,7 @@ impl Mesh {
             readiness: Readiness::default(),
             certificates: Arc::new(Issuer(authority.clone())),
             proxies: Arc::new(Everybody(store.clone())),
+            happenings: Arc::new(NoHappenings::default()),
             reports: Arc::new(Reports::default()),
             central: Arc::new(AsRegistered),
             chains: Arc::new(Chains {
@@ -205,7 +209,7 @@ impl Watched {
 
     /// The next snapshot.
     pub(crate) async fn next(&mut self) -> Arc<Snapshot> {
-        tokio::time::timeout(LIMIT, self.0.next()).await.expect("in time").expect("the stream does not end")
+        tokio::time::timeout(LIMIT, self.0.next()).await.expect("in time").expect("the stream does not end").snapshot
     }
 
     /// Waits for a snapshot for which `holds`; the last one that came must.
@@ -215,6 +219,6 @@ impl Watched {
 
     /// A snapshot that came since the last one was taken.
     pub(crate) fn came(&mut self) -> Option<Arc<Snapshot>> {
-        self.0.next().now_or_never().map(|next| next.expect("the stream does not end"))
+        self.0.next().now_or_never().map(|next| next.expect("the stream does not end").snapshot)
     }
 }

@@ -8,13 +8,15 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
-use meshgate::envoy::snapshot::{Feedback, NodeIdentity, Resource, ResourceType, Snapshot, SnapshotSource, Watch};
+use meshgate::envoy::snapshot::{
+    Feedback, NodeIdentity, Progress, Published as Numbered, Resource, ResourceType, Snapshot, SnapshotSource, Watch,
+};
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 
 use super::ads::within;
 
-type Published = HashMap<String, watch::Sender<Option<Arc<Snapshot>>>>;
+type Published = HashMap<String, watch::Sender<Option<Numbered>>>;
 /// Proxy, stream, and what the stream told; nothing when it ended.
 type Reports = Vec<(Arc<str>, u64, Option<Feedback>)>;
 
@@ -22,16 +24,21 @@ type Reports = Vec<(Arc<str>, u64, Option<Feedback>)>;
 #[derive(Default)]
 pub(crate) struct Source {
     published: Mutex<Published>,
+    /// The proxies whose streams said that they have everything, each time.
+    in_sync: watch::Sender<Vec<Arc<str>>>,
     reports: watch::Sender<Reports>,
 }
 
 impl Source {
-    fn of(&self, id: &str) -> watch::Sender<Option<Arc<Snapshot>>> {
+    fn of(&self, id: &str) -> watch::Sender<Option<Numbered>> {
         self.published.lock().expect("no test panics while it holds this").entry(id.to_owned()).or_default().clone()
     }
 
     pub(crate) fn publish(&self, id: &str, snapshot: Snapshot) {
-        self.of(id).send_replace(Some(Arc::new(snapshot)));
+        self.of(id).send_modify(|published| {
+            let number = published.as_ref().map_or(0, |it| it.number) + 1;
+            *published = Some(Numbered { number, snapshot: Arc::new(snapshot) });
+        });
     }
 
     /// Waits until exactly this was reported about a proxy.
@@ -44,6 +51,19 @@ impl Source {
         let mut reports = self.reports.subscribe();
         let waited = tokio::time::timeout(std::time::Duration::from_secs(20), reports.wait_for(matches)).await;
         assert!(waited.is_ok(), "{:#?}", self.reports.borrow());
+    }
+
+    /// Waits until a proxy has said so many times that it has everything.
+    #[allow(dead_code, reason = "each test program uses its own part")]
+    pub(crate) async fn expect_in_sync(&self, id: &str, times: usize) {
+        let said = |all: &Vec<Arc<str>>| all.iter().filter(|node| ***node == *id).count() == times;
+        within(self.in_sync.subscribe().wait_for(said)).await.expect("the source lives");
+    }
+
+    /// How many times a proxy has said that it has everything.
+    #[allow(dead_code, reason = "each test program uses its own part")]
+    pub(crate) fn in_sync(&self, id: &str) -> usize {
+        self.in_sync.borrow().iter().filter(|node| ***node == *id).count()
     }
 
     /// Waits until a stream of the proxy has ended.
@@ -76,17 +96,18 @@ impl SnapshotSource for Source {
     fn watch(&self, node: &NodeIdentity, stream: u64) -> Box<dyn Watch> {
         let sender = self.of(&node.id);
         let snapshots = WatchStream::new(sender.subscribe()).filter_map(std::future::ready).boxed();
-        let reports = self.reports.clone();
-        Box::new(Watched { snapshots, _sender: sender, reports, node: node.id.clone(), stream })
+        let (reports, in_sync) = (self.reports.clone(), self.in_sync.clone());
+        Box::new(Watched { snapshots, _sender: sender, reports, in_sync, node: node.id.clone(), stream })
     }
 }
 
 /// What one stream gets and tells.
 struct Watched {
-    snapshots: BoxStream<'static, Arc<Snapshot>>,
+    snapshots: BoxStream<'static, Numbered>,
     /// It lives as long as the stream, which therefore never ends by itself.
-    _sender: watch::Sender<Option<Arc<Snapshot>>>,
+    _sender: watch::Sender<Option<Numbered>>,
     reports: watch::Sender<Reports>,
+    in_sync: watch::Sender<Vec<Arc<str>>>,
     node: Arc<str>,
     stream: u64,
 }
@@ -98,7 +119,7 @@ impl Watched {
 }
 
 impl Stream for Watched {
-    type Item = Arc<Snapshot>;
+    type Item = Numbered;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.snapshots.poll_next_unpin(context)
@@ -106,6 +127,12 @@ impl Stream for Watched {
 }
 
 impl Watch for Watched {
+    fn progress(&mut self, progress: Progress) {
+        if progress.unsettled.is_empty() {
+            self.in_sync.send_modify(|all| all.push(self.node.clone()));
+        }
+    }
+
     fn report(&mut self, feedback: Feedback) {
         self.tell(Some(feedback));
     }

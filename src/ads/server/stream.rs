@@ -49,7 +49,7 @@ pub(super) struct AdsStream<R> {
     settled: bool,
     alarm: Alarm,
     phase: Phase<R>,
-    /// What was told last of how far the client is, and whether a snapshot has come since.
+    /// What was told last of how far the client is.
     told: Option<Progress>,
     span: Span,
 }
@@ -124,8 +124,8 @@ impl<R: DiscoveryRequest> AdsStream<R> {
         let loading = Some((permit, self.opened.elapsed() + LOADING_LIMIT));
         let mut proxy = Box::new(Proxy { inbound, snapshots, loading });
         // Of a proxy that is known already, what the client says is seen in its light.
-        if let Poll::Ready(Some(snapshot)) = proxy.snapshots.poll_next_unpin(context) {
-            self.session.on_snapshot(snapshot);
+        if let Poll::Ready(Some(published)) = proxy.snapshots.poll_next_unpin(context) {
+            self.session.on_snapshot(published);
         }
         self.on_request(&mut proxy, request)?;
         self.phase = Phase::Open(proxy);
@@ -147,10 +147,9 @@ impl<R: DiscoveryRequest> AdsStream<R> {
                 self.on_request(proxy, request)?;
                 continue;
             }
-            if let Poll::Ready(snapshot) = proxy.snapshots.poll_next_unpin(context) {
-                let Some(snapshot) = snapshot else { return Poll::Ready(Err(shutting_down())) };
-                self.session.on_snapshot(snapshot);
-                self.told = None;
+            if let Poll::Ready(published) = proxy.snapshots.poll_next_unpin(context) {
+                let Some(published) = published else { return Poll::Ready(Err(shutting_down())) };
+                self.session.on_snapshot(published);
                 self.settled = false;
             }
             if !self.settled {
@@ -162,10 +161,9 @@ impl<R: DiscoveryRequest> AdsStream<R> {
                     return Poll::Ready(Ok(Some(response)));
                 }
                 self.settled = true;
-                let progress = self.session.progress();
-                if progress.is_some() && progress != self.told {
-                    self.told.clone_from(&progress);
-                    proxy.snapshots.progress(progress.unwrap_or_default());
+                if let Some(progress) = self.session.progress().filter(|it| self.told.as_ref() != Some(it)) {
+                    self.told = Some(progress.clone());
+                    proxy.snapshots.progress(progress);
                 }
                 if self.session.has_snapshot() {
                     proxy.loading = None;

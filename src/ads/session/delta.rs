@@ -113,15 +113,15 @@ impl TypeState {
             // As after most reconnects.
             return;
         }
+        let changed = self.all_taken();
         for name in set.keys() {
             if !self.subscription.names(name) {
-                let pending = Pending { held: Held::Nothing, reason: Reason::Changed };
-                self.pending.entry(name.clone()).or_insert(pending);
+                self.note_pending(name, Held::Nothing, Reason::Changed, changed);
             }
         }
         for (name, version) in held {
             let held = version.map_or(Held::Unknown, Held::Version);
-            self.pending.insert(Arc::from(*name), Pending { held, reason: Reason::Changed });
+            self.pending.insert(Arc::from(*name), Pending { held, reason: Reason::Changed, changed });
         }
     }
 
@@ -130,7 +130,8 @@ impl TypeState {
             return;
         }
         let held = version.map_or(Held::Unknown, Held::Version);
-        self.pending.insert(name.clone(), Pending { held, reason: Reason::Resumed });
+        let pending = Pending { held, reason: Reason::Resumed, changed: self.all_taken() };
+        self.pending.insert(name.clone(), pending);
     }
 
     /// Names that are no longer asked for are forgotten; one that a wildcard still covers is answered once more (R23).

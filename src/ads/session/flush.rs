@@ -10,7 +10,7 @@ use super::Session;
 use super::type_state::{Action, Batch, Held, InFlight, Sent, TypeState};
 use crate::ads::message::{Content, Response, Variant};
 use crate::ads::order::{Carries, Step};
-use crate::envoy::snapshot::{Resource, ResourceSet, ResourceType, Snapshot, Version};
+use crate::envoy::snapshot::{Numbers, Resource, ResourceSet, ResourceType, Snapshot, Version};
 
 /// Delta responses are split when their resources exceed this many bytes (R50).
 const SPLIT_BYTES: usize = 8 << 20;
@@ -116,9 +116,9 @@ impl Session {
             cut(&mut outgoing.upserts);
         }
         let upserts: Vec<_> = outgoing.upserts.iter().map(|resource| state.mark_sent(resource)).collect();
-        for name in &outgoing.removed {
-            state.pending.remove(name);
-        }
+        let of_upserts = upserts.iter().map(|sent| sent.changed);
+        let of_removals = outgoing.removed.iter().filter_map(|name| state.pending.remove(name).map(|it| it.changed));
+        let mut changed = of_upserts.chain(of_removals).reduce(Numbers::and).unwrap_or_else(|| state.all_taken());
         if state.pending.is_empty() {
             // An empty map keeps a node, and most streams have nothing pending for most of the time.
             state.pending = BTreeMap::new();
@@ -129,11 +129,16 @@ impl Session {
             Content::Delta { .. } => None,
             Content::StateOfTheWorld { version, .. } => Some(*version),
         };
-        if is_whole && state.rejected_set.is_some() && state.rejected_set == version {
-            return None;
+        if let Some((rejected, of_rejected)) = &mut state.rejected_set {
+            // What was refused with the earlier set is in this one as well.
+            changed = of_rejected.and(changed);
+            *of_rejected = changed;
+            if Some(*rejected) == version {
+                return None;
+            }
         }
         let (removed, overdue) = (outgoing.removed, false);
-        state.in_flight = Some(InFlight { nonce, sent_at: now, overdue, upserts, removed, set: version });
+        state.in_flight = Some(InFlight { nonce, sent_at: now, overdue, upserts, removed, set: version, changed });
         state.last_nonce = Some(nonce);
         self.next_nonce += 1;
         if step.kind == ResourceType::Cluster {
@@ -158,11 +163,13 @@ impl Session {
 
 impl TypeState {
     fn mark_sent(&mut self, resource: &Resource) -> Sent {
-        let before = match self.pending.remove(&resource.name).map(|pending| pending.held) {
+        let pending = self.pending.remove(&resource.name);
+        let changed = pending.as_ref().map_or(self.all_taken(), |pending| pending.changed);
+        let before = match pending.map(|pending| pending.held) {
             Some(Held::Resource(held)) => Some(held),
             Some(Held::Nothing | Held::Version(_) | Held::Unknown) | None => None,
         };
-        Sent { name: resource.name.clone(), version: resource.version, before }
+        Sent { name: resource.name.clone(), version: resource.version, before, changed }
     }
 
     fn content(&self, outgoing: &Outgoing, set: &ResourceSet) -> Content {

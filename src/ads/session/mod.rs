@@ -28,7 +28,7 @@ use std::time::Duration;
 use self::type_state::TypeState;
 use super::message::{Event, Interest, Request, RequestError, Response, Variant};
 use super::order::STEPS;
-use crate::envoy::snapshot::{ResourceSet, ResourceType, Snapshot};
+use crate::envoy::snapshot::{Numbers, Published, ResourceSet, ResourceType, Snapshot};
 
 /// How long a response may stay unanswered before nothing waits for it any more: Envoy's fetch timeout of 15 s, after
 /// which it goes on without what it waits for, and a margin (xds-protocol, R19).
@@ -73,10 +73,7 @@ impl Session {
                 check_lengths(kind, subscribe.iter().chain(initial_versions.iter().map(|(name, _)| name)))?;
                 let event = self.on_delta_answer(kind, &nonce, rejection);
                 self.on_delta_interest(kind, &subscribe, &unsubscribe, &initial_versions);
-                // An acknowledgement names nothing, and is what comes most often.
-                if !(subscribe.is_empty() && unsubscribe.is_empty()) {
-                    self.find_unasked(kind);
-                }
+                self.note_asked(kind, &subscribe, &unsubscribe);
                 Ok(event)
             }
             Interest::StateOfTheWorld { names } => {
@@ -90,9 +87,9 @@ impl Session {
     }
 
     /// Takes what the client should have from now on.
-    pub fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+    pub fn on_snapshot(&mut self, Published { number, snapshot }: Published) {
         if self.snapshot.is_none() {
-            self.hold_names_of(&snapshot);
+            self.meet(&snapshot, number);
         }
         let before = self.snapshot.take().unwrap_or_default();
         if !is_same_set(before.get(ResourceType::Secret), snapshot.get(ResourceType::Secret)) {
@@ -101,23 +98,32 @@ impl Session {
             }
         }
         for state in &mut self.types {
+            let changed = Numbers { after: state.taken, until: number };
+            state.taken = number;
             let (old, new) = (before.get(state.kind), snapshot.get(state.kind));
             if old.ptr_eq(new) {
                 continue;
             }
             for (name, held) in old.changes_to(new) {
-                state.note_unasked(name, new.contains_key(name));
+                state.note_unasked(name, new.contains_key(name), changed);
                 if state.subscription.is_open() {
-                    state.note_change(name, held);
+                    state.note_change(name, held, changed);
                 }
             }
+        }
+        let leads_elsewhere = |kind| !before.get(kind).ptr_eq(snapshot.get(kind));
+        if leads_elsewhere(ResourceType::Listener) || leads_elsewhere(ResourceType::Cluster) {
+            self.types.iter_mut().for_each(TypeState::forget_needs);
         }
         self.snapshot = Some(snapshot);
     }
 
-    /// What was asked for before the proxy was known has texts of its own.
-    fn hold_names_of(&mut self, snapshot: &Snapshot) {
+    /// What was asked for before the proxy was known has texts of its own, and waits for the first snapshot.
+    fn meet(&mut self, snapshot: &Snapshot, number: u64) {
         for state in &mut self.types {
+            for pending in state.pending.values_mut() {
+                pending.changed = Numbers::up_to(number);
+            }
             let known = snapshot.get(state.kind);
             state.subscription.share_names(|name| known.get(name).map(|known| known.name.clone()));
         }

@@ -1,80 +1,141 @@
-//! How far the client is: what of the snapshot it does not hold as it should.
+//! How far the client is: what of the snapshot it does not hold as it should, and since when.
 //!
-//! **Invariant.** What is told as settled was acknowledged on this stream, or the client said when it opened the stream that it
-//! holds it. A resource that the client must have and has not even asked for is not settled.
+//! **Invariant.** What is not told was acknowledged on this stream, or the client said when it opened the stream that it
+//! holds it. A resource that the client must have and has not even asked for is told.
+//!
+//! For each name it is known which snapshots it is pending for, so that whoever asks about a commit can tell a resource that
+//! the commit changed from one that was refused before. That costs nothing for what the client holds as it should.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Session;
-use super::type_state::{Held, TypeState};
-use crate::envoy::snapshot::{Names, Progress, Resource, ResourceType, Snapshot, Unsettled};
+use super::type_state::{TypeState, Unasked};
+use crate::ads::subscription::EVERYTHING;
+use crate::envoy::snapshot::{Numbers, Progress, Resource, ResourceType, Snapshot, Unsettled};
+
+/// Most names of each type that are told one by one.
+const MOST: usize = 16;
 
 impl Session {
     /// How far the client is with the snapshot; `None` while it is about to answer something, and before there is one.
-    pub fn progress(&self) -> Option<Progress> {
-        let snapshot = self.snapshot.as_deref()?;
+    pub fn progress(&mut self) -> Option<Progress> {
+        let snapshot = self.snapshot.clone()?;
         if self.types.iter().any(TypeState::is_unanswered) {
             return None;
         }
-        let unsettled = self.types.iter().map(|state| (state.kind, state.unsettled(snapshot)));
-        Some(Progress(unsettled.filter(|(_, it)| !(it.waiting.is_empty() && it.refused.is_empty())).collect()))
+        let taken = self.state(ResourceType::Cluster).taken;
+        Some(Progress {
+            taken,
+            unsettled: self.types.iter_mut().flat_map(|state| state.unsettled(&snapshot)).collect(),
+        })
+    }
+
+    /// Takes note of what the client asks for, and of what it no longer does.
+    pub(super) fn note_asked(&mut self, kind: ResourceType, subscribe: &[String], unsubscribe: &[String]) {
+        if subscribe.iter().chain(unsubscribe).any(|name| name == EVERYTHING) {
+            self.find_unasked(kind);
+            return;
+        }
+        let Some(snapshot) = self.snapshot.clone().filter(|_| !kind.is_wildcard()) else { return };
+        let state = self.state_mut(kind);
+        let changed = state.all_taken();
+        for name in subscribe {
+            state.unasked.remove(&**name);
+        }
+        for name in unsubscribe {
+            if let Some(known) = snapshot.get(kind).get(name) {
+                state.note_unasked(&known.name, true, changed);
+            }
+        }
     }
 
     /// Looks again which names of the snapshot the client has not asked for.
     pub(super) fn find_unasked(&mut self, kind: ResourceType) {
-        let Some(snapshot) = self.snapshot.clone() else { return };
+        let Some(snapshot) = self.snapshot.clone().filter(|_| !kind.is_wildcard()) else { return };
         let state = self.state_mut(kind);
-        if !kind.is_wildcard() {
-            let unasked = snapshot.get(kind).keys().filter(|name| !state.subscription.covers(name));
-            state.unasked = unasked.cloned().collect();
-        }
+        let mut known = std::mem::take(&mut state.unasked);
+        let unasked = snapshot.get(kind).keys().filter(|name| !state.subscription.covers(name));
+        let with_past = unasked.map(|name| {
+            let fresh = Unasked { changed: state.all_taken(), is_needed: None };
+            (name.clone(), known.remove(name).unwrap_or(fresh))
+        });
+        state.unasked = with_past.collect();
     }
 }
 
 impl TypeState {
-    /// Notes whether the client must still ask for a name that changed.
-    pub(super) fn note_unasked(&mut self, name: &Arc<str>, exists: bool) {
+    /// Notes whether the client must still ask for a name that these snapshots changed.
+    pub(super) fn note_unasked(&mut self, name: &Arc<str>, exists: bool, changed: Numbers) {
         if !self.kind.is_wildcard() && exists && !self.subscription.covers(name) {
-            self.unasked.insert(name.clone());
-        } else {
-            self.unasked.remove(name);
+            let unasked = self.unasked.entry(name.clone()).or_insert(Unasked { changed, is_needed: None });
+            unasked.changed = unasked.changed.and(changed);
+        } else if self.unasked.remove(name).is_some() && self.unasked.is_empty() {
+            self.unasked = BTreeMap::new();
         }
     }
 
-    fn unsettled(&self, snapshot: &Snapshot) -> Unsettled {
-        if self.kind.is_wildcard() && !self.subscription.is_open() {
-            return Unsettled { waiting: Names::All, refused: Names::default() };
+    /// What leads to resources of this type is something else.
+    pub(super) fn forget_needs(&mut self) {
+        for unasked in self.unasked.values_mut() {
+            unasked.is_needed = None;
         }
-        let in_flight = self.in_flight.iter();
-        let sent = in_flight.flat_map(|it| it.upserts.iter().map(|sent| &sent.name).chain(&it.removed));
-        let is_sent = |name: &Arc<str>| sent.clone().any(|sent| sent == name);
-        // What came with others is tried once more, alone.
-        let is_refused = |name: &Arc<str>| self.rejected.get(name).is_some_and(|it| !it.retry) && !is_sent(name);
-        let refused = self.rejected.keys().filter(|name| is_refused(name));
-        let is_withheld = |name: &Arc<str>, held: &Held| {
-            let is_foreign = matches!(held, Held::Version(_) | Held::Unknown);
-            is_foreign && snapshot.is_incomplete(self.kind) && !snapshot.get(self.kind).contains_key(name)
+    }
+
+    fn unsettled(&mut self, snapshot: &Snapshot) -> Vec<Unsettled> {
+        let kind = self.kind;
+        let all = |changed, is_refused| Unsettled { kind, name: None, changed, is_refused };
+        if kind.is_wildcard() && !self.subscription.is_open() {
+            return vec![all(Numbers::ALL, false)];
+        }
+        let named = |(name, changed): (&Arc<str>, Numbers), is_refused| Unsettled {
+            kind,
+            name: Some(name.clone()),
+            changed,
+            is_refused,
         };
-        let pending = self.pending.iter().filter(|(name, it)| !is_refused(name) && !is_withheld(name, &it.held));
-        let unasked = self.unasked.iter().filter(|name| is_needed(self.kind, name, snapshot));
-        let waiting = pending.map(|(name, _)| name).chain(sent.clone()).chain(unasked);
-        Unsettled {
-            waiting: Names::of(waiting.cloned()),
-            refused: if self.rejected_set.is_some() { Names::All } else { Names::of(refused.cloned()) },
+        let mut unasked = Vec::new();
+        for (name, it) in &mut self.unasked {
+            if unasked.len() > MOST {
+                return vec![all(Numbers::up_to(self.taken), false)];
+            }
+            if *it.is_needed.get_or_insert_with(|| is_needed(kind, name, snapshot)) {
+                unasked.push(named((name, it.changed), false));
+            }
         }
+        // What came with others is tried once more, alone.
+        let is_refused = |name: &Arc<str>| self.rejected.get(name).is_some_and(|it| !it.retry);
+        let pending = self.pending.iter().map(|(name, it)| named((name, it.changed), is_refused(name)));
+        let overdue = self.in_flight.iter().flat_map(|it| {
+            let upserts = it.upserts.iter().map(|sent| (&sent.name, sent.changed));
+            upserts.chain(it.removed.iter().map(|name| (name, it.changed))).map(|sent| named(sent, false))
+        });
+        let set = self.rejected_set.iter().map(|(_, changed)| all(*changed, true));
+        let mut unsettled: Vec<_> = pending.chain(overdue).chain(unasked).chain(set).collect();
+        if unsettled.len() > MOST {
+            let summed = [false, true].map(|is_refused| {
+                let changed = unsettled.iter().filter(|it| it.is_refused == is_refused).map(|it| it.changed);
+                changed.reduce(Numbers::and).map(|changed| all(changed, is_refused))
+            });
+            unsettled = summed.into_iter().flatten().collect();
+        }
+        unsettled
     }
 }
 
 /// True if something in the snapshot leads to this resource. An operator can give a listener in place of one that does.
 fn is_needed(kind: ResourceType, name: &str, snapshot: &Snapshot) -> bool {
-    let cluster = snapshot.get(ResourceType::Cluster).get(name);
     let users: &[ResourceType] = match kind {
-        ResourceType::Endpoint => return cluster.is_some_and(|it| it.references.iter().any(|it| **it == *name)),
+        ResourceType::Endpoint => {
+            let cluster = snapshot.get(ResourceType::Cluster).get(name);
+            return cluster.is_some_and(|it| it.references.iter().any(|it| **it == *name));
+        }
         ResourceType::Route => &[ResourceType::Listener],
         ResourceType::Secret => &[ResourceType::Listener, ResourceType::Cluster],
         ResourceType::Cluster | ResourceType::Listener => return true,
     };
     // Names stand in messages as they are.
-    let says = |user: &Arc<Resource>| user.body.windows(name.len()).any(|part| part == name.as_bytes());
+    let named = memchr::memmem::Finder::new(name.as_bytes());
+    let says = |user: &Arc<Resource>| named.find(&user.body).is_some();
     users.iter().any(|user| snapshot.get(*user).values().any(says))
 }

@@ -80,14 +80,15 @@ impl TypeState {
 
     /// Answers what the request added. The first request of a type is answered even if there is nothing (R26).
     fn answer_changes(&mut self, changes: &Changes, set: &ResourceSet, is_first: bool) {
+        let changed = self.all_taken();
         if changes.wildcard_asked {
             for name in set.keys() {
-                self.note_change(name, None);
+                self.note_change(name, None, changed);
             }
         }
         for name in &changes.asked {
             if self.sends_whole_set() {
-                self.note_change(name, None);
+                self.note_change(name, None, changed);
             } else {
                 self.force(name, Held::Nothing);
             }

@@ -3,13 +3,13 @@
 //! Nothing is kept for a resource that the client holds as it should. `pending` lists the others, so that a stream in
 //! sync costs its subscription and no more, whatever the size of the snapshot.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ads::message::{Event, Variant};
 use crate::ads::subscription::Subscription;
-use crate::envoy::snapshot::{Resource, ResourceSet, ResourceType, Snapshot, Version};
+use crate::envoy::snapshot::{Numbers, Resource, ResourceSet, ResourceType, Snapshot, Version};
 use crate::envoy::stub;
 
 #[derive(Debug)]
@@ -21,15 +21,17 @@ pub(super) struct TypeState {
     pub(super) pending: BTreeMap<Arc<str>, Pending>,
     /// Contents that the client refused.
     pub(super) rejected: BTreeMap<Arc<str>, Rejection>,
-    /// The set that the client refused, where sets travel as a whole.
-    pub(super) rejected_set: Option<Version>,
+    /// The set that the client refused, where sets travel as a whole, and what of it may be to blame.
+    pub(super) rejected_set: Option<(Version, Numbers)>,
     pub(super) in_flight: Option<InFlight>,
     /// A response must go out even if it is empty (R26).
     pub(super) answer_due: bool,
     /// The nonce of the latest response.
     pub(super) last_nonce: Option<u64>,
     /// Names in the snapshot that the client has not asked for, of a type that it asks for by name.
-    pub(super) unasked: BTreeSet<Arc<str>>,
+    pub(super) unasked: BTreeMap<Arc<str>, Unasked>,
+    /// The number of the snapshot that the stream took last.
+    pub(super) taken: u64,
 }
 
 /// A name at which the client may differ from the snapshot.
@@ -37,6 +39,17 @@ pub(super) struct TypeState {
 pub(super) struct Pending {
     pub(super) held: Held,
     pub(super) reason: Reason,
+    /// The snapshots that made it pending.
+    pub(super) changed: Numbers,
+}
+
+/// A name that the client has not asked for.
+#[derive(Debug)]
+pub(super) struct Unasked {
+    /// The snapshots that changed it.
+    pub(super) changed: Numbers,
+    /// Something leads to it, once that was looked for.
+    pub(super) is_needed: Option<bool>,
 }
 
 /// What the client has under a name.
@@ -84,6 +97,8 @@ pub(super) struct InFlight {
     pub(super) removed: Vec<Arc<str>>,
     /// The version of the whole set, where sets travel as a whole.
     pub(super) set: Option<Version>,
+    /// The snapshots that all of it comes from.
+    pub(super) changed: Numbers,
 }
 
 #[derive(Debug)]
@@ -91,6 +106,8 @@ pub(super) struct Sent {
     pub(super) name: Arc<str>,
     pub(super) version: Version,
     pub(super) before: Option<Arc<Resource>>,
+    /// The snapshots that it comes from.
+    pub(super) changed: Numbers,
 }
 
 /// What should happen to a pending name.
@@ -134,7 +151,8 @@ impl TypeState {
             in_flight: None,
             answer_due: false,
             last_nonce: None,
-            unasked: BTreeSet::new(),
+            unasked: BTreeMap::new(),
+            taken: 0,
         }
     }
 
@@ -170,18 +188,36 @@ impl TypeState {
         }
     }
 
-    /// Notes that the snapshot has something else under a name than before.
-    pub(super) fn note_change(&mut self, name: &Arc<str>, before: Option<&Arc<Resource>>) {
+    /// Notes that the snapshot has something else under a name than before, since one of these.
+    pub(super) fn note_change(&mut self, name: &Arc<str>, before: Option<&Arc<Resource>>, changed: Numbers) {
         if self.subscription.covers(name) {
             let held = before.map_or(Held::Nothing, |resource| Held::Resource(resource.clone()));
-            self.pending.entry(name.clone()).or_insert(Pending { held, reason: Reason::Changed });
+            self.note_pending(name, held, Reason::Changed, changed);
         }
+    }
+
+    /// A name is pending. What the client has, and why it is, stays what it was if it has been pending already.
+    pub(super) fn note_pending(
+        &mut self,
+        name: &Arc<str>,
+        held: Held,
+        reason: Reason,
+        changed: Numbers,
+    ) -> &mut Pending {
+        let pending = self.pending.entry(name.clone()).or_insert(Pending { held, reason, changed });
+        pending.changed = pending.changed.and(changed);
+        pending
+    }
+
+    /// Whatever snapshot the client may not have all of.
+    pub(super) fn all_taken(&self) -> Numbers {
+        Numbers::up_to(self.taken)
     }
 
     /// Sends a name in any case. `held` is what the client has if nothing says otherwise.
     pub(super) fn force(&mut self, name: &Arc<str>, held: Held) {
-        let pending = self.pending.entry(name.clone()).or_insert(Pending { held, reason: Reason::Forced });
-        pending.reason = Reason::Forced;
+        let changed = self.all_taken();
+        self.note_pending(name, held, Reason::Forced, changed).reason = Reason::Forced;
     }
 
     /// Sends a name in any case that the client holds as it should, unless it is pending already.
@@ -295,25 +331,23 @@ impl TypeState {
     fn on_nack(&mut self, sent: InFlight, message: String) -> Event {
         let resources = sent.upserts.iter().map(|sent| (sent.name.clone(), sent.version)).collect();
         if self.sends_whole_set() {
-            self.rejected_set = sent.set;
+            self.rejected_set = sent.set.map(|set| (set, sent.changed));
         } else {
             let retry = sent.upserts.len() + sent.removed.len() > 1;
-            let upserts = sent.upserts.into_iter().map(|sent| (sent.name, Some(sent.version), sent.before));
-            let removed = sent.removed.into_iter().map(|name| (name, None, None));
-            for (name, content, before) in upserts.chain(removed) {
-                self.reject(name, Rejection { content, retry, kept: before });
+            let upserts = sent.upserts.into_iter().map(|it| (it.name, Some(it.version), it.before, it.changed));
+            let removed = sent.removed.into_iter().map(|name| (name, None, None, sent.changed));
+            for (name, content, before, changed) in upserts.chain(removed) {
+                self.reject(name, Rejection { content, retry, kept: before }, changed);
             }
         }
         Event::Nacked { kind: self.kind, resources, message }
     }
 
-    fn reject(&mut self, name: Arc<str>, mut rejection: Rejection) {
+    fn reject(&mut self, name: Arc<str>, mut rejection: Rejection, changed: Numbers) {
         if !self.subscription.covers(&name) {
             return;
         }
-        let pending =
-            self.pending.entry(name.clone()).or_insert(Pending { held: Held::Unknown, reason: Reason::Changed });
-        pending.held = Held::Unknown;
+        self.note_pending(&name, Held::Unknown, Reason::Changed, changed).held = Held::Unknown;
         let earlier = self.rejected.remove(&name);
         rejection.kept = rejection.kept.or(earlier.and_then(|earlier| earlier.kept));
         self.rejected.insert(name, rejection);

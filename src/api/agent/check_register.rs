@@ -29,7 +29,7 @@ async fn register(call: Call, Body(body): Body<SMALL>) -> Result<Response, ApiEr
     if !service.is_default() && call.api.store.view().service(&added.node.instance(service)).is_none() {
         return Err(ApiError::NoServiceToCheck(service.clone()));
     }
-    call.api.store.write_with(move |view| added.into_write(view)).await?;
+    call.store().write_with(move |view| added.into_write(view)).await?;
     Ok(Response::default())
 }
 
@@ -103,6 +103,6 @@ async fn deregister(call: Call, tail: Tail) -> Result<Response, ApiError> {
     if call.api.store.view().check(&key).is_none() {
         return Err(ApiError::UnknownCheck(id));
     }
-    call.api.store.write(Op::DeleteCheck(key)).await?;
+    call.store().write(Op::DeleteCheck(key)).await?;
     Ok(Response::default())
 }

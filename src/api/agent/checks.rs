@@ -79,7 +79,7 @@ impl Call {
             Ok(Write::from(check.map(Op::PutCheck).into_iter().collect::<Vec<_>>()))
         };
         self.api.reports.reported(key);
-        self.api.store.write_with(reported).await?;
+        self.store().write_with(reported).await?;
         Ok(Response::default())
     }
 }

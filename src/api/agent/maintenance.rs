@@ -34,7 +34,7 @@ async fn maintain_node(call: Call) -> Result<Response, ApiError> {
         let check = Op::PutCheck(node_check(&node, reason));
         Ok(Write::from(new_node.into_iter().chain([check]).collect::<Vec<_>>()))
     };
-    call.api.store.write_with(switch).await?;
+    call.store().write_with(switch).await?;
     Ok(Response::default())
 }
 
@@ -47,7 +47,7 @@ async fn maintain_service(call: Call, tail: Tail) -> Result<Response, ApiError> 
         return Err(ApiError::NoServiceToChange(id));
     }
     let switch = move |view: &View| Ok(if enable { enter(view, &node, &id, reason) } else { leave(&node, &id) });
-    call.api.store.write_with(switch).await?;
+    call.store().write_with(switch).await?;
     Ok(Response::default())
 }
 

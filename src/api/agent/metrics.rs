@@ -14,6 +14,7 @@ use crate::api::call::Call;
 use crate::api::error::ApiError;
 use crate::api::route::{Routes, get};
 use crate::api::{Api, ProxyState};
+use crate::store::View;
 
 pub(super) fn routes() -> Routes {
     Routes::new().route("/v1/agent/metrics", get(metrics))
@@ -97,11 +98,25 @@ impl Metrics {
             counter("meshgate.http.answers", *count, BTreeMap::from([("class", (*class).to_owned())]))
         });
         let panics = counter("meshgate.http.panics", api.metrics.panics(), BTreeMap::new());
+        let totals = api.happenings.totals();
+        let refused = totals
+            .refused
+            .iter()
+            .map(|(kind, count)| counter("meshgate.xds.nack_total", *count, BTreeMap::from([("type", kind.clone())])));
+        let lag = Counter {
+            sum: totals.lag.as_secs_f64(),
+            ..counter("meshgate.xds.ack_lag_seconds_sum", totals.live, BTreeMap::new())
+        };
+        let pushed = [
+            counter("meshgate.xds.pushed_total", totals.pushed, BTreeMap::new()),
+            counter("meshgate.xds.ack_lag_seconds_count", totals.live, BTreeMap::new()),
+            lag,
+        ];
         Self {
             timestamp: OffsetDateTime::now_utc().format(format).unwrap_or_default(),
-            gauges: [of_state(api), of_proxies(&proxies)].concat(),
+            gauges: [of_state(api), of_certificates(&api.store.view()), of_proxies(&proxies)].concat(),
             points: [],
-            counters: answers.chain([panics]).collect(),
+            counters: answers.chain([panics]).chain(refused).chain(pushed).collect(),
             samples: [],
         }
     }
@@ -171,6 +186,16 @@ fn of_state(api: &Api) -> Vec<Gauge> {
     plain.into_iter().chain(entries).chain(checks).collect()
 }
 
+/// When certificates end, in seconds from now: the leaf that ends first, and the root that signs.
+fn of_certificates(view: &View) -> Vec<Gauge> {
+    let left = |until: OffsetDateTime| (until - OffsetDateTime::now_utc()).as_seconds_f64().round();
+    let leaf = view.leaves().map(|row| row.value.not_after).min();
+    let root = view.active_root().map(|root| root.not_after);
+    let ends = [("leaf", leaf), ("root", root)].into_iter();
+    let ends = ends.filter_map(|(kind, until)| Some((kind, until?)));
+    ends.map(|(kind, until)| labelled("meshgate.cert.not_after_seconds", left(until), "kind", kind)).collect()
+}
+
 /// Sums over the proxies that are connected now.
 fn of_proxies(proxies: &[ProxyState]) -> Vec<Gauge> {
     let mut types = BTreeMap::<&str, [u64; 3]>::new();
@@ -181,6 +206,9 @@ fn of_proxies(proxies: &[ProxyState]) -> Vec<Gauge> {
         *nacks += state.nacks;
     }
     let streams = proxies.iter().map(|proxy| proxy.streams).sum();
+    let quarantined = proxies.iter().map(|proxy| proxy.problems.len()).sum();
+    let desired = proxies.iter().map(|proxy| proxy.index).max().unwrap_or_default();
+    let acked = proxies.iter().filter(|proxy| proxy.index > 0).map(|proxy| proxy.acked).min().unwrap_or_default();
     let with_problems = proxies.iter().filter(|proxy| !proxy.problems.is_empty()).count();
     let names = ["meshgate.xds.resources", "meshgate.xds.acks", "meshgate.xds.nacks"];
     let of_types = names.into_iter().enumerate().flat_map(|(position, name)| {
@@ -188,6 +216,10 @@ fn of_proxies(proxies: &[ProxyState]) -> Vec<Gauge> {
     });
     let plain = [
         gauge("consul.xds.server.streams", size(streams)),
+        gauge("meshgate.xds.streams", size(streams)),
+        gauge("meshgate.xds.quarantined_resources", size(quarantined)),
+        labelled("meshgate.revision", number(desired), "state", "desired"),
+        labelled("meshgate.revision", number(acked), "state", "acked_min"),
         gauge("meshgate.xds.proxies", size(proxies.len())),
         gauge("meshgate.xds.proxies_with_problems", size(with_problems)),
     ];

@@ -23,7 +23,7 @@ async fn register(call: Call, Body(body): Body<SMALL>) -> Result<Response, ApiEr
     let definition = Decoder::Strict.accept(codec::service_definition(&body), rules)?;
     let replace = call.query.flag("replace-existing-checks")?;
     let registration = call.registration(definition)?.replacing_checks(replace);
-    call.api.store.write_with(move |view| registration.into_write(view)).await?;
+    call.store().write_with(move |view| registration.into_write(view)).await?;
     Ok(Response::default())
 }
 
@@ -33,7 +33,7 @@ async fn deregister(call: Call, tail: Tail) -> Result<Response, ApiError> {
     if call.api.store.view().service(&node.instance(&id)).is_none() {
         return Err(ApiError::NoServiceToChange(id));
     }
-    call.api.store.write_with(move |view| Ok(deregistration(view, &node, &id))).await?;
+    call.store().write_with(move |view| Ok(deregistration(view, &node, &id))).await?;
     Ok(Response::default())
 }
 

@@ -31,7 +31,7 @@ async fn register(call: Call, Body(body): Body<LARGE>) -> Result<Response, ApiEr
         .in_namespace(registration.service.as_ref().map(|service| &service.namespace).filter(is_stated))?;
     registration.normalize();
     registration.validate().into_result().map_err(ApiError::Refused)?;
-    call.api.store.write_with(move |view| write(view, &scope, registration)).await?;
+    call.store().write_with(move |view| write(view, &scope, registration)).await?;
     Ok(call.json(&true))
 }
 
@@ -43,7 +43,7 @@ async fn deregister(call: Call, Body(body): Body<LARGE>) -> Result<Response, Api
     if what.node.as_str().is_empty() {
         return Err(ApiError::Refused(Problem::rule("Node", "Must provide node").into()));
     }
-    call.api.store.write(removal(&scope, what)).await?;
+    call.store().write(removal(&scope, what)).await?;
     Ok(call.json(&true))
 }
 

@@ -44,7 +44,7 @@ pub(super) async fn create(call: Call, Body(body): Body<LARGE>) -> Result<Respon
         entry.sources.push(pair.named(&entry, source));
         write(entry)
     };
-    call.api.store.write_with(add).await?;
+    call.store().write_with(add).await?;
     Ok(call.json(&json!({ "ID": id })))
 }
 
@@ -71,7 +71,7 @@ pub(super) async fn update(call: Call, tail: Tail, Body(body): Body<LARGE>) -> R
         entry.sources[found.position] = source;
         write(entry)
     };
-    call.api.store.write_with(replace).await?;
+    call.store().write_with(replace).await?;
     Ok(call.json(&json!({ "ID": id })))
 }
 
@@ -83,7 +83,7 @@ pub(super) async fn delete(call: Call, tail: Tail) -> Result<Response, ApiError>
         entry.sources.remove(found.position);
         write(entry)
     };
-    call.api.store.write_with(remove).await?;
+    call.store().write_with(remove).await?;
     Ok(Response::default())
 }
 

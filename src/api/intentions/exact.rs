@@ -47,7 +47,7 @@ pub(super) async fn apply(call: Call, Body(body): Body<LARGE>) -> Result<Respons
         }
         write(entry)
     };
-    call.api.store.write_with(put).await?;
+    call.store().write_with(put).await?;
     Ok(call.json(&true))
 }
 
@@ -60,6 +60,6 @@ pub(super) async fn delete(call: Call) -> Result<Response, ApiError> {
         entry.sources.remove(position);
         write(entry)
     };
-    call.api.store.write_with(remove).await?;
+    call.store().write_with(remove).await?;
     Ok(call.json(&true))
 }

@@ -131,6 +131,7 @@ fn response(about: &str, answer: &str) -> Value {
             "nothing" => continue,
             "text" | "lines" => ("text/plain", json!({ "schema": { "type": "string" } })),
             "archive" => ("application/x-gzip", json!({})),
+            "events" => ("application/x-ndjson", json!({ "schema": { "type": "string" } })),
             "pem" => ("application/pem-certificate-chain", json!({ "schema": { "type": "string" } })),
             shape => ("application/json", json!({ "schema": schema::of_notation(&json!(shape)) })),
         };

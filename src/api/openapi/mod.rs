@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_is_written_has_a_body_or_says_so() {
-        const WITHOUT: [&str; 11] = [
+        const WITHOUT: [&str; 12] = [
             "PUT /v1/agent/check/deregister/{id}",
             "PUT /v1/agent/check/fail/{id}",
             "PUT /v1/agent/check/pass/{id}",
@@ -143,6 +143,7 @@ mod tests {
             "PUT /v1/agent/join/{address}",
             "PUT /v1/agent/leave",
             "PUT /v1/agent/force-leave/{node}",
+            "PUT /v1/meshgate/rollback/{kind}/{name}",
         ];
 
         for (path, item) in document()["paths"].as_object().expect("an object") {

@@ -113,7 +113,7 @@ async fn delete<T: Tenant>(call: Call, tail: Tail) -> Result<Response, ApiError>
         return Err(ApiError::Refused(Problem::rule("", message).into()));
     }
     let removal = T::removal(&call, name);
-    call.api.store.write_with(move |view| Ok(removal(view))).await?;
+    call.store().write_with(move |view| Ok(removal(view))).await?;
     Ok(Response::default())
 }
 
@@ -125,7 +125,7 @@ async fn keep<T: Tenant>(call: Call, sent: T) -> Result<Response, ApiError> {
     checked(sent.name())?;
     let call = sent.scoped(call)?;
     let name = T::Name::from(sent.name().to_owned());
-    call.api.store.write(sent.into_op(&call)?).await?;
+    call.store().write(sent.into_op(&call)?).await?;
     let view = call.api.store.view();
     Ok(call.json(&T::rows(&call, &Reader::new(&view)).remove(&name)))
 }

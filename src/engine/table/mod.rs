@@ -152,6 +152,12 @@ impl<T: Encodable> Table<T> {
         self.entries.iter().flat_map(|entry| &entry.problems)
     }
 
+    /// What could not be used of what is wanted since this older table.
+    pub(super) fn failures_since(&self, older: &Self) -> impl Iterator<Item = &String> {
+        let is_newer = |entry: &&Arc<Entry<T::Kept>>| !older.get(&entry.name).is_some_and(|it| Arc::ptr_eq(it, entry));
+        self.entries.iter().filter(|entry| !entry.problems.is_empty()).filter(is_newer).flat_map(|it| &it.problems)
+    }
+
     /// True if something is wanted and could not be made.
     pub(super) fn is_incomplete(&self) -> bool {
         self.entries.iter().any(|entry| entry.resource.is_none())

@@ -1,6 +1,7 @@
 mod partitions;
 mod parts;
 mod peers;
+mod pushes;
 
 use std::time::Duration;
 
@@ -112,7 +113,11 @@ impl Bench {
 
 impl Watched {
     async fn next(&mut self) -> Arc<Snapshot> {
-        tokio::time::timeout(Duration::from_secs(10), self.0.next()).await.expect("in time").expect("a snapshot")
+        tokio::time::timeout(Duration::from_secs(10), self.0.next())
+            .await
+            .expect("in time")
+            .expect("a snapshot")
+            .snapshot
     }
 
     /// The first snapshot for which `holds`.

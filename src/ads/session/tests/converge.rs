@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use crate::ads::message::{Content, Interest, Request, Response, Variant};
 use crate::ads::session::Session;
-use crate::envoy::snapshot::{Resource, ResourceType, Snapshot};
+use crate::envoy::snapshot::{Published, Resource, ResourceType, Snapshot};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -64,6 +64,7 @@ struct Client {
     variant: Variant,
     session: Session,
     snapshot: Snapshot,
+    published: u64,
     now: Duration,
     held: BTreeMap<ResourceType, BTreeMap<Arc<str>, Arc<Resource>>>,
     /// Names whose present content was refused, so that they are not echoed after a reconnect.
@@ -83,6 +84,7 @@ impl Client {
             variant,
             session: Session::new(variant, 100),
             snapshot: Snapshot::default(),
+            published: 0,
             now: Duration::ZERO,
             held: ResourceType::ALL.map(|kind| (kind, BTreeMap::new())).into(),
             unsure: BTreeSet::new(),
@@ -103,7 +105,7 @@ impl Client {
         self.was_silent = false;
         self.hidden.extend(self.unsure.iter().cloned());
         self.nonces.clear();
-        self.session.on_snapshot(Arc::new(self.snapshot.clone()));
+        self.publish();
         for kind in [
             ResourceType::Cluster,
             ResourceType::Endpoint,
@@ -197,6 +199,11 @@ impl Client {
         }
     }
 
+    fn publish(&mut self) {
+        self.published += 1;
+        self.session.on_snapshot(Published { number: self.published, snapshot: Arc::new(self.snapshot.clone()) });
+    }
+
     fn happen(&mut self, happening: &Happening) {
         match *happening {
             Happening::Change { kind, name, content, leads_to } => {
@@ -207,11 +214,11 @@ impl Client {
                 };
                 let body = Bytes::from(vec![content, u8::try_from(leads_to).unwrap()]);
                 self.snapshot.insert(kind, Arc::new(Resource::new(NAMES[name], body, references)));
-                self.session.on_snapshot(Arc::new(self.snapshot.clone()));
+                self.publish();
             }
             Happening::Delete { kind, name } => {
                 self.snapshot.get_mut(kind).remove(NAMES[name]);
-                self.session.on_snapshot(Arc::new(self.snapshot.clone()));
+                self.publish();
             }
             Happening::Subscribe { kind, name } => {
                 self.names.get_mut(&kind).unwrap().insert(NAMES[name]);

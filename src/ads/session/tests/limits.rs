@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::ads::message::{Content, Event, Interest, Request, RequestError, Response, Variant};
 use crate::ads::session::Session;
-use crate::envoy::snapshot::{Resource, ResourceType, Snapshot, Version};
+use crate::envoy::snapshot::{Published, Resource, ResourceType, Snapshot, Version};
 
 fn request(kind: ResourceType, nonce: &str, subscribe: &[&str]) -> Request {
     let subscribe = subscribe.iter().map(|name| (*name).to_owned()).collect();
@@ -15,12 +15,12 @@ fn request(kind: ResourceType, nonce: &str, subscribe: &[&str]) -> Request {
     Request { kind, nonce: nonce.to_owned(), rejection: None, interest }
 }
 
-fn snapshot(kind: ResourceType, resources: impl IntoIterator<Item = (&'static str, Vec<u8>)>) -> Arc<Snapshot> {
+fn snapshot(kind: ResourceType, resources: impl IntoIterator<Item = (&'static str, Vec<u8>)>) -> Published {
     let mut snapshot = Snapshot::default();
     for (name, body) in resources {
         snapshot.insert(kind, Arc::new(Resource::new(name, Bytes::from(body), [])));
     }
-    Arc::new(snapshot)
+    Published { number: 1, snapshot: Arc::new(snapshot) }
 }
 
 fn names(response: &Response) -> Vec<&str> {

@@ -3,3 +3,4 @@ mod delta;
 mod limits;
 mod script;
 mod sotw;
+mod sync;

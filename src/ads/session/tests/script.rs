@@ -22,7 +22,7 @@ use bytes::Bytes;
 
 use crate::ads::message::{Content, Event, Interest, Request, Response, Variant};
 use crate::ads::session::Session;
-use crate::envoy::snapshot::{Resource, ResourceType, Snapshot, Version};
+use crate::envoy::snapshot::{Published, Resource, ResourceType, Snapshot, Version};
 use crate::envoy::stub;
 
 /// A session, the snapshot behind it and what its client said last.
@@ -30,6 +30,7 @@ pub(super) struct Script {
     pub(super) session: Session,
     variant: Variant,
     snapshot: Snapshot,
+    published: u64,
     now: Duration,
     nonces: HashMap<ResourceType, u64>,
     names: HashMap<ResourceType, Vec<String>>,
@@ -49,6 +50,7 @@ impl Script {
             session: Session::new(variant, 100),
             variant,
             snapshot: Snapshot::default(),
+            published: 0,
             now: Duration::ZERO,
             nonces: HashMap::new(),
             names: HashMap::new(),
@@ -92,13 +94,26 @@ impl Script {
             }
         }
         if is_changed {
-            self.session.on_snapshot(Arc::new(self.snapshot.clone()));
+            self.published += 1;
+            self.session.on_snapshot(Published { number: self.published, snapshot: Arc::new(self.snapshot.clone()) });
         }
         while let Some(response) = self.session.next(self.now) {
             self.nonces.insert(response.kind, response.nonce);
             out.push(show(&response));
         }
         out.join(" | ")
+    }
+
+    /// What the client does not hold as it should, each with the snapshots that it is pending for: `CDS a (1,2]`, and
+    /// with `!` what it refused; `?` while it is about to answer.
+    pub(super) fn unsettled(&mut self) -> String {
+        let Some(progress) = self.session.progress() else { return "?".to_owned() };
+        let shown = progress.unsettled.iter().map(|it| {
+            let (mark, name) = (if it.is_refused { "!" } else { "" }, it.name.as_deref().unwrap_or("*"));
+            let until = if it.changed.until == u64::MAX { "..".to_owned() } else { it.changed.until.to_string() };
+            format!("{mark}{} {name} ({},{until}]", it.kind, it.changed.after)
+        });
+        shown.collect::<Vec<_>>().join(", ")
     }
 
     fn answer(&mut self, kind: &str, rejection: Option<&str>, rest: &[&str]) -> Option<String> {

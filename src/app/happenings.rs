@@ -1,0 +1,101 @@
+//! What became of changes, as the engine noted it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::api::{Happenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState, Totals};
+use crate::engine::{self, Engine, ProxyEvent, Push, Pushed};
+use crate::envoy::json;
+use crate::envoy::snapshot::{Resource, ResourceType, Snapshot};
+use crate::model::InstanceId;
+
+/// The engine's journal.
+pub(super) struct Happened(pub(super) Engine);
+
+impl Happenings for Happened {
+    fn pushes(&self, is_shown: &dyn Fn(&InstanceId) -> bool) -> Vec<PushState> {
+        self.0.pushes(is_shown).into_iter().map(push_state).collect()
+    }
+
+    fn events_from(&self, number: u64) -> Vec<ProxyEventState> {
+        self.0.events_from(number).into_iter().map(event_state).collect()
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.0.happenings()
+    }
+
+    fn resources(&self, proxy: &InstanceId) -> Option<Vec<ResourceState>> {
+        self.0.snapshot(proxy).map(|snapshot| resources(&snapshot))
+    }
+
+    fn totals(&self) -> Totals {
+        let engine::PushTotals { pushed, live, lag, refused } = self.0.push_totals();
+        let refused = ResourceType::ALL.into_iter().map(|kind| (kind.to_string(), refused[kind as usize])).collect();
+        Totals { pushed, live, lag, refused }
+    }
+}
+
+fn push_state(push: Push) -> PushState {
+    let Push { number, since, index, time, proxies, live, refused, live_after, shown } = push;
+    let shown = shown.into_iter().map(pushed_state).collect();
+    PushState { number, since, index, time, proxies, live, refused, live_after, shown }
+}
+
+fn pushed_state(pushed: Pushed) -> PushedState {
+    let Pushed { proxy, types, live_after, is_refused } = pushed;
+    let types = types.iter().map(ToString::to_string).collect();
+    PushedState { proxy, types, live_after, refused: is_refused }
+}
+
+fn event_state(event: ProxyEvent) -> ProxyEventState {
+    use engine::ProxyHappening as Happening;
+
+    let ProxyEvent { number, time, proxy, what } = event;
+    let what = match what {
+        Happening::Connected(version) => ProxyHappening::Connected(version),
+        Happening::Disconnected(streams) => ProxyHappening::Disconnected(streams),
+        Happening::Refused { kind, resources, message, index } => {
+            ProxyHappening::Refused { kind: kind.to_string(), resources, message, index }
+        }
+        Happening::Problem(message) => ProxyHappening::Problem(message),
+    };
+    ProxyEventState { number, time, proxy, what }
+}
+
+/// The resources of a snapshot as Envoy would show them.
+pub(super) fn resources(snapshot: &Snapshot) -> Vec<ResourceState> {
+    let of_kind = |kind: ResourceType| snapshot.get(kind).values().map(move |resource| resource_state(kind, resource));
+    ResourceType::ALL.into_iter().flat_map(of_kind).collect()
+}
+
+fn resource_state(kind: ResourceType, resource: &Arc<Resource>) -> ResourceState {
+    let mut shown = json::resource(kind, &resource.body).unwrap_or_else(|error| json!({ "error": error.to_string() }));
+    if kind == ResourceType::Secret {
+        hide_keys(&mut shown);
+    }
+    ResourceState {
+        kind: kind.to_string(),
+        name: resource.name.to_string(),
+        version: resource.version.to_string(),
+        resource: shown,
+    }
+}
+
+/// Puts a word in place of the keys of a secret.
+fn hide_keys(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match name.as_str() {
+                    "privateKey" | "password" | "privateKeyProvider" | "pkcs12" => *field = "<hidden>".into(),
+                    _ => hide_keys(field),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(hide_keys),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

@@ -1,0 +1,169 @@
+//! What is remembered of what happened, and what is forgotten.
+
+use std::sync::Arc;
+
+use meshgate::model::entry::ServiceDefaults;
+use meshgate::model::{
+    Check, CheckId, CheckStatus, ConfigEntry, EntryKey, EntryKind, Namespace, NodeName, Partition, ServiceName,
+};
+use meshgate::store::{Author, Class, History, Memory, Op, PastError, Retention, Store};
+
+use super::commit::{gate, node, start};
+use super::{in_memory, open};
+
+fn entry(protocol: &str) -> Op {
+    Op::PutEntry(ConfigEntry::ServiceDefaults(ServiceDefaults {
+        name: "web".to_owned(),
+        protocol: protocol.to_owned(),
+        ..ServiceDefaults::default()
+    }))
+}
+
+fn web() -> EntryKey {
+    EntryKey {
+        kind: EntryKind::ServiceDefaults,
+        name: ServiceName::new(&Partition::default(), &Namespace::default(), "web"),
+    }
+}
+
+fn check(status: CheckStatus) -> Op {
+    Op::PutCheck(Check { node: NodeName::from("n"), check_id: CheckId::from("up"), status, ..Check::default() })
+}
+
+fn small(commits: usize) -> Store {
+    let retention = Retention { commits, ..Retention::default() };
+    Store::open_with(Box::new(Memory), Arc::new(|_, _, _| Ok(())), retention).unwrap().0
+}
+
+fn indexes(history: &History, class: Option<Class>) -> Vec<u64> {
+    history.commits(class).iter().map(|commit| commit.index).collect()
+}
+
+fn protocol(store: &Store, at: u64) -> Result<Option<String>, PastError> {
+    let row = store.history().entry_at(&web(), at, &store.view())?;
+    Ok(row.map(|row| {
+        let ConfigEntry::ServiceDefaults(defaults) = &*row.value else { panic!("{:?}", row.value) };
+        defaults.protocol.clone()
+    }))
+}
+
+#[tokio::test]
+async fn a_commit_is_remembered_with_its_author_and_what_it_did() {
+    let store = in_memory();
+    let caller = Author::Call(Some("10.0.3.4:5".parse().unwrap()));
+    store.by(Author::Files).write(vec![node("n"), entry("tcp")]).await.unwrap();
+    store.by(caller).write(entry("http")).await.unwrap();
+    store.write(entry("http")).await.unwrap();
+    store.by(Author::HealthChecks).write(check(CheckStatus::Critical)).await.unwrap();
+    store.write(Op::DeleteEntry(web())).await.unwrap();
+
+    let commits = store.history().commits(None);
+
+    // The write that changed nothing is no commit.
+    let told: Vec<_> = commits.iter().map(|commit| (commit.index, commit.author, commit.class)).collect();
+    assert_eq!(
+        told,
+        [
+            (5, Author::Process, Class::Config),
+            (4, Author::HealthChecks, Class::Health),
+            (3, caller, Class::Config),
+            (2, Author::Files, Class::Config),
+        ]
+    );
+    let change = &commits[2].changes(10)[0];
+    assert_eq!((change.table, change.name.as_str()), ("ConfigEntries", "service-defaults/web"));
+    let protocols = [&change.old, &change.new].map(|value| value.as_ref().unwrap()["Protocol"].clone());
+    assert_eq!(protocols, ["tcp", "http"]);
+    let removed = &commits[0].changes(10)[0];
+    assert_eq!((removed.was_there, removed.is_there, removed.new.is_none()), (true, false, true));
+    assert!(commits[0].touches(&web()) && !commits[1].touches(&web()));
+    assert_eq!(commits[3].changes(1).len(), 1);
+    assert_eq!(commits[3].size(), 2);
+}
+
+#[tokio::test]
+async fn checks_that_flap_push_out_no_change_of_an_operator() {
+    let store = small(3);
+    store.write(vec![node("n"), entry("tcp")]).await.unwrap();
+    store.write(entry("http")).await.unwrap();
+    for round in 0..20 {
+        let status = if round % 2 == 0 { CheckStatus::Critical } else { CheckStatus::Passing };
+        store.write(check(status)).await.unwrap();
+    }
+    store.write(entry("grpc")).await.unwrap();
+
+    let history = store.history();
+
+    assert_eq!(indexes(history, Some(Class::Config)), [24, 3, 2]);
+    assert_eq!(indexes(history, Some(Class::Health)), [23, 22, 21]);
+    let health = history.kept().into_iter().find(|kept| kept.class == Class::Health).unwrap();
+    assert_eq!((health.commits, health.forgotten_until), (3, 20));
+    // The entries of a time are known as long as their commits are; the whole state only where nothing is missing.
+    assert_eq!(protocol(&store, 2).unwrap().as_deref(), Some("tcp"));
+    assert_eq!(protocol(&store, 10).unwrap().as_deref(), Some("http"));
+    assert_eq!(history.state_at(3, &store.view()).unwrap().index(), 3);
+    assert_eq!(history.state_at(21, &store.view()).unwrap().index(), 21);
+    assert_eq!(history.state_at(20, &store.view()).unwrap().index(), 20);
+    assert_eq!(history.state_at(10, &store.view()).unwrap_err(), PastError::Forgotten { asked: 10, until: 20 });
+
+    store.write(Op::DeleteEntry(web())).await.unwrap();
+
+    assert_eq!(protocol(&store, 25).unwrap(), None);
+    assert_eq!(protocol(&store, 2).unwrap().as_deref(), Some("tcp"));
+    assert_eq!(protocol(&store, 1).unwrap_err(), PastError::Forgotten { asked: 1, until: 2 });
+    assert_eq!(protocol(&store, 26).unwrap_err(), PastError::Future { asked: 26, last: 25 });
+}
+
+#[tokio::test]
+async fn large_commits_are_forgotten_earlier_and_the_last_one_never() {
+    let retention = Retention { commits: 100, bytes: 100_000 };
+    let (store, _) = Store::open_with(Box::new(Memory), Arc::new(|_, _, _| Ok(())), retention).unwrap();
+    for commit in 0..30 {
+        store.write(node(commit)).await.unwrap();
+    }
+    let few = indexes(store.history(), Some(Class::Catalog)).len();
+    store.write((100..1000).map(node).collect::<Vec<_>>()).await.unwrap();
+
+    let kept = store.history().kept().into_iter().find(|kept| kept.class == Class::Catalog).unwrap();
+
+    assert!((5..20).contains(&few), "{few}");
+    assert_eq!((kept.commits, kept.forgotten_until), (1, 31));
+    assert_eq!(store.history().commit(32).unwrap().size(), 900);
+}
+
+#[tokio::test]
+async fn what_did_not_become_durable_is_not_remembered_and_a_group_is_several_commits() {
+    let (backend, keeper) = gate();
+    let (store, _) = open(backend);
+    let first = start(&store, node("a"));
+    keeper.arrived.recv().unwrap();
+    let others = [start(&store.by(Author::Files), node("b")), start(&store, node("c"))];
+    keeper.verdicts.send(false).unwrap();
+    first.await.unwrap_err();
+    keeper.arrived.recv().unwrap();
+    assert_eq!(indexes(store.history(), None), [0_u64; 0]);
+    keeper.verdicts.send(true).unwrap();
+    futures::future::join_all(others).await;
+
+    let commits = store.history().commits(None);
+
+    assert_eq!(indexes(store.history(), None), [3, 2]);
+    assert_eq!(commits[1].author, Author::Files);
+    assert_eq!((commits[1].before().index(), commits[1].after().index()), (0, 2));
+    assert_eq!(commits[0].changes(9).iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["/default/c"]);
+    assert_eq!(commits[0].keys().count(), 4);
+}
+
+#[tokio::test]
+async fn a_moment_is_the_last_commit_until_then() {
+    let store = small(2);
+    store.write(entry("tcp")).await.unwrap();
+    store.write(entry("http")).await.unwrap();
+    let between = store.history().commit(2).unwrap().time;
+    let history = store.history();
+
+    assert_eq!(history.index_at(between, &store.view()), Ok(2));
+    assert_eq!(history.index_at(time::OffsetDateTime::now_utc(), &store.view()), Ok(3));
+    store.write(entry("grpc")).await.unwrap();
+    assert_eq!(history.index_at(between, &store.view()), Err(PastError::Forgotten { asked: 2, until: 2 }));
+}
