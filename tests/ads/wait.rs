@@ -310,3 +310,64 @@ async fn a_change_that_comes_back_is_live_all_the_same() {
         assert_eq!(stage(&mesh.engine, *index, WEB), Stage::Live);
     }
 }
+
+/// Registers web with this given for the cluster of its upstream; the commit.
+async fn give_cluster(mesh: &Mesh, given: &str) -> u64 {
+    let upstream = json!({
+        "DestinationName": "api", "LocalBindPort": 9191, "Config": { "envoy_cluster_json": given },
+    });
+    let sidecar = json!({ "Port": 21_000, "Proxy": { "Upstreams": [upstream] } });
+    let service = json!({ "Name": "web", "Port": 80, "Connect": { "SidecarService": sidecar } });
+    call(mesh, "/v1/agent/service/register", service).await
+}
+
+fn is_unmade(stage: &Stage) -> bool {
+    matches!(stage, Stage::Unmade(why) if why.contains("envoy_cluster_json"))
+}
+
+#[tokio::test]
+async fn what_cannot_be_made_is_told_each_time_it_is_tried_until_it_is_made() {
+    let mesh = mesh().await;
+    let url = mesh.serve_ads(&mesh.engine).await;
+    let mut web = settled(&mesh, &url, WEB).await;
+
+    let first = give_cluster(&mesh, "nonsense").await;
+    until(&mesh.engine, first, WEB, is_unmade).await;
+    // It is wrong in the same words.
+    let second = give_cluster(&mesh, "nonsensical").await;
+    until(&mesh.engine, second, WEB, is_unmade).await;
+    let other = change_listener(&mesh, 7).await;
+    within(web.follow(&mesh.engine, other, WEB)).await;
+    for index in [first, second] {
+        assert!(is_unmade(&stage(&mesh.engine, index, WEB)), "{index}");
+    }
+
+    let clusters = snapshot(&mesh.engine, WEB).await.get(ResourceType::Cluster).clone();
+    let name = clusters.keys().find(|name| name.starts_with("api.")).unwrap();
+    let given = json!({
+        "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": name, "connect_timeout": "5s",
+    });
+    let made = give_cluster(&mesh, &given.to_string()).await;
+    let response = web.next().await;
+    // The earlier ones wait for the same then.
+    for index in [first, second, made] {
+        stays_waiting(&mesh.engine, index, WEB).await;
+    }
+    web.take(&response);
+    for index in [first, second, made] {
+        within(web.follow(&mesh.engine, index, WEB)).await;
+    }
+}
+
+#[tokio::test]
+async fn who_is_registered_no_longer_is_nobody_to_wait_for() {
+    let mesh = mesh().await;
+    let url = mesh.serve_ads(&mesh.engine).await;
+    let _web = settled(&mesh, &url, WEB).await;
+
+    let path = format!("/v1/agent/service/deregister/{WEB}");
+    let index = call(&mesh, &path, Value::Null).await;
+
+    until(&mesh.engine, index, WEB, |stage| !matches!(stage, Stage::Waiting(_))).await;
+    assert_eq!(stage(&mesh.engine, index, WEB), Stage::Untouched);
+}
