@@ -54,6 +54,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
         "status",
         "ps",
         "proxy",
+        "at",
         "events",
         "why-changed",
         "history",
@@ -75,7 +76,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 59] = [
+    let commands: [&[&str]; 60] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
@@ -107,6 +108,7 @@ fn every_command_explains_each_of_its_options() {
         &["status"],
         &["ps"],
         &["proxy"],
+        &["at"],
         &["events"],
         &["why-changed"],
         &["history"],

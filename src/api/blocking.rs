@@ -70,7 +70,7 @@ static LARGE: Semaphore = Semaphore::const_new(2);
 
 impl Size {
     /// Waits until the answer may be computed; the turn lasts as long as what is returned.
-    async fn turn(self) -> Option<SemaphorePermit<'static>> {
+    pub(super) async fn turn(self) -> Option<SemaphorePermit<'static>> {
         match self {
             Size::Small => None,
             // It is never closed.

@@ -23,7 +23,7 @@ use super::error::ApiError;
 use super::history::{ShownCommit, written_time};
 use super::route::{Routes, Tail, get, prefix};
 use crate::model::{InstanceId, NodeName};
-use crate::store::{Commit, Index};
+use crate::store::{Commit, Index, View};
 
 /// Most rows of a commit that an event shows.
 const ROWS: usize = 5;
@@ -42,7 +42,11 @@ pub trait Happenings: Send + Sync + 'static {
     fn changes(&self) -> watch::Receiver<u64>;
 
     /// What a connected proxy should have; `None` while nothing was made for it.
-    fn resources(&self, proxy: &InstanceId) -> Option<Vec<ResourceState>>;
+    fn resources(&self, proxy: &InstanceId) -> Option<Resources>;
+
+    /// What a proxy should have had in this state, computed from it alone; `None` if it was not registered then, or is of a
+    /// kind that is not configured.
+    fn resources_in(&self, view: &Arc<View>, proxy: &InstanceId) -> Option<Resources>;
 
     /// How many times what happened since the process started.
     fn totals(&self) -> Totals;
@@ -132,6 +136,18 @@ pub enum ProxyHappening {
     Problem(String),
 }
 
+/// The configuration of a proxy.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Resources {
+    /// The hash of all of it: equal for equal configurations.
+    pub hash: String,
+    /// What could not be made, and why.
+    pub problems: Vec<String>,
+    /// By type and name.
+    pub resources: Vec<ResourceState>,
+}
+
 /// A resource of a proxy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -170,7 +186,11 @@ impl Happenings for NoHappenings {
         self.0.subscribe()
     }
 
-    fn resources(&self, _: &InstanceId) -> Option<Vec<ResourceState>> {
+    fn resources(&self, _: &InstanceId) -> Option<Resources> {
+        None
+    }
+
+    fn resources_in(&self, _: &Arc<View>, _: &InstanceId) -> Option<Resources> {
         None
     }
 
@@ -451,19 +471,23 @@ impl Call {
     /// The one proxy of this name, in the place of the call unless the name says another, that is connected, registered,
     /// or was connected as long as that is remembered.
     pub(super) fn known_proxy(&self, text: &str) -> Result<InstanceId, ApiError> {
+        let connected = self.api.proxies.proxies().into_iter().map(|state| state.instance());
+        let remembered = || self.api.happenings.events_from(0).into_iter().map(|event| (*event.proxy).clone());
+        let registered = registered(&self.api.store.view());
+        let known = self.one_of(text, registered.into_iter().chain(connected));
+        if matches!(known, Err(ApiError::NoProxy(_))) { self.one_of(text, remembered()) } else { known }
+    }
+
+    /// The one proxy of this name that is registered in a state.
+    pub(super) fn proxy_in(&self, view: &View, text: &str) -> Result<InstanceId, ApiError> {
+        self.one_of(text, registered(view).into_iter())
+    }
+
+    fn one_of(&self, text: &str, proxies: impl Iterator<Item = InstanceId>) -> Result<InstanceId, ApiError> {
         let name = ProxyName::new(text);
         let says_place = name.0.matches('/').count() > 1;
         let is_meant = |id: &InstanceId| name.means(id) && (says_place || id.place == self.scope.place);
-        let view = self.api.store.view();
-        let mut found: BTreeSet<InstanceId> =
-            view.proxies().map(|(id, _)| id).filter(|id| is_meant(id)).cloned().collect();
-        let connected = self.api.proxies.proxies().into_iter().map(|state| state.instance());
-        found.extend(connected.filter(&is_meant));
-        if found.is_empty() {
-            let past = self.api.happenings.events_from(0).into_iter();
-            found.extend(past.map(|event| (*event.proxy).clone()).filter(&is_meant));
-        }
-        let mut found = found.into_iter();
+        let mut found = proxies.filter(is_meant).collect::<BTreeSet<_>>().into_iter();
         match (found.next(), found.next()) {
             (Some(proxy), None) => Ok(proxy),
             (None, _) => Err(ApiError::NoProxy(text.to_owned())),
@@ -472,6 +496,10 @@ impl Call {
             }
         }
     }
+}
+
+fn registered(view: &View) -> Vec<InstanceId> {
+    view.proxies().map(|(id, _)| id.clone()).collect()
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ pub use explain::{
     TargetService, Unexplained, UpstreamExplanation,
 };
 pub use happenings::{
-    Happenings, NoHappenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState, Totals,
+    Happenings, NoHappenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState, Resources, Totals,
 };
 pub use lint::{Finding, Linter, NoLinter};
 pub use metrics::Metrics;

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use axum::response::Response;
 use serde::Serialize;
 
+use super::blocking::Size;
 use super::call::Call;
 use super::error::ApiError;
-use super::happenings::ResourceState;
+use super::happenings::Resources;
 use super::history::{ShownAuthor, written_time};
 use super::route::{Routes, Tail, get, prefix};
 use super::{Api, Nack, ProxyState};
@@ -22,7 +23,10 @@ const ROWS: usize = 5;
 
 /// The routes of proxies.
 pub(super) fn routes() -> Routes {
-    Routes::new().route("/v1/meshgate/proxies", get(proxies)).merge(prefix("/v1/meshgate/proxy/", get(resources)))
+    Routes::new()
+        .route("/v1/meshgate/proxies", get(proxies))
+        .merge(prefix("/v1/meshgate/proxy/", get(resources)))
+        .merge(prefix("/v1/meshgate/at/", get(past)))
 }
 
 /// A proxy with what the catalog says about it.
@@ -55,13 +59,25 @@ pub struct Cause {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Resources {
+struct ShownResources {
     proxy: String,
     /// The last commit that changed what it should have.
     index: Index,
     /// The last one whose outcome it has acknowledged as a whole.
     acked: Index,
-    resources: Vec<ResourceState>,
+    #[serde(flatten)]
+    all: Resources,
+}
+
+/// What a proxy should have had once.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Past {
+    proxy: String,
+    /// The commit after which that was so.
+    index: Index,
+    #[serde(flatten)]
+    all: Resources,
 }
 
 /// The proxies with open streams, and what became of the responses they were sent; all that are registered if asked.
@@ -128,13 +144,36 @@ fn causes(api: &Api, nack: &Nack) -> Vec<Cause> {
 /// What a proxy should have, by the control plane.
 async fn resources(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let name = tail.required("ID of a proxy")?;
-    let kind = call.query.value("types").map(str::to_ascii_uppercase);
     let proxy: InstanceId = call.known_proxy(&name)?;
     let state = call.api.proxies.proxies().into_iter().find(|state| state.instance() == proxy);
-    let mut resources = call.api.happenings.resources(&proxy).ok_or_else(|| ApiError::NotConfigured(name))?;
-    if let Some(kind) = &kind {
-        resources.retain(|resource| resource.kind == *kind);
+    let _turn = Size::Large.turn().await;
+    Size::Large.run(|| {
+        let all = call.api.happenings.resources(&proxy).ok_or_else(|| ApiError::NotConfigured(name))?;
+        let (index, acked) = state.map_or((0, 0), |state| (state.index, state.acked));
+        Ok(call.json(&ShownResources { proxy: proxy.to_string(), index, acked, all: call.asked(all) }))
+    })
+}
+
+/// What a proxy should have had after a commit, or at a time.
+async fn past(call: Call, tail: Tail) -> Result<Response, ApiError> {
+    let name = tail.required("ID of a proxy")?;
+    let current = call.api.store.view();
+    let index = call.moment("commit", call.query.value("commit").ok_or(ApiError::Missing("commit"))?, &current)?;
+    let view = call.api.store.history().state_at(index, &current)?;
+    let proxy = call.proxy_in(&view, &name)?;
+    let _turn = Size::Large.turn().await;
+    Size::Large.run(|| {
+        let all = call.api.happenings.resources_in(&view, &proxy).ok_or_else(|| ApiError::NotConfigured(name))?;
+        Ok(call.json(&Past { proxy: proxy.to_string(), index, all: call.asked(all) }))
+    })
+}
+
+impl Call {
+    /// The resources of the type that was asked for, or all.
+    fn asked(&self, mut all: Resources) -> Resources {
+        if let Some(kind) = self.query.value("types").map(str::to_ascii_uppercase) {
+            all.resources.retain(|resource| resource.kind == kind);
+        }
+        all
     }
-    let (index, acked) = state.map_or((0, 0), |state| (state.index, state.acked));
-    Ok(call.json(&Resources { proxy: proxy.to_string(), index, acked, resources }))
 }

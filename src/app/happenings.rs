@@ -5,34 +5,49 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::api::{Happenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState, Totals};
-use crate::engine::{self, Engine, ProxyEvent, Push, Pushed};
+use crate::api::{
+    Happenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState, Resources, Totals,
+};
+use crate::engine::{self, Engine, Preview, ProxyEvent, Push, Pushed};
 use crate::envoy::json;
 use crate::envoy::snapshot::{Resource, ResourceType, Snapshot};
-use crate::model::InstanceId;
+use crate::model::{InstanceId, TrustDomain};
+use crate::store::View;
 
-/// The engine's journal.
-pub(super) struct Happened(pub(super) Engine);
+/// The engine's journal, and what it would make of older states.
+pub struct Happened {
+    /// The engine.
+    pub engine: Engine,
+    /// The trust domain of every identity.
+    pub trust_domain: TrustDomain,
+}
 
 impl Happenings for Happened {
     fn pushes(&self, is_shown: &dyn Fn(&InstanceId) -> bool) -> Vec<PushState> {
-        self.0.pushes(is_shown).into_iter().map(push_state).collect()
+        self.engine.pushes(is_shown).into_iter().map(push_state).collect()
     }
 
     fn events_from(&self, number: u64) -> Vec<ProxyEventState> {
-        self.0.events_from(number).into_iter().map(event_state).collect()
+        self.engine.events_from(number).into_iter().map(event_state).collect()
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
-        self.0.happenings()
+        self.engine.happenings()
     }
 
-    fn resources(&self, proxy: &InstanceId) -> Option<Vec<ResourceState>> {
-        self.0.snapshot(proxy).map(|snapshot| resources(&snapshot))
+    fn resources(&self, proxy: &InstanceId) -> Option<Resources> {
+        let snapshot = self.engine.snapshot(proxy)?;
+        let report = self.engine.proxies().into_iter().find(|report| report.instance == *proxy);
+        Some(resources(&snapshot, report.map(|report| report.problems).unwrap_or_default()))
+    }
+
+    fn resources_in(&self, view: &Arc<View>, proxy: &InstanceId) -> Option<Resources> {
+        let preview = Preview::new(self.engine.options(), &self.trust_domain, view, [proxy.clone()]);
+        preview.get(proxy).map(|it| resources(&it.snapshot, it.problems.clone()))
     }
 
     fn totals(&self) -> Totals {
-        let engine::PushTotals { pushed, live, lag, refused } = self.0.push_totals();
+        let engine::PushTotals { pushed, live, lag, refused } = self.engine.push_totals();
         let refused = ResourceType::ALL.into_iter().map(|kind| (kind.to_string(), refused[kind as usize])).collect();
         Totals { pushed, live, lag, refused }
     }
@@ -66,9 +81,10 @@ fn event_state(event: ProxyEvent) -> ProxyEventState {
 }
 
 /// The resources of a snapshot as Envoy would show them.
-pub(super) fn resources(snapshot: &Snapshot) -> Vec<ResourceState> {
+fn resources(snapshot: &Snapshot, problems: Vec<String>) -> Resources {
     let of_kind = |kind: ResourceType| snapshot.get(kind).values().map(move |resource| resource_state(kind, resource));
-    ResourceType::ALL.into_iter().flat_map(of_kind).collect()
+    let hash = snapshot.version().to_string();
+    Resources { hash, problems, resources: ResourceType::ALL.into_iter().flat_map(of_kind).collect() }
 }
 
 fn resource_state(kind: ResourceType, resource: &Arc<Resource>) -> ResourceState {

@@ -40,7 +40,7 @@ pub use self::chains::Chains;
 pub use self::explain::Explainer;
 pub use self::exports::Exports;
 use self::files::Reloader;
-use self::happenings::Happened;
+pub use self::happenings::Happened;
 pub use self::lint::Lint;
 pub use self::plan::Changes;
 pub use self::tls::TlsError;
@@ -352,7 +352,7 @@ impl App {
             readiness: self.readiness.clone(),
             certificates: Arc::new(Issuer(authority)),
             proxies: Arc::new(Proxies(engine.clone())),
-            happenings: Arc::new(Happened(engine.clone())),
+            happenings: Arc::new(Happened { engine: engine.clone(), trust_domain: trust_domain.clone() }),
             reports: Arc::new(Reports(runner)),
             central: Arc::new(Central),
             chains: Arc::new(Chains { datacenter: self.settings.datacenter.clone(), trust_domain }),

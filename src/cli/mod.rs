@@ -49,7 +49,7 @@ pub(crate) use error::{CliError, Verb};
 const AFTER_HELP: &str = "\
 Long options work with one dash as well (-sidecar-for web), and switches take a value (-register=false).
 Results go to standard output, everything else to standard error.
-The exit code is 1 on any error. Of meshgate's own commands (apply, debug, demo, diff, envoy, events, explain, history, lint,
+The exit code is 1 on any error. Of meshgate's own commands (apply, at, debug, demo, diff, envoy, events, explain, history, lint,
 path, plan, proxy, ps, ready, replay, rollback, sni, status, wait, why-changed) it is 1 for a problem, 2 for changes that are
 pending, 3 on bad usage, 4 where nobody answers, and 5 where the token does not suffice.
 
@@ -126,6 +126,8 @@ enum Command {
     Ps(ps::PsOptions),
     /// Show what one proxy should have
     Proxy(proxy::ProxyOptions),
+    /// Show what a proxy should have had after a commit or at a time
+    At(proxy::AtOptions),
     /// Print commits, pushes and what happens to proxies
     Events(events::EventsOptions),
     /// Say which commits changed a proxy
@@ -221,6 +223,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Status(options) => block_on(status::run(&options)),
         Command::Ps(options) => block_on(ps::run(&options)),
         Command::Proxy(options) => block_on(proxy::run(&options)),
+        Command::At(options) => block_on(proxy::run_at(&options)),
         Command::Events(options) => block_on(events::run(&options)),
         Command::WhyChanged(options) => block_on(why_changed::run(&options)),
         Command::History(options) => block_on(history::run(&options)),

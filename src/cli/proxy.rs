@@ -15,6 +15,29 @@ use super::{CliError, output};
 This is what the control plane sends, and not yet what Envoy runs: `meshgate ps` says whether the proxy has accepted it.
 dump prints all resources as JSON; keys are never shown.")]
 pub(super) struct ProxyOptions {
+    #[command(flatten)]
+    shown: Shown,
+}
+
+/// Options of `at`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What the proxy should have had is computed again from the state of then, by the code that configures Envoy: the hash is that of
+what was sent, unless a part could not be made and stayed as it was, which is said. `meshgate history` lists the commits.
+
+  meshgate at 48213 web-sidecar-proxy
+  meshgate at 2026-01-02T15:04:05Z mesh-gateway chains")]
+pub(super) struct AtOptions {
+    /// The commit after which, by its index, or the time
+    #[arg(value_name = "COMMIT|TIME")]
+    commit: String,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+/// What to show of which proxy.
+#[derive(Debug, Args)]
+struct Shown {
     /// The proxy, by its ID, node/ID or datacenter/partition/node/ID
     #[arg(value_name = "PROXY")]
     proxy: String,
@@ -84,20 +107,39 @@ type RowsOf = fn(&Value) -> Vec<Vec<String>>;
 /// # Errors
 /// The control plane does not answer or refuses, or knows no such proxy.
 pub(super) async fn run(options: &ProxyOptions) -> Result<(), CliError> {
-    let client = options.target.client()?;
-    let path: Vec<&str> = ["meshgate", "proxy"].into_iter().chain(options.proxy.split('/')).collect();
-    let query: Vec<_> = options.what.kind().map(|kind| ("types", kind)).into_iter().collect();
-    let answer: Value = client.get(&path, &query).await?;
-    if options.what == What::Dump {
-        let text = serde_json::to_string_pretty(&answer["Resources"]).unwrap_or_default();
-        return writeln!(std::io::stdout().lock(), "{text}").map_err(CliError::io("standard output cannot be written"));
+    options.shown.run("proxy", None).await
+}
+
+/// Prints what a proxy should have had.
+///
+/// # Errors
+/// As for [`run`], or the state of then is forgotten.
+pub(super) async fn run_at(options: &AtOptions) -> Result<(), CliError> {
+    options.shown.run("at", Some(&options.commit)).await
+}
+
+impl Shown {
+    async fn run(&self, verb: &str, commit: Option<&str>) -> Result<(), CliError> {
+        let path: Vec<&str> = ["meshgate", verb].into_iter().chain(self.proxy.split('/')).collect();
+        let kind = self.what.kind().map(|kind| ("types", kind));
+        let query: Vec<_> = kind.into_iter().chain(commit.map(|commit| ("commit", commit))).collect();
+        let answer: Value = self.target.client()?.get(&path, &query).await?;
+        if self.what == What::Dump {
+            let text = serde_json::to_string_pretty(&answer["Resources"]).unwrap_or_default();
+            return writeln!(std::io::stdout().lock(), "{text}")
+                .map_err(CliError::io("standard output cannot be written"));
+        }
+        self.output.write(&answer, || {
+            let (headings, rows_of) = self.what.table();
+            let mut rows = vec![headings.iter().map(|heading| (*heading).to_owned()).collect()];
+            rows.extend(items(&answer["Resources"]).flat_map(rows_of));
+            output::columns(&rows)?;
+            if self.what == What::Summary {
+                output::line(&format!("\ncommit {}, hash {}", answer["Index"], text(&answer["Hash"])))?;
+            }
+            items(&answer["Problems"]).try_for_each(|problem| output::line(&format!("! {}", text(problem))))
+        })
     }
-    options.output.write(&answer, || {
-        let (headings, rows_of) = options.what.table();
-        let mut rows = vec![headings.iter().map(|heading| (*heading).to_owned()).collect()];
-        rows.extend(items(&answer["Resources"]).flat_map(rows_of));
-        output::columns(&rows)
-    })
 }
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {

@@ -98,6 +98,20 @@ impl Version {
     }
 }
 
+impl Version {
+    /// One version for a set of resources: the same for every stream and replica that has the same set (R14).
+    pub fn of_all<'r>(resources: impl IntoIterator<Item = &'r Arc<Resource>>) -> Self {
+        let mut digest = Sha256::new();
+        for resource in resources {
+            // Names have no NUL and versions are of one length, so no two sets are written alike.
+            digest.update(resource.name.as_bytes());
+            digest.update([0]);
+            digest.update(resource.version.to_string());
+        }
+        Self::of(&digest.finalize())
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", u64::from_be_bytes(self.0))
@@ -166,6 +180,12 @@ impl Snapshot {
     /// Says whether resources of this type could not be made. True if that is news.
     pub fn set_incomplete(&mut self, kind: ResourceType, incomplete: bool) -> bool {
         std::mem::replace(&mut self.incomplete[kind as usize], incomplete) != incomplete
+    }
+
+    /// One version for all of it: the same for whoever has the same resources.
+    pub fn version(&self) -> Version {
+        let of_type = |kind: ResourceType| Version::of_all(self.get(kind).values()).to_string();
+        Version::of(ResourceType::ALL.map(of_type).concat().as_bytes())
     }
 
     /// Adds or replaces a resource.

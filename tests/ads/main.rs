@@ -1,5 +1,6 @@
 //! The xDS server through a real socket, with a real gRPC client.
 
+mod past;
 mod rotation;
 #[path = "../support/mod.rs"]
 mod support;

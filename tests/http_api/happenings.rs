@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use meshgate::api::{
     Happenings, Nack, ProxyEventState, ProxyHappening, ProxyState, ProxyStatus, PushState, PushedState, ResourceState,
-    Totals, TypeState,
+    Resources, Totals, TypeState,
 };
 use meshgate::model::{Datacenter, InstanceId, NodeName, Partition, Place, ServiceId};
+use meshgate::store::View;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -116,14 +117,20 @@ impl Happenings for Shared {
         self.0.changes.subscribe()
     }
 
-    fn resources(&self, proxy: &InstanceId) -> Option<Vec<ResourceState>> {
+    fn resources(&self, proxy: &InstanceId) -> Option<Resources> {
         let resource = |kind: &str| ResourceState {
             kind: kind.to_owned(),
             name: "r".to_owned(),
             version: "0".to_owned(),
             resource: json!({}),
         };
-        (proxy.id.as_str() == "web").then(|| vec![resource("CDS"), resource("LDS")])
+        let resources = vec![resource("CDS"), resource("LDS")];
+        (proxy.id.as_str() == "web").then(|| Resources { hash: "7".to_owned(), problems: Vec::new(), resources })
+    }
+
+    fn resources_in(&self, view: &Arc<View>, proxy: &InstanceId) -> Option<Resources> {
+        let web = InstanceId { id: ServiceId::from("web"), ..proxy.clone() };
+        view.service(proxy).and_then(|_| self.resources(&web))
     }
 
     fn totals(&self) -> Totals {
@@ -317,6 +324,16 @@ async fn a_refusal_is_told_with_the_entry_and_the_commit_behind_it() {
     assert_eq!(one["Resources"].as_array().unwrap().len(), 1);
     assert_eq!(one["Acked"], index - 1);
     api.get("/v1/meshgate/proxy/behind").await.says(404, "nothing was made for the proxy");
+
+    // The same of then, of those that were registered.
+    let now = one["Index"].as_u64().unwrap();
+    let past = api.get(&format!("/v1/meshgate/at/gw?types=cds&commit={now}")).await.json();
+    assert_eq!(
+        (&past["Index"], &past["Hash"], &past["Resources"][0]["Type"]),
+        (&json!(now), &json!("7"), &json!("CDS"))
+    );
+    api.get(&format!("/v1/meshgate/at/nobody?commit={now}")).await.says(404, "there is no proxy \"nobody\"");
+    api.get("/v1/meshgate/at/web").await.says(400, "commit");
     let metrics = api.get("/v1/agent/metrics").await.json();
     let value = |list: &str, name: &str, field: &str, labels: Value| {
         let all = metrics[list].as_array().unwrap().iter();

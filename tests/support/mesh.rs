@@ -8,8 +8,8 @@ use axum::body::{Body, to_bytes};
 use futures::{FutureExt, StreamExt};
 use http::{Method, Request};
 use meshgate::ads;
-use meshgate::api::{self, Api, AsRegistered, Metrics, NoFiles, NoHappenings, ProxyState, ProxyStatus};
-use meshgate::app::{Acknowledged, Chains, Changes, Explainer, Exports, Lint};
+use meshgate::api::{self, Api, AsRegistered, Metrics, NoFiles, ProxyState, ProxyStatus};
+use meshgate::app::{Acknowledged, Chains, Changes, Explainer, Exports, Happened, Lint};
 use meshgate::ca::{self, Authority};
 use meshgate::codec;
 use meshgate::engine::{self, Engine};
@@ -111,7 +111,7 @@ impl Mesh {
             readiness: Readiness::default(),
             certificates: Arc::new(Issuer(authority.clone())),
             proxies: Arc::new(Everybody(store.clone())),
-            happenings: Arc::new(NoHappenings::default()),
+            happenings: Arc::new(Happened { engine: engine.clone(), trust_domain: authority.trust_domain().clone() }),
             reports: Arc::new(Reports::default()),
             central: Arc::new(AsRegistered),
             chains: Arc::new(Chains {

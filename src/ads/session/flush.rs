@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use super::Session;
 use super::type_state::{Action, Batch, Held, InFlight, Sent, TypeState};
 use crate::ads::message::{Content, Response, Variant};
@@ -177,7 +175,7 @@ impl TypeState {
             Variant::Delta => Content::Delta { resources: outgoing.upserts.clone(), removed: outgoing.removed.clone() },
             Variant::StateOfTheWorld => {
                 let all = self.whole_set(set);
-                let version = set_version(&all);
+                let version = Version::of_all(&all);
                 let resources = if self.sends_whole_set() { all } else { outgoing.upserts.clone() };
                 Content::StateOfTheWorld { version, resources }
             }
@@ -212,16 +210,4 @@ fn cut(upserts: &mut Vec<Arc<Resource>>) {
     });
     let count = fits.count().max(1);
     upserts.truncate(count);
-}
-
-/// One version for a set of resources: the same for every stream and replica that has the same set (R14).
-fn set_version(resources: &[Arc<Resource>]) -> Version {
-    let mut digest = Sha256::new();
-    for resource in resources {
-        // Names have no NUL and versions are of one length, so no two sets are written alike.
-        digest.update(resource.name.as_bytes());
-        digest.update([0]);
-        digest.update(resource.version.to_string());
-    }
-    Version::of(&digest.finalize())
 }
