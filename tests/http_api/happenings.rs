@@ -326,7 +326,7 @@ async fn a_refusal_is_told_with_the_entry_and_the_commit_behind_it() {
     api.get("/v1/meshgate/proxy/behind").await.says(404, "nothing was made for the proxy");
 
     // The same of then, of those that were registered.
-    let now = one["Index"].as_u64().unwrap();
+    let now = status["Index"].as_u64().unwrap();
     let past = api.get(&format!("/v1/meshgate/at/gw?types=cds&commit={now}")).await.json();
     assert_eq!(
         (&past["Index"], &past["Hash"], &past["Resources"][0]["Type"]),
