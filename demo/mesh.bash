@@ -11,6 +11,7 @@ ALL_PROXIES=10
 
 steps=0
 heading() { printf '\n%s\n' "$*"; }
+show() { sed 's/^/        /' <<<"$1"; }
 ok() { steps=$((steps + 1)) && printf '  ok    %s\n' "$*"; }
 fail() { printf '  FAIL  %s\n' "$*" && exit 1; }
 
@@ -28,6 +29,8 @@ find_containers() {
 
 # Runs a command in the container of a service.
 in_service() { local service=$1 && shift && docker exec -i "${container[$service]}" "$@"; }
+# A command of meshgate where the control plane runs.
+mesh() { in_service control meshgate "$@"; }
 # An answer of the control plane.
 ask() { in_service control meshgate demo call "http://127.0.0.1:8500$1"; }
 # The gateways of one side whose health checks pass: passing_gateways dc1 team-a.
@@ -36,6 +39,11 @@ passing_gateways() {
 }
 # Proxies that have a stream open and reported no problem.
 connected_proxies() { ask /v1/meshgate/proxies | grep -o '"Problems":\[\],"Streams":1' | wc -l; }
+# What the control plane says about everything, on one screen; fails unless nothing is wrong and every proxy has what it should.
+all_is_well() {
+  screen=$(mesh status)
+  grep -q 'all good$' <<<"$screen" && grep -q "  $ALL_PROXIES synced   0 behind" <<<"$screen"
+}
 # Bytes that a gateway has had from callers; its health checks send none.
 received() {
   in_service "$1" meshgate demo call \

@@ -311,7 +311,7 @@ async fn apply(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Resul
         Ok(change) => change,
         Err(answer) => return Ok(answer),
     };
-    match call.api.store.write_with(move |view| change.into_write(view)).await {
+    match call.store().write_with(move |view| change.into_write(view)).await {
         Ok(Outcome::Committed(index)) => Ok(call.json(&Applied { index, changed: true })),
         Ok(Outcome::Unchanged(index)) => Ok(call.json(&Applied { index, changed: false })),
         Ok(Outcome::ConditionFailed) => unreachable!("it has no conditions"),
