@@ -52,15 +52,20 @@ pub trait Happenings: Send + Sync + 'static {
     fn totals(&self) -> Totals;
 }
 
+/// The times until proxies have what they are sent that are told apart, in seconds.
+pub const LAG_BOUNDS: [f64; 11] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
 /// How many times what happened since the process started.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Totals {
-    /// Snapshots that were sent towards proxies.
-    pub pushed: u64,
-    /// Of these, those whose proxy has them, or something newer.
+    /// Snapshots that were sent towards proxies, by the types, such as `CDS`, that differ in them.
+    pub pushed: Vec<(String, u64)>,
+    /// Snapshots whose proxy has them, or something newer.
     pub live: u64,
     /// The time until then, added up.
     pub lag: Duration,
+    /// How many had it in at most as long as each of [`LAG_BOUNDS`], but not as the one before; then all others.
+    pub lags: [u64; LAG_BOUNDS.len() + 1],
     /// Refused responses by their type, such as `CDS`.
     pub refused: Vec<(String, u64)>,
 }

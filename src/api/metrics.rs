@@ -12,6 +12,7 @@ pub struct Metrics {
     started: Instant,
     panics: Arc<AtomicU64>,
     waiting: Arc<AtomicU64>,
+    plans: Arc<AtomicU64>,
     /// Answers by the first digit of their status.
     answers: Arc<[AtomicU64; CLASSES.len()]>,
 }
@@ -21,7 +22,13 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { started: Instant::now(), panics: Arc::default(), waiting: Arc::default(), answers: Arc::default() }
+        Self {
+            started: Instant::now(),
+            panics: Arc::default(),
+            waiting: Arc::default(),
+            plans: Arc::default(),
+            answers: Arc::default(),
+        }
     }
 }
 
@@ -34,6 +41,15 @@ impl Metrics {
     /// Calls that wait for a change at the moment.
     pub fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Changes that were planned.
+    pub(super) fn plans(&self) -> u64 {
+        self.plans.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_plan(&self) {
+        self.plans.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How long it has been counting.

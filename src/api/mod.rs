@@ -69,7 +69,8 @@ pub use explain::{
     TargetService, Unexplained, UpstreamExplanation,
 };
 pub use happenings::{
-    Happenings, NoHappenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState, Resources, Totals,
+    Happenings, LAG_BOUNDS, NoHappenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState,
+    Resources, Totals,
 };
 pub use lint::{Finding, Linter, NoLinter};
 pub use metrics::Metrics;

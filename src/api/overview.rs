@@ -136,6 +136,15 @@ fn known_datacenters(call: &Call, view: &View) -> Vec<DatacenterStatus> {
     names.iter().map(of).collect()
 }
 
+/// Whether each mesh gateway of every place takes connections.
+pub(super) fn gateways(view: &View) -> Vec<bool> {
+    let places = view.datacenters().into_iter().flat_map(|datacenter| {
+        let partitions = view.partitions(&datacenter);
+        partitions.iter().map(|partition| Place::new(&datacenter, partition)).collect::<Vec<_>>()
+    });
+    places.flat_map(|place| view.mesh_gateways(&place).iter().map(takes_connections).collect::<Vec<_>>()).collect()
+}
+
 fn takes_connections(gateway: &Instance) -> bool {
     gateway.checks.iter().all(|check| check.value.status != CheckStatus::Critical)
 }

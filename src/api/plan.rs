@@ -274,6 +274,7 @@ impl Change {
 }
 
 async fn plan(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Result<Response, ApiError> {
+    call.api.metrics.count_plan();
     let change = match call.change(&body, &headers)? {
         Ok(change) => change,
         Err(answer) => return Ok(answer),

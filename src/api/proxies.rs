@@ -104,13 +104,7 @@ impl ShownProxy {
         let nacks = state.types.iter_mut().filter_map(|of_type| of_type.last_nack.as_mut());
         nacks.for_each(|nack| nack.causes = causes(api, nack));
         let row = view.service(&state.instance());
-        let is_refused = state.types.iter().any(|of_type| !of_type.acked && of_type.last_nack.is_some());
-        let sync = match (state.streams, is_refused, state.acked == state.index && state.index > 0) {
-            (0, ..) => "disconnected",
-            (_, true, _) => "refused",
-            (_, false, true) => "synced",
-            (_, false, false) => "behind",
-        };
+        let sync = state.sync();
         let service = row.map(|row| {
             let named = row.value.mesh_destination().map(|service| service.to_string());
             named.unwrap_or_else(|| row.value.full_name().to_string())

@@ -163,6 +163,21 @@ impl ProxyState {
         InstanceId { place, node: self.node.clone(), id: self.id.clone() }
     }
 
+    /// What it refused and has taken nothing newer of since.
+    pub fn refusals(&self) -> impl Iterator<Item = &Nack> {
+        self.types.iter().filter(|of_type| !of_type.acked).filter_map(|of_type| of_type.last_nack.as_ref())
+    }
+
+    /// In one word: `synced`, `behind`, `refused` or `disconnected`.
+    pub fn sync(&self) -> &'static str {
+        match (self.streams, self.refusals().next(), self.acked == self.index && self.index > 0) {
+            (0, ..) => "disconnected",
+            (_, Some(_), _) => "refused",
+            (_, None, true) => "synced",
+            (_, None, false) => "behind",
+        }
+    }
+
     /// A proxy that is registered and not connected.
     pub fn disconnected(proxy: &InstanceId) -> Self {
         Self {

@@ -47,9 +47,11 @@ impl Happenings for Happened {
     }
 
     fn totals(&self) -> Totals {
-        let engine::PushTotals { pushed, live, lag, refused } = self.engine.push_totals();
-        let refused = ResourceType::ALL.into_iter().map(|kind| (kind.to_string(), refused[kind as usize])).collect();
-        Totals { pushed, live, lag, refused }
+        let engine::PushTotals { pushed, live, lag, lags, refused } = self.engine.push_totals();
+        let by_type = |counts: [u64; ResourceType::ALL.len()]| {
+            ResourceType::ALL.into_iter().zip(counts).map(|(kind, count)| (kind.to_string(), count)).collect()
+        };
+        Totals { pushed: by_type(pushed), live, lag, lags, refused: by_type(refused) }
     }
 }
 
@@ -113,5 +115,17 @@ fn hide_keys(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(hide_keys),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_api_tells_the_times_apart_that_the_engine_does() {
+        assert_eq!(engine::LAGS.map(|lag| Duration::from_millis(lag).as_secs_f64()), crate::api::LAG_BOUNDS);
     }
 }

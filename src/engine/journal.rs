@@ -28,6 +28,9 @@ const EVENTS: usize = 2048;
 /// Most names of refused resources that an event holds.
 const NAMES: usize = 10;
 
+/// The times until proxies have what they are sent that are told apart, in milliseconds.
+pub const LAGS: [u64; 11] = [1, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 30_000];
+
 /// Resource types as bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Types(u8);
@@ -71,12 +74,14 @@ struct Noted {
 /// How many times something happened since the process started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PushTotals {
-    /// Snapshots that were sent towards proxies.
-    pub pushed: u64,
-    /// Of these, those whose proxy has them, or something newer.
+    /// Snapshots that were sent towards proxies, by the types that differ in them.
+    pub pushed: [u64; ResourceType::ALL.len()],
+    /// Snapshots whose proxy has them, or something newer.
     pub live: u64,
     /// The time until then, added up.
     pub lag: Duration,
+    /// How many had it in at most as long as each of [`LAGS`], but not as the one before; then all others.
+    pub lags: [u64; LAGS.len() + 1],
     /// Refused responses, in the order of the types.
     pub refused: [u64; ResourceType::ALL.len()],
 }
@@ -184,8 +189,8 @@ impl Types {
         Self(ResourceType::ALL.into_iter().filter(differs).fold(0, |bits, kind| bits | (1 << kind as u8)))
     }
 
-    fn list(self) -> Vec<ResourceType> {
-        ResourceType::ALL.into_iter().filter(|kind| self.0 & (1 << *kind as u8) != 0).collect()
+    fn iter(self) -> impl Iterator<Item = ResourceType> {
+        ResourceType::ALL.into_iter().filter(move |kind| self.0 & (1 << *kind as u8) != 0)
     }
 }
 
@@ -249,7 +254,9 @@ impl Journal {
         }
         let mut noted = self.noted();
         noted.targets += targets.len();
-        noted.totals.pushed += targets.len() as u64;
+        for kind in targets.iter().flat_map(|target| target.types.iter()) {
+            noted.totals.pushed[kind as usize] += 1;
+        }
         let Some(noting) = noted.get(number) else { return };
         noting.targets = targets;
         let early = std::mem::take(&mut noting.early);
@@ -363,6 +370,7 @@ impl Noted {
             noting.last = noting.last.max(Some(lag));
             self.totals.live += 1;
             self.totals.lag += lag;
+            self.totals.lags[LAGS.partition_point(|bound| Duration::from_millis(*bound) < lag)] += 1;
         }
     }
 
@@ -376,7 +384,7 @@ impl Target {
     fn told(&self) -> Pushed {
         Pushed {
             proxy: self.proxy.clone(),
-            types: self.types.list(),
+            types: self.types.iter().collect(),
             live_after: self.live_after,
             is_refused: self.is_refused,
         }
@@ -427,10 +435,10 @@ mod tests {
         assert_eq!(live, [(7, 2, 0, ms(15)), (9, 1, 0, ms(5))]);
         assert_eq!(told[0].shown.len(), 1);
         assert_eq!(told[0].shown[0].types, [ResourceType::Secret]);
-        assert_eq!(
-            journal.totals(),
-            PushTotals { pushed: 3, live: 3, lag: Duration::from_millis(30), refused: [0; 5] }
-        );
+        let mut totals =
+            PushTotals { pushed: [3, 0, 0, 0, 0], live: 3, lag: Duration::from_millis(30), ..PushTotals::default() };
+        (totals.lags[1], totals.lags[2], totals.lags[3]) = (1, 1, 1);
+        assert_eq!(journal.totals(), totals);
     }
 
     #[tokio::test(start_paused = true)]

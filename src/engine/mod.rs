@@ -49,7 +49,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use explain::{Row, leading};
 pub use guard::guard;
-pub use journal::{ProxyEvent, ProxyHappening, Push, PushTotals, Pushed};
+pub use journal::{LAGS, ProxyEvent, ProxyHappening, Push, PushTotals, Pushed};
 pub use lint::{LintFinding, Severity, lint};
 pub use offline::{Configuration, Offline};
 pub use preview::{Preview, Previewed};

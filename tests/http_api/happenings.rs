@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meshgate::api::{
-    Happenings, Nack, ProxyEventState, ProxyHappening, ProxyState, ProxyStatus, PushState, PushedState, ResourceState,
-    Resources, Totals, TypeState,
+    Happenings, LAG_BOUNDS, Nack, ProxyEventState, ProxyHappening, ProxyState, ProxyStatus, PushState, PushedState,
+    ResourceState, Resources, Totals, TypeState,
 };
 use meshgate::model::{Datacenter, InstanceId, NodeName, Partition, Place, ServiceId};
 use meshgate::store::View;
@@ -134,7 +134,10 @@ impl Happenings for Shared {
     }
 
     fn totals(&self) -> Totals {
-        Totals { pushed: 3, live: 2, lag: Duration::from_millis(1500), refused: vec![("RDS".to_owned(), 7)] }
+        let mut lags = [0; LAG_BOUNDS.len() + 1];
+        lags[7] = 2;
+        let (pushed, refused) = (vec![("CDS".to_owned(), 3)], vec![("RDS".to_owned(), 7)]);
+        Totals { pushed, live: 2, lag: Duration::from_millis(750), lags, refused }
     }
 }
 
@@ -342,10 +345,11 @@ async fn a_refusal_is_told_with_the_entry_and_the_commit_behind_it() {
             .map(|metric| metric[field].clone())
     };
     for (list, name, field, labels, wanted) in [
-        ("Counters", "meshgate.xds.pushed_total", "Sum", json!({}), json!(3.0)),
+        ("Counters", "meshgate.xds.pushed_total", "Sum", json!({ "type": "CDS" }), json!(3.0)),
         ("Counters", "meshgate.xds.nack_total", "Sum", json!({ "type": "RDS" }), json!(7.0)),
-        ("Counters", "meshgate.xds.ack_lag_seconds_sum", "Sum", json!({}), json!(1.5)),
-        ("Counters", "meshgate.xds.ack_lag_seconds_count", "Sum", json!({}), json!(2.0)),
+        ("Samples", "meshgate.xds.ack_lag_seconds", "Sum", json!({}), json!(0.75)),
+        ("Samples", "meshgate.xds.ack_lag_seconds", "Count", json!({}), json!(2)),
+        ("Gauges", "meshgate.xds.proxies", "Value", json!({ "sync": "refused" }), json!(1.0)),
         ("Gauges", "meshgate.revision", "Value", json!({ "state": "desired" }), json!(index as f64)),
         ("Gauges", "meshgate.revision", "Value", json!({ "state": "acked_min" }), json!(0.0)),
         ("Gauges", "meshgate.xds.streams", "Value", json!({}), json!(3.0)),

@@ -40,7 +40,7 @@ async fn metrics_count_what_is_there() {
     assert_eq!((&failed["Name"], &failed["Count"]), (&json!("meshgate.http.answers"), &json!(1)));
     assert_eq!(text.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     for line in [
-        "# TYPE consul_state_nodes gauge\nconsul_state_nodes 1\n",
+        "# HELP consul_state_nodes Nodes in the catalog\n# TYPE consul_state_nodes gauge\nconsul_state_nodes 1\n",
         "meshgate_state_checks{status=\"critical\"} 1\n",
         "# TYPE meshgate_http_answers counter\n",
     ] {
