@@ -55,6 +55,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
         "ps",
         "proxy",
         "at",
+        "bug-report",
         "events",
         "why-changed",
         "history",
@@ -76,7 +77,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 60] = [
+    let commands: [&[&str]; 61] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
@@ -109,6 +110,7 @@ fn every_command_explains_each_of_its_options() {
         &["ps"],
         &["proxy"],
         &["at"],
+        &["bug-report"],
         &["events"],
         &["why-changed"],
         &["history"],

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -124,6 +125,63 @@ fn a_replayed_bundle_gives_the_same_bundle() {
         meshgate(&["replay", "-"]).args(LISTEN).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     process.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     assert_eq!(Running::wait(process).bundle(), told);
+}
+
+#[test]
+fn a_report_is_replayed_to_the_same_configurations_elsewhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let web = r#"
+        service {
+          name = "web"
+          port = 8080
+          connect { sidecar_service { proxy { upstreams = [{ destination_name = "api", local_bind_port = 9001 }] } } }
+        }
+        service {
+          name = "api"
+          port = 9090
+          connect { sidecar_service {} }
+        }
+    "#;
+    let web = write(directory.path(), "web.hcl", web);
+    let report = directory.path().join("report.tgz");
+    let report = report.to_str().unwrap();
+    let agent = Running::start(&["agent", "-dev", "-config-file", &web]);
+
+    let told = agent.say(&["bug-report", "-o", report]);
+
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("bundle.json, status.json, proxies.json, history.json, events.ndjson"), "{told}");
+    assert_eq!(std::fs::metadata(report).unwrap().permissions().mode() & 0o777, 0o600);
+    let verified = meshgate(&["replay", "-verify", report]).output().unwrap();
+    let text = String::from_utf8_lossy(&verified.stdout);
+    assert_eq!((verified.status.code(), &*text), (Some(0), "2 of 2 proxies get the configuration that is noted\n"));
+    assert_eq!(Running::start(&["replay", report]).bundle(), agent.bundle());
+
+    // Whoever makes another configuration of it is told whose it is.
+    let mut bundle: Value = {
+        let path = ["-sS", &*format!("http://{}/v1/meshgate/debug/bundle?hashes", agent.http)];
+        serde_json::from_slice(&Command::new("curl").args(path).output().unwrap().stdout).unwrap()
+    };
+    bundle["Services"].as_array_mut().unwrap().iter_mut().for_each(|row| {
+        if row["Service"]["ID"] == "web-sidecar-proxy" {
+            row["Service"]["Proxy"]["Upstreams"][0]["LocalBindPort"] = json!(9002);
+        }
+    });
+    let changed = write(directory.path(), "changed.json", &bundle.to_string());
+    let verified = meshgate(&["replay", "-verify", &changed]).output().unwrap();
+    let text = String::from_utf8_lossy(&verified.stdout);
+    assert_eq!(verified.status.code(), Some(1));
+    assert!(
+        text.contains("web-sidecar-proxy: ") && text.ends_with("1 of 2 proxies get the configuration that is noted\n"),
+        "{text}"
+    );
+
+    // What has no hashes cannot be held against anything.
+    let plain = write(directory.path(), "plain.json", &agent.bundle().to_string());
+    let refused = meshgate(&["replay", "-verify", &plain]).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("the bundle has no hashes"));
+    let broken = write(directory.path(), "broken.tgz", "\u{1f}");
+    assert_ne!(meshgate(&["replay", &broken]).args(LISTEN).output().unwrap().status.code(), Some(0));
 }
 
 #[test]

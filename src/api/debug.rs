@@ -8,6 +8,7 @@ use super::call::Call;
 use super::error::ApiError;
 use super::route::{Routes, get};
 use crate::codec;
+use crate::model::Bundle;
 
 /// The routes under `/v1/meshgate/`.
 pub(super) fn routes() -> Routes {
@@ -24,8 +25,14 @@ async fn ready(call: Call) -> Response {
 /// The whole state of every datacenter and partition, apart from secrets (`docs/bundle.md`).
 async fn bundle(call: Call) -> Result<Response, ApiError> {
     let (view, agent) = (call.api.store.view(), call.api.options.bundle_agent());
+    let happenings = call.query.flag("hashes")?.then(|| call.api.happenings.clone());
     // A large state takes seconds to write, in which others want to be answered.
-    let written = tokio::task::spawn_blocking(move || codec::bundle_to_json(&view.bundle(agent))).await;
+    let written = tokio::task::spawn_blocking(move || {
+        let hashes = happenings.map(|happenings| happenings.hashes_in(&view)).unwrap_or_default();
+        let configurations = hashes.into_iter().map(|(proxy, hash)| (proxy.to_string(), hash)).collect();
+        codec::bundle_to_json(&Bundle { configurations, ..view.bundle(agent) })
+    });
+    let written = written.await;
     let text =
         written.map_err(|error| ApiError::Bundle(error.into()))?.map_err(|error| ApiError::Bundle(error.into()))?;
     Ok(call.written(text.into_bytes()))

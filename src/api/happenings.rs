@@ -1,6 +1,6 @@
 //! `/v1/meshgate/events` and `/v1/meshgate/why-changed`: what happened to proxies, and which commit was behind it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +47,9 @@ pub trait Happenings: Send + Sync + 'static {
     /// What a proxy should have had in this state, computed from it alone; `None` if it was not registered then, or is of a
     /// kind that is not configured.
     fn resources_in(&self, view: &Arc<View>, proxy: &InstanceId) -> Option<Resources>;
+
+    /// Hashes of what each registered proxy should have in a state apart from secrets, computed from it alone.
+    fn hashes_in(&self, view: &Arc<View>) -> BTreeMap<InstanceId, String>;
 
     /// How many times what happened since the process started.
     fn totals(&self) -> Totals;
@@ -197,6 +200,10 @@ impl Happenings for NoHappenings {
 
     fn resources_in(&self, _: &Arc<View>, _: &InstanceId) -> Option<Resources> {
         None
+    }
+
+    fn hashes_in(&self, _: &Arc<View>) -> BTreeMap<InstanceId, String> {
+        BTreeMap::new()
     }
 
     fn totals(&self) -> Totals {

@@ -1,5 +1,6 @@
 //! What became of changes, as the engine noted it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use tokio::sync::watch;
 use crate::api::{
     Happenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState, Resources, Totals,
 };
-use crate::engine::{self, Engine, Preview, ProxyEvent, Push, Pushed};
+use crate::engine::{self, Configuration, Engine, Offline, Preview, ProxyEvent, Push, Pushed};
 use crate::envoy::json;
 use crate::envoy::snapshot::{Resource, ResourceType, Snapshot};
 use crate::model::{InstanceId, TrustDomain};
@@ -46,6 +47,10 @@ impl Happenings for Happened {
         preview.get(proxy).map(|it| resources(&it.snapshot, it.problems.clone()))
     }
 
+    fn hashes_in(&self, view: &Arc<View>) -> BTreeMap<InstanceId, String> {
+        hashes(self.engine.options(), &self.trust_domain, view)
+    }
+
     fn totals(&self) -> Totals {
         let engine::PushTotals { pushed, live, lag, lags, refused } = self.engine.push_totals();
         let by_type = |counts: [u64; ResourceType::ALL.len()]| {
@@ -80,6 +85,19 @@ fn event_state(event: ProxyEvent) -> ProxyEventState {
         Happening::Problem(message) => ProxyHappening::Problem(message),
     };
     ProxyEventState { number, time, proxy, what }
+}
+
+/// Hashes of what each registered proxy is sent in a state apart from secrets, by a process that starts with it.
+pub(super) fn hashes(
+    options: &engine::Options,
+    trust_domain: &TrustDomain,
+    view: &Arc<View>,
+) -> BTreeMap<InstanceId, String> {
+    let offline = Offline::of(options.clone(), trust_domain.clone(), view.clone());
+    let hash = |(proxy, configuration): (InstanceId, Configuration)| {
+        Some((proxy, configuration.snapshot?.version_without_secrets().to_string()))
+    };
+    offline.configurations().into_iter().filter_map(hash).collect()
 }
 
 /// The resources of a snapshot as Envoy would show them.

@@ -11,7 +11,7 @@ mod plan;
 mod tls;
 mod wait;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -190,6 +190,38 @@ pub async fn replay(settings: Settings, bundle: Bundle, process: Process) -> Res
     serve(App::replay_in(settings, bundle, &process).await?, process).await
 }
 
+/// What a process would send to each registered proxy of a bundle, as hashes without secrets, by the proxies' names.
+///
+/// # Errors
+/// The bundle is refused.
+pub async fn verify(bundle: Bundle) -> Result<BTreeMap<String, String>, AppError> {
+    let agent = bundle.agent.clone();
+    let (store, _writer) = Store::open(Box::new(Memory), engine::guard())?;
+    write(&store, bundle).await?;
+    let cluster_id = Some(agent.cluster_id.clone()).filter(|id| !id.is_empty());
+    let ca = crate::ca::Options { cluster_id, ..Default::default() };
+    let authority = Authority::open(store.by(Author::Authority), ca).await?;
+    let options = engine::Options {
+        hosted: std::iter::once(&agent.datacenter).chain(&agent.hosted_datacenters).cloned().collect(),
+        datacenter: agent.datacenter,
+        node: agent.node_name,
+        default_intention: agent.default_intention_policy,
+        dns_domain: agent.domain,
+    };
+    let hashes = happenings::hashes(&options, authority.trust_domain(), &store.view());
+    Ok(hashes.into_iter().map(|(proxy, hash)| (proxy.to_string(), hash)).collect())
+}
+
+/// Writes a bundle into an empty store.
+async fn write(store: &Store, bundle: Bundle) -> Result<(), AppError> {
+    let written = store.write(bundle).await.map(drop);
+    written.map_err(
+        |error| {
+            if let StoreError::Rejected(problems) = error { AppError::Bundle(problems) } else { error.into() }
+        },
+    )
+}
+
 async fn serve(mut app: App, process: Process) -> Result<(), AppError> {
     let ended = loop {
         let (failed, moved) = (app.failed.clone(), app.moved.clone());
@@ -264,9 +296,7 @@ impl App {
         };
         let cluster_id = Some(agent.cluster_id.clone()).filter(|id| !id.is_empty());
         let opened = Store::open_with(Box::new(Memory), engine::guard(), settings.history)?;
-        opened.0.write(bundle).await.map_err(|error| {
-            if let StoreError::Rejected(problems) = error { AppError::Bundle(problems) } else { error.into() }
-        })?;
+        write(&opened.0, bundle).await?;
         let checks = health::Options::new(settings.node_name.clone(), []);
         let (app, listeners) = Self::open(settings, opened, checks, None, process)?;
         let ca = crate::ca::Options { cluster_id, ..Default::default() };

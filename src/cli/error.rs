@@ -94,9 +94,9 @@ impl Verb {
     pub(crate) fn named(name: Option<&str>) -> Self {
         match name {
             Some(
-                "apply" | "at" | "debug" | "demo" | "diff" | "envoy" | "events" | "explain" | "history" | "lint"
-                | "path" | "plan" | "proxy" | "ps" | "ready" | "replay" | "rollback" | "sni" | "status" | "wait"
-                | "why-changed",
+                "apply" | "at" | "bug-report" | "debug" | "demo" | "diff" | "envoy" | "events" | "explain" | "history"
+                | "lint" | "path" | "plan" | "proxy" | "ps" | "ready" | "replay" | "rollback" | "sni" | "status"
+                | "wait" | "why-changed",
             )
             | None => Self::Ours,
             Some(_) => Self::Consuls,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use flate2::read::GzDecoder;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -270,7 +271,36 @@ fn files_at(argument: &str) -> Result<Vec<String>, CliError> {
 /// It cannot be read, and everything that is wrong with it.
 pub(super) fn bundle(argument: &str) -> Result<Bundle, CliError> {
     let (name, text) = read(argument, MAX_BUNDLE_BYTES)?;
+    let (name, text) = if text.starts_with(&GZIP) {
+        (format!("{name}: {BUNDLE_OF_REPORT}"), unpacked(&name, &text)?)
+    } else {
+        (name, text)
+    };
     codec::bundle(&text).map_err(|problems| CliError::input(&located(&name, problems)))
+}
+
+/// What compressed files begin with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// The bundle in the archive that `meshgate bug-report` writes.
+pub(super) const BUNDLE_OF_REPORT: &str = "bundle.json";
+
+/// The bundle of a report. Of one that is larger than the codec reads there is as much as makes it refuse it.
+fn unpacked(name: &str, report: &[u8]) -> Result<Vec<u8>, CliError> {
+    let broken = CliError::io(name);
+    let find = || {
+        let mut archive = tar::Archive::new(GzDecoder::new(report));
+        for entry in archive.entries()? {
+            let entry = entry?;
+            if entry.path()?.as_os_str() == BUNDLE_OF_REPORT {
+                let mut text = Vec::new();
+                entry.take(MAX_BUNDLE_BYTES as u64 + 1).read_to_end(&mut text)?;
+                return Ok(text);
+            }
+        }
+        Err(std::io::Error::other(format!("it has no {BUNDLE_OF_REPORT}: expected a file of `meshgate bug-report`")))
+    };
+    find().map_err(broken)
 }
 
 /// Problems with the name of the text that has them.

@@ -2,6 +2,7 @@
 
 mod agent;
 mod arguments;
+mod bug_report;
 mod catalog;
 mod change;
 mod client;
@@ -49,7 +50,7 @@ pub(crate) use error::{CliError, Verb};
 const AFTER_HELP: &str = "\
 Long options work with one dash as well (-sidecar-for web), and switches take a value (-register=false).
 Results go to standard output, everything else to standard error.
-The exit code is 1 on any error. Of meshgate's own commands (apply, at, debug, demo, diff, envoy, events, explain, history, lint,
+The exit code is 1 on any error. Of meshgate's own commands (apply, at, bug-report, debug, demo, diff, envoy, events, explain, history, lint,
 path, plan, proxy, ps, ready, replay, rollback, sni, status, wait, why-changed) it is 1 for a problem, 2 for changes that are
 pending, 3 on bad usage, 4 where nobody answers, and 5 where the token does not suffice.
 
@@ -136,6 +137,8 @@ enum Command {
     History(history::HistoryOptions),
     /// Let a config entry be what it was
     Rollback(rollback::RollbackOptions),
+    /// Write a file with all that somebody else needs to see what happened
+    BugReport(bug_report::BugReportOptions),
     /// Run a control plane from the state of another one
     Replay(replay::ReplayOptions),
     /// Say whether a control plane or an Envoy is ready
@@ -228,6 +231,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::WhyChanged(options) => block_on(why_changed::run(&options)),
         Command::History(options) => block_on(history::run(&options)),
         Command::Rollback(options) => block_on(rollback::run(&options)),
+        Command::BugReport(options) => block_on(bug_report::run(&options)),
         Command::Replay(options) => replay::run(&options),
         Command::Ready(options) => block_on(ready::run(&options)),
         Command::Members(options) => block_on(members::run(&options)),

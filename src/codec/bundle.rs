@@ -44,9 +44,10 @@ const PEERINGS: &str = "Peerings";
 const TRUST_BUNDLES: &str = "PeerTrustBundles";
 const IMPORTED: &str = "ImportedServices";
 const QUERIES: &str = "PreparedQueries";
+const CONFIGURATIONS: &str = "Configurations";
 
 /// Every member of the document.
-const MEMBERS: [&str; 15] = [
+const MEMBERS: [&str; 16] = [
     "Format",
     "Version",
     AGENT,
@@ -62,6 +63,7 @@ const MEMBERS: [&str; 15] = [
     TRUST_BUNDLES,
     IMPORTED,
     QUERIES,
+    CONFIGURATIONS,
 ];
 
 /// The bundle that a document is, normalized.
@@ -152,6 +154,7 @@ impl Document {
             trust_bundles: self.rows(TRUST_BUNDLES, &home),
             imported: self.rows(IMPORTED, &home),
             queries: self.rows(QUERIES, &home),
+            configurations: self.configurations(),
             nodes,
         }
     }
@@ -163,6 +166,14 @@ impl Document {
         agent.into_result().unwrap_or_else(|problems| {
             self.problems.0.extend(problems.0);
             BundleAgent::default()
+        })
+    }
+
+    fn configurations(&mut self) -> BTreeMap<String, String> {
+        let Some(tree) = self.members.remove(CONFIGURATIONS) else { return BTreeMap::new() };
+        Decoded::at(CONFIGURATIONS, &tree, strict).into_result().unwrap_or_else(|problems| {
+            self.problems.0.extend(problems.0);
+            BTreeMap::new()
         })
     }
 
@@ -296,6 +307,7 @@ impl Serialize for Written<'_> {
             trust_bundles,
             imported,
             queries,
+            configurations,
         } = self.0;
         let mut map = serializer.serialize_map(Some(MEMBERS.len()))?;
         map.serialize_entry("Format", FORMAT)?;
@@ -313,6 +325,9 @@ impl Serialize for Written<'_> {
         map.serialize_entry(TRUST_BUNDLES, &rows(trust_bundles))?;
         map.serialize_entry(IMPORTED, &rows(imported))?;
         map.serialize_entry(QUERIES, &rows(queries))?;
+        if !configurations.is_empty() {
+            map.serialize_entry(CONFIGURATIONS, configurations)?;
+        }
         map.end()
     }
 }

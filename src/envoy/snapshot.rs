@@ -184,8 +184,17 @@ impl Snapshot {
 
     /// One version for all of it: the same for whoever has the same resources.
     pub fn version(&self) -> Version {
+        self.version_of(ResourceType::ALL)
+    }
+
+    /// One version for all of it but the secrets, which are others wherever certificates are made anew.
+    pub fn version_without_secrets(&self) -> Version {
+        self.version_of(ResourceType::ALL.into_iter().filter(|kind| *kind != ResourceType::Secret))
+    }
+
+    fn version_of(&self, kinds: impl IntoIterator<Item = ResourceType>) -> Version {
         let of_type = |kind: ResourceType| Version::of_all(self.get(kind).values()).to_string();
-        Version::of(ResourceType::ALL.map(of_type).concat().as_bytes())
+        Version::of(kinds.into_iter().map(of_type).collect::<String>().as_bytes())
     }
 
     /// Adds or replaces a resource.

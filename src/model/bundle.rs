@@ -1,5 +1,7 @@
 //! Bundles: the whole state apart from secrets, as one document (`docs/bundle.md`).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -37,6 +39,9 @@ pub struct Bundle {
     pub imported: Vec<Indexed<Imported>>,
     /// Results of prepared queries.
     pub queries: Vec<Indexed<QueryResult>>,
+    /// Hashes of what each registered proxy is sent apart from secrets, by the proxies' names; empty where they were not
+    /// computed. They follow from the rest.
+    pub configurations: BTreeMap<String, String>,
 }
 
 /// What a process was started with, as far as the configuration of proxies depends on it.

@@ -1,5 +1,7 @@
 //! The whole state as a bundle, and back.
 
+use std::collections::BTreeMap;
+
 use super::{NodeKey, Op, Stored, View, Write};
 use crate::model::{Bundle, BundleAgent, Check, Indexed, KnownDatacenter, ServiceOnNode};
 
@@ -34,6 +36,7 @@ impl View {
             trust_bundles: self.trust_bundles.values().map(same).collect(),
             imported: self.imported.values().map(same).collect(),
             queries: self.queries.values().map(same).collect(),
+            configurations: BTreeMap::new(),
         }
     }
 }

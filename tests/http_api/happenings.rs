@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -131,6 +132,10 @@ impl Happenings for Shared {
     fn resources_in(&self, view: &Arc<View>, proxy: &InstanceId) -> Option<Resources> {
         let web = InstanceId { id: ServiceId::from("web"), ..proxy.clone() };
         view.service(proxy).and_then(|_| self.resources(&web))
+    }
+
+    fn hashes_in(&self, _: &Arc<View>) -> BTreeMap<InstanceId, String> {
+        BTreeMap::new()
     }
 
     fn totals(&self) -> Totals {
