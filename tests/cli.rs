@@ -77,7 +77,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 61] = [
+    let commands: [&[&str]; 62] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
@@ -111,6 +111,7 @@ fn every_command_explains_each_of_its_options() {
         &["proxy"],
         &["at"],
         &["bug-report"],
+        &["envoy", "run"],
         &["events"],
         &["why-changed"],
         &["history"],

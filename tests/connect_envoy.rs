@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use meshgate::app::App;
 use meshgate::cli::envoy;
@@ -274,6 +275,87 @@ fn the_process_becomes_an_envoy_that_has_read_its_bootstrap() {
 
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("configuration '/dev/fd/0' OK"));
+}
+
+/// Waits until something is so.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{what} did not come true");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_envoy_takes_its_leave_before_it_ends() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let agent = Agent::start();
+    let port = |listener: &std::net::TcpListener| listener.local_addr().unwrap().port();
+    // Held until Envoy is started, so that no other test takes them.
+    let free = [0; 2].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let [admin, upstream] = [port(&free[0]), port(&free[1])];
+    let proxy = json!({ "upstreams": [{ "destination_name": "api", "local_bind_port": upstream }] });
+    agent.feed(
+        "services register -",
+        &json!({ "services": [{
+        "name": "web", "port": 8080, "connect": { "sidecar_service": { "proxy": proxy, "port": 0 } },
+    }] }),
+    );
+    let api = json!({ "kind": "service-defaults", "name": "api", "protocol": "http" });
+    agent.feed("config write -", &api);
+    let in_maintenance = || agent.get("/v1/agent/checks")["_service_maintenance:web-sidecar-proxy"].is_object();
+    drop(free);
+    let start = |drain: &str| {
+        let mut child = agent
+            .command(&format!(
+                "envoy run -sidecar-for web -admin-bind 127.0.0.1:{admin} -drain-time {drain} -envoy-binary"
+            ))
+            .arg(envoy())
+            .args(["--", "--log-level", "error", "--concurrency", "1"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let text = std::io::read_to_string;
+        let told = child.stderr.take().unwrap();
+        let told = std::thread::spawn(move || text(told).unwrap());
+        (child, told)
+    };
+    let connect = || std::net::TcpStream::connect(("127.0.0.1", upstream));
+    let end = |child: &std::process::Child| {
+        kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), Signal::TERM).unwrap();
+    };
+
+    // Somebody stays connected: the time has to pass.
+    let (mut child, told) = start("2s");
+    until("the listener of the upstream", || connect().is_ok());
+    let connected = connect().unwrap();
+    end(&child);
+    until("maintenance", in_maintenance);
+    assert!(child.try_wait().unwrap().is_none());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let told = told.join().unwrap();
+    assert!(told.contains("everybody who dials it knows") && told.contains("1 connections are cut"), "{told}");
+    drop(connected);
+
+    // The next run finds its mark, and nobody is connected in the end.
+    let (mut child, told) = start("60s");
+    until("the end of maintenance", || !in_maintenance());
+    until("the listener of the upstream", || connect().is_ok());
+    end(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(told.join().unwrap().contains("nobody is connected any more"));
+
+    // What an operator put there stays there; and an Envoy that ends by itself is told of.
+    agent.say("maint -enable -service web-sidecar-proxy -reason broken");
+    let (child, _) = start("1s");
+    until("the listener of the upstream", || connect().is_ok());
+    assert!(in_maintenance());
+    let quit = format!("http://127.0.0.1:{admin}/quitquitquit");
+    agent.runtime.block_on(async { reqwest::Client::new().post(quit).send().await }).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
 }
 
 #[cfg(unix)]

@@ -36,6 +36,9 @@ pub(crate) enum CliError {
     /// Envoy cannot be found, fetched or started.
     #[error(transparent)]
     Envoy(#[from] EnvoyError),
+    /// An Envoy ended by itself.
+    #[error("Envoy ended {}", .0.map_or_else(|| "by a signal".to_owned(), |code| format!("with exit code {code}")))]
+    Ended(Option<i32>),
     /// The agent stopped with an error.
     #[error(transparent)]
     App(#[from] AppError),
@@ -114,6 +117,10 @@ impl Verb {
     /// The code for an error.
     pub(crate) fn code(self, error: &CliError) -> ExitCode {
         match (self, error) {
+            // Whoever looks after the process wants to know how Envoy ended.
+            (_, CliError::Ended(code)) => {
+                ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code > 0).unwrap_or(1))
+            }
             (_, CliError::Nothing(_) | CliError::Pending | CliError::Unanswered(_)) => ExitCode::from(2),
             (Self::Consuls, _) => ExitCode::from(1),
             (Self::Ours, CliError::Usage(_)) => ExitCode::from(3),

@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use super::apply::{self, RowChanges};
-use super::{Index, Key, Stored, View};
+use super::{Index, Stored, View};
 use crate::model::{ConfigEntry, EntryKey};
 
 /// What a commit costs beyond its rows: the nodes of the tables on the way to them.
@@ -140,21 +140,6 @@ pub struct RowChange {
 }
 
 impl Commit {
-    /// The state that it changed.
-    pub fn before(&self) -> &Arc<View> {
-        &self.before
-    }
-
-    /// The state that it made.
-    pub fn after(&self) -> &Arc<View> {
-        &self.after
-    }
-
-    /// The keys that it changed.
-    pub fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.after.changed_since(&self.before)
-    }
-
     /// How many rows it changed.
     pub fn size(&self) -> usize {
         self.rows.len()
@@ -357,7 +342,7 @@ impl History {
         self.shared().values().find_map(found)
     }
 
-    /// The state after a commit; `current` is the latest one.
+    /// The state after a commit; `current` is the latest one. Of an older one no key is known to be older than it.
     ///
     /// # Errors
     /// Commits around it are forgotten, or it has not happened.

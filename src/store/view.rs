@@ -115,6 +115,14 @@ impl From<&Stored<Imported>> for Instance {
 }
 
 impl View {
+    /// The state for those who look back at it: its rows, and nothing about what changed when. Most of what a commit changes
+    /// are the keys, which would be kept along with the state otherwise.
+    pub(super) fn as_past(&self) -> Self {
+        Self { changed: OrdMap::new(), floor: self.index, recent: None, ..self.clone() }
+    }
+}
+
+impl View {
     /// The commit that made this state.
     pub fn index(&self) -> Index {
         self.index

@@ -140,7 +140,7 @@ impl Store {
             announce_late,
             waiters: waiters.clone(),
             history: history.clone(),
-            past: Arc::new((**current.load()).clone()),
+            past: Arc::new(current.load().as_past()),
         };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -248,7 +248,7 @@ struct Writer {
     announce_late: watch::Sender<Arc<View>>,
     waiters: Arc<Waiters>,
     history: History,
-    /// The current state as the history keeps it: what others hold of the same state is none of its business.
+    /// The current state as the history keeps it.
     past: Arc<View>,
 }
 
@@ -286,7 +286,7 @@ impl Writer {
                         (recent, first) => *recent = first.cloned(),
                     }
                     view = next;
-                    let earlier = std::mem::replace(&mut last, Arc::new(view.clone()));
+                    let earlier = std::mem::replace(&mut last, Arc::new(view.as_past()));
                     commits.push(history::Draft::new(request.author, &rows, earlier, last.clone()));
                     batch.changes.extend(rows);
                 }

@@ -11,4 +11,4 @@ mod wait;
 pub(super) use apply::{ApplyOptions, apply};
 pub(super) use lint::{LintOptions, lint};
 pub(super) use plan::{DiffOptions, PlanOptions, diff, plan};
-pub(super) use wait::{WaitOptions, wait};
+pub(super) use wait::{WaitOptions, duration, wait};

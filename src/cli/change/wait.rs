@@ -126,7 +126,7 @@ impl Reached {
 }
 
 /// A duration as it is written in settings.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(in crate::cli) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: Result<GoDuration, _> = text.parse();
     parsed.map(GoDuration::to_std).map_err(|_| format!("{text:?} is no duration: use one such as 30s or 2m"))
 }

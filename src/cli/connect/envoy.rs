@@ -28,7 +28,7 @@ const EXPANDED: [&str; 4] =
 /// # Errors
 /// Options that do not fit together, a control plane that does not answer, or an Envoy that cannot be started.
 pub(super) fn run(options: &EnvoyOptions) -> Result<(), CliError> {
-    let (input, supported) = block_on(prepare(options))?;
+    let Prepared { input, supported, .. } = block_on(prepare(options))?;
     let document = bootstrap(&input);
     if options.bootstrap {
         return output::json(&document);
@@ -40,8 +40,20 @@ pub(super) fn run(options: &EnvoyOptions) -> Result<(), CliError> {
     launch::become_envoy(&binary, &document, &options.envoy_arguments)
 }
 
-/// Everything that is asked of the control plane, and what the bootstrap follows from.
-async fn prepare(options: &EnvoyOptions) -> Result<(Bootstrap, Vec<EnvoyVersion>), CliError> {
+/// What is known before Envoy starts.
+pub(super) struct Prepared {
+    /// What the bootstrap follows from.
+    pub(super) input: Bootstrap,
+    /// The versions of Envoy that the control plane supports.
+    pub(super) supported: Vec<EnvoyVersion>,
+    /// The ID of the proxy's registration.
+    pub(super) proxy: String,
+    /// Whom it was asked of.
+    pub(super) client: Client,
+}
+
+/// Everything that is asked of the control plane.
+pub(super) async fn prepare(options: &EnvoyOptions) -> Result<Prepared, CliError> {
     let gateway = options.gateway_kind()?;
     let named = NamedProxy::of(options, gateway)?;
     if let Some(kind) = gateway
@@ -87,7 +99,7 @@ async fn prepare(options: &EnvoyOptions) -> Result<(Bootstrap, Vec<EnvoyVersion>
         config,
         deprecated_tags: if options.omit_deprecated_tags { DeprecatedTags::Omit } else { DeprecatedTags::Keep },
     };
-    Ok((input, agent.supported_envoys()))
+    Ok(Prepared { input, supported: agent.supported_envoys(), proxy: proxy.id, client })
 }
 
 /// Who Envoy says it is: as registered, else as the options say, else as the agent is.

