@@ -63,7 +63,10 @@ fn screen(status: &Value, now: OffsetDateTime) -> Vec<String> {
         }
     };
     let datacenters = list(status, "Datacenters");
-    add("Datacenters", datacenters.iter().map(|of| format!("{} ({} nodes)", text(&of["Name"]), of["Nodes"])).collect());
+    add(
+        "Datacenters",
+        datacenters.iter().map(|of| format!("{} ({})", text(&of["Name"]), nodes(&of["Nodes"]))).collect(),
+    );
     let gateways = datacenters.iter().filter(|of| of["Gateways"] != 0);
     let gateways = gateways.map(|of| format!("{} {}/{}", text(&of["Name"]), of["GatewaysHealthy"], of["Gateways"]));
     add("Gateways", gateways.collect());
@@ -90,6 +93,10 @@ fn screen(status: &Value, now: OffsetDateTime) -> Vec<String> {
         lines.push(format!("! and {} more (-o json)", problems.len() - SHOWN));
     }
     lines
+}
+
+fn nodes(count: &Value) -> String {
+    format!("{count} node{}", if *count == 1 { "" } else { "s" })
 }
 
 /// The time that is left until a moment.
@@ -135,7 +142,7 @@ mod tests {
         let wanted = format!(
             "{:<70}  1 problem\n{}",
             "meshgate 0.1.0  dc1 (revision 7)",
-            "  Datacenters  dc1 (2 nodes)   dc2 (1 nodes)\n\
+            "  Datacenters  dc1 (2 nodes)   dc2 (1 node)\n\
              \x20 Gateways     dc1 1/2\n\
              \x20 Peers        lab active\n\
              \x20 Proxies      3 synced   0 behind   1 nack   2 not connected\n\
