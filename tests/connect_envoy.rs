@@ -347,11 +347,16 @@ fn an_envoy_takes_its_leave_before_it_ends() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(told.join().unwrap().contains("nobody is connected any more"));
 
-    // What an operator put there stays there; and an Envoy that ends by itself is told of.
+    // What an operator put there stays there, whoever ends; and an Envoy that ends by itself is told of.
     agent.say("maint -enable -service web-sidecar-proxy -reason broken");
+    let reason = || agent.get("/v1/agent/checks")["_service_maintenance:web-sidecar-proxy"]["Notes"].clone();
+    let (mut child, _) = start("1s");
+    until("the listener of the upstream", || connect().is_ok());
+    end(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
     let (child, _) = start("1s");
     until("the listener of the upstream", || connect().is_ok());
-    assert!(in_maintenance());
+    assert_eq!(reason(), "broken");
     let quit = format!("http://127.0.0.1:{admin}/quitquitquit");
     agent.runtime.block_on(async { reqwest::Client::new().post(quit).send().await }).unwrap();
     let output = child.wait_with_output().unwrap();

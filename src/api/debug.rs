@@ -4,6 +4,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::json;
 
+use super::blocking::Size;
 use super::call::Call;
 use super::error::ApiError;
 use super::route::{Routes, get};
@@ -26,6 +27,7 @@ async fn ready(call: Call) -> Response {
 async fn bundle(call: Call) -> Result<Response, ApiError> {
     let (view, agent) = (call.api.store.view(), call.api.options.bundle_agent());
     let happenings = call.query.flag("hashes")?.then(|| call.api.happenings.clone());
+    let _turn = if happenings.is_some() { Size::Large.turn().await } else { None };
     // A large state takes seconds to write, in which others want to be answered.
     let written = tokio::task::spawn_blocking(move || {
         let hashes = happenings.map(|happenings| happenings.hashes_in(&view)).unwrap_or_default();

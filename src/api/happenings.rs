@@ -18,6 +18,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
 use super::Api;
+use super::blocking::Size;
 use super::call::Call;
 use super::error::ApiError;
 use super::history::{ShownCommit, written_time};
@@ -25,6 +26,8 @@ use super::route::{Routes, Tail, get, prefix};
 use crate::model::{InstanceId, NodeName};
 use crate::store::{Commit, Index, View};
 
+/// How long a follower waits at least from one look to the next.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Most rows of a commit that an event shows.
 const ROWS: usize = 5;
 /// Most rows of each commit behind a change of a proxy.
@@ -282,10 +285,10 @@ impl ProxyName {
 
     /// True for the proxy, and for all of that ID if no more is said.
     pub(super) fn means(&self, proxy: &InstanceId) -> bool {
-        match self.0.split('/').collect::<Vec<_>>().as_slice() {
-            [id] => proxy.id.as_str() == *id,
-            [node, id] => proxy.id.as_str() == *id && proxy.node == NodeName::from(*node),
-            _ => proxy.to_string() == self.0,
+        match self.0.split_once('/') {
+            None => proxy.id.as_str() == self.0,
+            Some((node, id)) if !id.contains('/') => proxy.id.as_str() == id && proxy.node == NodeName::from(node),
+            Some(_) => proxy.to_string() == self.0,
         }
     }
 }
@@ -301,7 +304,7 @@ async fn events(call: Call) -> Result<Response, ApiError> {
     commits.borrow_and_update();
     changes.borrow_and_update();
     let mut teller = Teller { proxy, after, ..Teller::default() };
-    let first = teller.news(&call.api);
+    let first = Size::Large.run(|| teller.news(&call.api));
     let rest = stream::unfold(
         (call, commits, changes, teller),
         move |(call, mut commits, mut changes, mut teller)| async move {
@@ -319,9 +322,11 @@ async fn events(call: Call) -> Result<Response, ApiError> {
                 if !shutdown.run_until_cancelled(happened).await? {
                     return None;
                 }
+                // What comes together is told together: looking costs all that is noted.
+                tokio::time::sleep(PAUSE).await;
                 commits.borrow_and_update();
                 changes.borrow_and_update();
-                let news = teller.news(&call.api);
+                let news = Size::Large.run(|| teller.news(&call.api));
                 if !news.is_empty() {
                     return Some((Ok::<_, Infallible>(news), (call, commits, changes, teller)));
                 }
@@ -452,6 +457,7 @@ async fn why_changed(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let until = call.query.value("until").map(|text| parse_time("until", text)).transpose()?;
     let meta = call.after_commit().await?;
     let proxy = call.known_proxy(&name)?;
+    let _turn = Size::Large.turn().await;
     let is_within =
         |time: OffsetDateTime| from.is_none_or(|from| from <= time) && until.is_none_or(|until| time <= until);
     let pushes = call.api.happenings.pushes(&|id| *id == proxy);

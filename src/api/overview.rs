@@ -23,6 +23,10 @@ pub(super) fn routes() -> Routes {
     Routes::new().route("/v1/meshgate/status", get(status))
 }
 
+/// How long a proxy may be behind before somebody should look at it, in milliseconds: Envoy answers within 15 s, or goes on
+/// without (xds-protocol, R19).
+const BEHIND: f64 = 20_000.0;
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Status {
@@ -98,6 +102,8 @@ async fn status(call: Call) -> Result<Response, ApiError> {
         format!("datacenter {name}: {missing} of {} mesh gateways take no connections (meshgate ps)", of.gateways)
     }));
     problems.extend(expired(&view));
+    let failing = view.all_peerings().filter(|row| row.value.state == PeeringState::Failing);
+    problems.extend(failing.map(|row| format!("peering {} is failing", row.value.key().name)));
     let pushes = api.happenings.pushes(&|_| false);
     let last = api.store.history().commits(Some(Class::Config)).into_iter().next();
     let last_change = last.map(|commit| ShownCommit::of(&commit, ROWS).with(Propagation::of(commit.index, &pushes)));
@@ -179,6 +185,10 @@ impl ShownProxy {
         let nack = self.state.types.iter().filter(|of| !of.acked).find_map(|of| Some((of, of.last_nack.as_ref()?)));
         if let Some((of, nack)) = nack {
             return Some(format!("{proxy} refused {}: {}", of.kind, nack.message));
+        }
+        if let Some(behind) = self.state.behind.filter(|behind| self.sync == "behind" && *behind > BEHIND) {
+            let seconds = behind / 1000.0;
+            return Some(format!("{proxy} has not had what it should for {seconds:.0} s (meshgate ps)"));
         }
         let first = self.state.problems.first()?;
         let more = match self.state.problems.len() - 1 {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::api::{
     Happenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState, Resources, Totals,
 };
+use crate::codec::hide_private_keys_in;
 use crate::engine::{self, Configuration, Engine, Offline, Preview, ProxyEvent, Push, Pushed};
 use crate::envoy::json;
 use crate::envoy::snapshot::{Resource, ResourceType, Snapshot};
@@ -109,9 +110,9 @@ fn resources(snapshot: &Snapshot, problems: Vec<String>) -> Resources {
 
 fn resource_state(kind: ResourceType, resource: &Arc<Resource>) -> ResourceState {
     let mut shown = json::resource(kind, &resource.body).unwrap_or_else(|error| json!({ "error": error.to_string() }));
-    if kind == ResourceType::Secret {
-        hide_keys(&mut shown);
-    }
+    // An operator can put keys into listeners and clusters of their own.
+    hide_keys(&mut shown);
+    hide_private_keys_in(&mut shown);
     ResourceState {
         kind: kind.to_string(),
         name: resource.name.to_string(),

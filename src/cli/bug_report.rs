@@ -33,7 +33,7 @@ const PARTS: [Part; 9] = [
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The report has the whole state, what became of changes, what happened to proxies, what lint says and what is counted. It has the
-names and addresses of the mesh, but no certificates, no keys, and nothing that checks send.
+names and addresses of the mesh and the roots of peers, but no keys, no certificates of its own, and nothing that checks send.
 `meshgate replay REPORT` runs a control plane with the same state, and `meshgate replay -verify REPORT` says whether this version makes
 the same configuration of it.")]
 pub(super) struct BugReportOptions {
@@ -97,5 +97,9 @@ fn private_file(path: &std::path::Path) -> std::io::Result<std::fs::File> {
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    let file = options.open(path)?;
+    // One that was there keeps who may read it.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(file)
 }

@@ -321,6 +321,7 @@ impl Core {
         readers.set(&id, reader.into_read_set());
         // Nothing is sent to a proxy of which nothing was ever made: an Envoy that has more keeps it.
         proxy.is_registered = matches!(asked, Ok(Some(_)));
+        proxy.is_broken = asked.is_err();
         proxy.failures = match (&service, &asked) {
             (None, _) => vec![not_registered(&proxy.instance)],
             (Some(_), Err(defect)) => vec![defect.clone()],

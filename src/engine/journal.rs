@@ -281,7 +281,8 @@ impl Journal {
         if let Some(target) = noting.targets.get_mut(place.target as usize) {
             target.is_refused = true;
         }
-        Some((noting.since, noting.index))
+        let span = Span { after: noting.since, until: noting.index }.or_last();
+        Some((span.after, span.until))
     }
 
     /// Something else happened to a proxy.

@@ -441,7 +441,7 @@ impl snapshot::Watch for Watch {
     }
 
     fn progress(&mut self, progress: Progress) {
-        if let Some(place) = self.slot.note_progress(self.stream, progress) {
+        for place in self.slot.note_progress(self.stream, progress) {
             self.shared.journal.live(place);
         }
         self.shared.progress.notify();

@@ -56,6 +56,8 @@ pub(super) struct Proxy {
     pub(super) is_registered: bool,
     /// What keeps it as it was, apart from what is wrong with its parts.
     pub(super) failures: Vec<String>,
+    /// That is a defect, which keeps what should be from being made.
+    pub(super) is_broken: bool,
     /// What it loses because two of its parts want the same.
     conflicts: Vec<String>,
     /// What all of its parts add up to, unless that is just both sides, side by side.
@@ -76,6 +78,7 @@ impl Proxy {
             secrets: Vec::new(),
             is_registered: false,
             failures: Vec::new(),
+            is_broken: false,
             conflicts: Vec::new(),
             sum: None,
             snapshot: None,
@@ -258,7 +261,7 @@ impl Proxy {
         // Two secrets can go without the same root.
         // What is registered no longer stays as it was, as it should.
         let (unmade, rest): (&[String], &[String]) =
-            if self.is_registered { (&self.failures, &[]) } else { (&[], &self.failures) };
+            if self.is_broken { (&self.failures, &[]) } else { (&[], &self.failures) };
         let unmade = unmade.iter().chain(of_parts).chain(of_outbound).chain(&self.conflicts);
         let mut problems: Vec<_> = unmade.filter(|problem| told.insert(problem.as_str())).cloned().collect();
         let unmade = problems.len();

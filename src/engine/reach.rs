@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use crate::envoy::snapshot::{Numbers, Progress, ResourceType, Unsettled};
+use crate::envoy::snapshot::{Numbers, Open, Progress, ResourceType, Unsettled};
 use crate::model::InstanceId;
 use crate::store::Index;
 
@@ -79,14 +79,9 @@ impl Publication {
         }
     }
 
-    /// The one that a commit made. One that makes up for what failed before has the commits of that, too.
-    pub(super) fn of(known: &VecDeque<Self>, index: Index) -> Option<&Self> {
-        known.iter().rev().find(|it| it.span.contains(index))
-    }
-
-    /// True if what is not there may be what it changed.
-    fn may_have_changed(&self, it: &Unsettled) -> bool {
-        it.changed.after < self.numbers.until && self.numbers.after < it.changed.until
+    /// The snapshots that have something of a commit: the one that it made, and those that made up for what failed then.
+    pub(super) fn of(known: &VecDeque<Self>, index: Index) -> Option<Numbers> {
+        known.iter().filter(|it| it.span.contains(index)).map(|it| it.numbers).reduce(Numbers::and)
     }
 }
 
@@ -105,20 +100,20 @@ pub enum Stage {
     Refused(String),
 }
 
-/// How far a publication got on a stream that came so far.
+/// How far what was published with these numbers got on a stream that came so far.
 pub(super) fn stage<'r>(
-    publication: &Publication,
+    numbers: Numbers,
     progress: Option<&Progress>,
     refusal: impl Fn(ResourceType) -> Option<&'r str>,
 ) -> Stage {
     let Some(progress) = progress else {
         return Stage::Waiting("it has not acknowledged what it was sent first".to_owned());
     };
-    if progress.taken < publication.numbers.until {
+    if progress.taken < numbers.until {
         return Stage::Waiting("it was sent, and is not acknowledged yet".to_owned());
     }
-    let open = progress.unsettled.iter().filter(|it| publication.may_have_changed(it));
-    let (refused, waiting): (Vec<_>, Vec<_>) = open.partition(|it| it.is_refused);
+    let open = progress.unsettled.iter().filter(|it| it.concerns(numbers));
+    let (refused, waiting): (Vec<_>, Vec<_>) = open.partition(|it| it.why == Open::Refused);
     if let Some(first) = refused.first() {
         let of_kind: Vec<_> = refused.iter().copied().filter(|it| it.kind == first.kind).collect();
         return Stage::Refused(format!("{}: {}", told(&of_kind), refusal(first.kind).unwrap_or("no reason was given")));
@@ -153,7 +148,8 @@ mod tests {
 
     fn open(name: &str, (after, until): (u64, u64), is_refused: bool) -> Unsettled {
         let changed = Numbers { after, until };
-        Unsettled { kind: ResourceType::Cluster, name: Some(Arc::from(name)), changed, is_refused }
+        let why = if is_refused { Open::Refused } else { Open::Waiting };
+        Unsettled { kind: ResourceType::Cluster, name: Some(Arc::from(name)), changed, why }
     }
 
     #[test]
@@ -173,7 +169,7 @@ mod tests {
         ];
         for (taken, unsettled, expected) in cases {
             let progress = Progress { taken, unsettled };
-            let found = match stage(&publication, Some(&progress), |_| Some("no")) {
+            let found = match stage(publication.numbers, Some(&progress), |_| Some("no")) {
                 Stage::Live => "live",
                 Stage::Waiting(_) => "waiting",
                 Stage::Refused(why) => {
@@ -184,7 +180,7 @@ mod tests {
             };
             assert_eq!(found, expected, "{progress:?}");
         }
-        assert!(matches!(stage(&publication, None, |_| None), Stage::Waiting(_)));
+        assert!(matches!(stage(publication.numbers, None, |_| None), Stage::Waiting(_)));
         assert_eq!((publication.span.contains(5), publication.span.contains(6)), (false, true));
     }
 
@@ -195,7 +191,7 @@ mod tests {
             Publication::keep(&mut known, Publication::new(number, Span::of(number)));
         }
 
-        let covering = |index| Publication::of(&known, index).map(|it| it.numbers);
+        let covering = |index| Publication::of(&known, index);
         // Of the oldest ones it is asked for the first one that is known, with all that came before it.
         let oldest = Some(Numbers { after: 0, until: 8 });
         assert_eq!((covering(1), covering(8)), (oldest, oldest));
@@ -209,7 +205,9 @@ mod tests {
         Publication::keep(&mut known, Publication::new(1, Span::of(7)));
         Publication::keep(&mut known, Publication::new(2, Span::of(9).since(Some(5))));
 
-        assert_eq!(Publication::of(&known, 7).map(|it| it.numbers.until), Some(2));
+        // What the commit did make at once counts as well.
+        assert_eq!(Publication::of(&known, 7), Some(Numbers { after: 0, until: 2 }));
+        assert_eq!(Publication::of(&known, 9), Some(Numbers { after: 1, until: 2 }));
         assert_eq!(Publication::of(&known, 5), None);
     }
 }

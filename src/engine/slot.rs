@@ -12,14 +12,19 @@ use tokio::time::Instant;
 
 use super::journal::Place;
 use super::reach::{Publication, Span, Stage, stage};
-use crate::envoy::snapshot::{Feedback, Progress, Published, ResourceType, Snapshot};
+use crate::envoy::snapshot::{Feedback, Numbers, Open, Progress, Published, ResourceType, Snapshot, Unsettled};
 use crate::model::InstanceId;
 use crate::store::Index;
 
 /// Most failures of a proxy that are told apart.
 const MOST_UNMADE: usize = 4;
 
+/// Most refused pushes of a proxy that are remembered.
+const MOST_REFUSED: usize = 4;
+
 /// The meeting point.
+///
+/// Whoever takes both locks takes `current` first.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) instance: Arc<InstanceId>,
@@ -43,8 +48,11 @@ struct Current {
     acked: Index,
     /// Since when it has not had what it should have.
     behind_since: Option<Instant>,
-    /// The push that brought the snapshot, until the proxy has it.
-    place: Option<Place>,
+    /// The push that brought the snapshot, until the proxy has answered it, and the snapshots that have something of it or
+    /// of earlier ones that it has not answered either.
+    awaited: Option<(Numbers, Place)>,
+    /// Pushes of which the proxy refused a part and has taken all else; the oldest first.
+    refused: VecDeque<Place>,
 }
 
 /// What became of a snapshot that was published.
@@ -219,7 +227,22 @@ impl Slot {
         let is_watched = !current.readers.is_empty();
         current.index = span.until;
         current.behind_since.get_or_insert_with(Instant::now);
-        let earlier = std::mem::replace(&mut current.place, place.filter(|_| is_watched));
+        let numbers = publication.numbers;
+        let earlier = match (current.awaited, place.filter(|_| is_watched)) {
+            (Some((since, earlier)), Some(place)) => {
+                current.awaited = Some((since.and(numbers), place));
+                Some(earlier)
+            }
+            (None, place) => {
+                current.awaited = place.map(|place| (numbers, place));
+                None
+            }
+            // When it comes back it takes this one with what it was sent before.
+            (Some((since, earlier)), None) => {
+                current.awaited = Some((since.and(numbers), earlier));
+                None
+            }
+        };
         for reader in &current.readers {
             reader.is_behind.store(true, Ordering::Release);
             reader.waker.wake();
@@ -230,10 +253,10 @@ impl Slot {
     /// The push that the proxy has not taken yet, and the commit that it should be as new as.
     pub(super) fn awaited(&self) -> (Option<Place>, Index) {
         let current = self.current();
-        (current.place, current.index)
+        (current.awaited.map(|(_, place)| place), current.index)
     }
 
-    /// A first stream has nothing until it says so.
+    /// A stream that opens has nothing until it says so.
     fn starts_anew(&self) {
         let mut current = self.current();
         current.acked = 0;
@@ -273,11 +296,13 @@ impl Slot {
 
     /// Takes note of what a stream told. A refusal is of what came with these commits.
     pub(super) fn note(&self, stream: u64, feedback: Feedback, commits: (Index, Index)) {
+        if matches!(feedback, Feedback::Connected { .. }) {
+            self.starts_anew();
+        }
         let mut told = self.told();
         match feedback {
             Feedback::Connected { user_agent_version } => {
                 if told.streams.is_empty() {
-                    self.starts_anew();
                     // What an earlier process took or refused says nothing about this one.
                     told.types = Default::default();
                 }
@@ -299,28 +324,43 @@ impl Slot {
         }
     }
 
-    /// How far a stream is. Returns the push that its proxy has taken as a whole, if that is news.
-    pub(super) fn note_progress(&self, stream: u64, progress: Progress) -> Option<Place> {
-        let (taken, is_settled) = (progress.taken, progress.unsettled.is_empty());
-        if let Some(known) = self.told().streams.iter_mut().find(|known| known.number == stream) {
+    /// How far a stream is. Returns the pushes that its proxy has taken as a whole, if that is news.
+    pub(super) fn note_progress(&self, stream: u64, progress: Progress) -> impl Iterator<Item = Place> {
+        let mut current = self.current();
+        let mut told = self.told();
+        if let Some(known) = told.streams.iter_mut().find(|known| known.number == stream) {
             known.progress = Some(progress);
         }
-        let mut current = self.current();
-        // The stream goes on from an older one at once.
-        if !is_settled || taken != current.last {
-            return None;
+        let (mut live, mut refused) = (None, VecDeque::new());
+        // A stream goes on from an older snapshot at once, and what counts is what all of them have.
+        if let Some(open) = told.open_of(current.last) {
+            if let Some((numbers, place)) = current.awaited {
+                match open.clone().filter(|it| it.concerns(numbers)).map(|it| it.why).min() {
+                    Some(Open::Waiting) => {}
+                    Some(Open::Withheld | Open::Refused) => {
+                        current.refused.push_back(place);
+                        current.awaited = None;
+                    }
+                    None => live = current.awaited.take().map(|(_, place)| place),
+                }
+            }
+            if open.clone().next().is_none() {
+                current.acked = current.index;
+                current.behind_since = None;
+                refused = std::mem::take(&mut current.refused);
+            } else if current.refused.len() > MOST_REFUSED {
+                current.refused.pop_front();
+            }
         }
-        current.acked = current.index;
-        current.behind_since = None;
-        current.place.take()
+        refused.into_iter().chain(live)
     }
 
     /// The stream ended. Returns how many are left.
     pub(super) fn forget(&self, stream: u64) -> usize {
         let mut told = self.told();
         let ended: Vec<_> = told.streams.extract_if(.., |known| known.number == stream).collect();
-        if let Some(progress) = ended.into_iter().find_map(|ended| ended.progress) {
-            told.left = Some(progress);
+        if let Some(ended) = ended.into_iter().next() {
+            told.left = ended.progress;
         }
         told.streams.len()
     }
@@ -328,7 +368,7 @@ impl Slot {
     /// How far a commit got, which the engine has seen.
     pub(super) fn stage(&self, index: Index) -> Stage {
         let current = self.current();
-        let publication = Publication::of(&current.publications, index);
+        let numbers = Publication::of(&current.publications, index);
         let (is_published, is_watched) = (current.snapshot.is_some(), !current.readers.is_empty());
         let told = self.told();
         if !told.is_known {
@@ -337,7 +377,7 @@ impl Slot {
         if let Some((_, problems)) = told.unmade.iter().find(|(span, _)| span.contains(index)) {
             return Stage::Unmade(problems.join("; "));
         }
-        let Some(publication) = publication else {
+        let Some(numbers) = numbers else {
             let is_early = told.is_registered && !is_published;
             let why = "it has no configuration yet: its certificate is being made";
             return if is_early { Stage::Waiting(why.to_owned()) } else { Stage::Untouched };
@@ -348,12 +388,12 @@ impl Slot {
             return Stage::Waiting("it has just connected".to_owned());
         }
         if told.streams.is_empty() {
-            let last = stage(publication, told.left.as_ref(), refusal);
+            let last = stage(numbers, told.left.as_ref(), refusal);
             let is_lost = matches!(last, Stage::Waiting(_));
             let why = "it lost its connection before it acknowledged";
             return if is_lost { Stage::Waiting(why.to_owned()) } else { last };
         }
-        streams.map(|progress| stage(publication, progress, refusal)).max().unwrap_or(Stage::Live)
+        streams.map(|progress| stage(numbers, progress, refusal)).max().unwrap_or(Stage::Live)
     }
 
     pub(super) fn report(&self) -> ProxyReport {
@@ -383,6 +423,14 @@ impl Slot {
 }
 
 impl Told {
+    /// What the proxy does not hold as it should of the snapshot with this number; `None` until all of its streams have
+    /// answered that one.
+    fn open_of(&self, number: u64) -> Option<impl Iterator<Item = &Unsettled> + Clone> {
+        let has_it = |of: &StreamTold| of.progress.as_ref().is_some_and(|progress| progress.taken == number);
+        let all = self.streams.iter().all(has_it);
+        all.then(|| self.streams.iter().filter_map(|of| of.progress.as_ref()).flat_map(|it| &it.unsettled))
+    }
+
     /// Keeps what `failed` for commits of this span, and of what did before what is still among the `unmade`. Returns the
     /// commit after which something failed that does not any more.
     fn keep_unmade(
@@ -394,8 +442,9 @@ impl Told {
     ) -> Option<Index> {
         let mut mended_after: Option<Index> = None;
         self.unmade.retain_mut(|(span, problems)| {
+            let before = problems.len();
             problems.retain(|problem| unmade.contains(problem));
-            if problems.is_empty() {
+            if problems.len() < before {
                 mended_after = Some(mended_after.map_or(span.after, |known| known.min(span.after)));
             }
             !problems.is_empty()
@@ -415,6 +464,6 @@ impl Told {
             *next = next.since(Some(oldest.after));
             known.extend(problems.into_iter().filter(|problem| !known.contains(problem)).collect::<Vec<_>>());
         }
-        None
+        mended_after
     }
 }

@@ -279,8 +279,27 @@ pub struct Unsettled {
     pub name: Option<Arc<str>>,
     /// The snapshots one of which asked for what is not there.
     pub changed: Numbers,
-    /// The client refused it. Otherwise it was not sent yet, not answered, or not asked for.
-    pub is_refused: bool,
+    /// Why it is not.
+    pub why: Open,
+}
+
+/// Why a client does not hold something as it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Open {
+    /// It was not sent yet, not answered, or not asked for.
+    Waiting,
+    /// Another process gave it to the client, perhaps for what this one could not make: it is not taken away until that is
+    /// made.
+    Withheld,
+    /// The client refused it.
+    Refused,
+}
+
+impl Unsettled {
+    /// True if one of these snapshots may have asked for it.
+    pub fn concerns(&self, numbers: Numbers) -> bool {
+        self.changed.after < numbers.until && numbers.after < self.changed.until
+    }
 }
 
 /// What a client says about itself in the first request of a stream. Empty means "not said".

@@ -119,6 +119,8 @@ pub struct Commit {
     rows: Vec<Vec<u8>>,
     before: Arc<View>,
     after: Arc<View>,
+    /// The states are there with all of their tables, and not only with those of the class.
+    is_whole: bool,
     cost: usize,
 }
 
@@ -151,7 +153,8 @@ impl Commit {
         self.rows.contains(&key)
     }
 
-    /// What it did to its first `most` rows. Keys, certificates and what checks send are left out.
+    /// What it did to its first `most` rows. Keys, certificates and what checks send are left out. Of a commit that is older
+    /// than what other classes reach back to, only rows of its own class are told.
     pub fn changes(&self, most: usize) -> Vec<RowChange> {
         let change = |key: &Vec<u8>| {
             let (old, new) = (apply::told(&self.before, key), apply::told(&self.after, key));
@@ -166,7 +169,19 @@ impl Commit {
         };
         // A row that one write changed twice is one change.
         let mut seen = BTreeSet::new();
-        self.rows.iter().filter(|key| seen.insert(key.as_slice())).take(most).map(change).collect()
+        let is_there = |key: &&Vec<u8>| self.is_whole || apply::class(key) == self.class;
+        self.rows.iter().filter(is_there).filter(|key| seen.insert(key.as_slice())).take(most).map(change).collect()
+    }
+
+    /// The same with no more of the states than its class needs.
+    fn trimmed(&self) -> Self {
+        Self {
+            rows: self.rows.clone(),
+            before: Arc::new(self.before.part_of(self.class)),
+            after: Arc::new(self.after.part_of(self.class)),
+            is_whole: false,
+            ..*self
+        }
     }
 }
 
@@ -212,6 +227,8 @@ pub struct Kept {
 #[derive(Debug, Clone)]
 pub struct History {
     retention: Retention,
+    /// When it began, and the last commit before that.
+    started: (OffsetDateTime, Index),
     shared: Arc<Mutex<BTreeMap<Class, Past>>>,
     /// The last commit that was noted.
     noted: watch::Sender<Index>,
@@ -239,6 +256,12 @@ pub enum PastError {
         /// The last commit that is forgotten.
         until: Index,
     },
+    /// It was before the history began.
+    #[error("the history begins when the process does, at {started}: what was before is not known")]
+    Earlier {
+        /// When it began.
+        started: OffsetDateTime,
+    },
     /// It has not happened yet.
     #[error("there is no commit {asked} yet: the last one is {last}")]
     Future {
@@ -254,7 +277,7 @@ impl History {
     pub(super) fn after(index: Index, retention: Retention) -> Self {
         let past = |class| (class, Past { forgotten_until: index, ..Past::default() });
         let shared = Arc::new(Mutex::new(Class::ALL.into_iter().map(past).collect()));
-        Self { retention, shared, noted: watch::channel(index).0 }
+        Self { retention, started: (OffsetDateTime::now_utc(), index), shared, noted: watch::channel(index).0 }
     }
 
     /// The last commit that is part of it, and each later one.
@@ -272,8 +295,8 @@ impl History {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over commits that have become durable. What they push out is dropped after the lock.
-    pub(super) fn note(&self, commits: Vec<Draft>) {
+    /// Takes over commits that have become durable. Returns what they push out, which takes time to drop.
+    pub(super) fn note(&self, commits: Vec<Draft>) -> Vec<Arc<Commit>> {
         let time = OffsetDateTime::now_utc();
         let mut forgotten = Vec::new();
         let last = commits.last().map(|commit| commit.after.index());
@@ -282,7 +305,17 @@ impl History {
             let past = shared.entry(class).or_default();
             past.bytes += cost;
             let index = after.index();
-            past.commits.push_back(Arc::new(Commit { index, time, author, class, rows, before, after, cost }));
+            past.commits.push_back(Arc::new(Commit {
+                index,
+                time,
+                author,
+                class,
+                rows,
+                before,
+                after,
+                is_whole: true,
+                cost,
+            }));
             while past.commits.len() > 1
                 && (past.commits.len() > self.retention.commits || past.bytes > self.retention.bytes)
             {
@@ -292,11 +325,14 @@ impl History {
                 forgotten.push(oldest);
             }
         }
+        if !forgotten.is_empty() {
+            forgotten.extend(trim(&mut shared));
+        }
         drop(shared);
-        drop(forgotten);
         if let Some(last) = last {
             self.noted.send_replace(last);
         }
+        forgotten
     }
 
     /// How far back each class goes.
@@ -356,8 +392,9 @@ impl History {
         }
         // Indexes are not without gaps: the state after a number that no commit has is that before the next commit.
         let commits = self.commits(None);
-        let next = commits.iter().rev().find(|commit| commit.index > asked);
-        let earlier = commits.iter().find(|commit| commit.index == asked).map(|commit| commit.after.clone());
+        let next = commits.iter().rev().find(|commit| commit.index > asked).filter(|next| next.is_whole);
+        let asked_for = commits.iter().find(|commit| commit.index == asked).filter(|commit| commit.is_whole);
+        let earlier = asked_for.map(|commit| commit.after.clone());
         let before = next.filter(|next| next.before.index() <= asked).map(|next| next.before.clone());
         let until = self.kept().iter().map(|kept| kept.forgotten_until).max().unwrap_or_default();
         earlier.or(before).ok_or(PastError::Forgotten { asked, until })
@@ -368,14 +405,19 @@ impl History {
     /// # Errors
     /// Commits around it are forgotten.
     pub fn index_at(&self, time: OffsetDateTime, current: &Arc<View>) -> Result<Index, PastError> {
+        let (started, first) = self.started;
+        if time < started {
+            return Err(PastError::Earlier { started });
+        }
         let commits = self.commits(None);
         let Some(next) = commits.iter().rev().find(|commit| commit.time > time) else { return Ok(current.index()) };
         let asked = next.before.index();
         let last = commits.iter().find(|commit| commit.time <= time);
-        if last.is_some_and(|last| last.index == asked) {
+        let until = self.kept().iter().map(|kept| kept.forgotten_until).max().unwrap_or_default();
+        // Before the first commit of the process there was what it found.
+        if last.map_or(asked == first, |last| last.index == asked) {
             return Ok(asked);
         }
-        let until = self.kept().iter().map(|kept| kept.forgotten_until).max().unwrap_or_default();
         Err(PastError::Forgotten { asked, until })
     }
 
@@ -391,7 +433,7 @@ impl History {
     ) -> Result<Option<Stored<ConfigEntry>>, PastError> {
         let state = match self.state_at(asked, current) {
             Ok(state) => state,
-            Err(error @ PastError::Future { .. }) => return Err(error),
+            Err(error @ (PastError::Future { .. } | PastError::Earlier { .. })) => return Err(error),
             Err(PastError::Forgotten { .. }) => {
                 let until = self.shared().get(&Class::Config).map_or(0, |past| past.forgotten_until);
                 if asked < until {
@@ -404,4 +446,19 @@ impl History {
         };
         Ok(state.entry(entry).cloned())
     }
+}
+
+/// Takes from commits that some other class does not reach back to what only whole states need: nobody can ask for a state
+/// there. Otherwise a config entry of last week would keep every health check of last week.
+fn trim(shared: &mut BTreeMap<Class, Past>) -> Vec<Arc<Commit>> {
+    let until = shared.values().map(|past| past.forgotten_until).max().unwrap_or_default();
+    let mut trimmed = Vec::new();
+    for past in shared.values_mut() {
+        let from = past.commits.partition_point(|commit| !commit.is_whole);
+        for commit in past.commits.iter_mut().skip(from).take_while(|commit| commit.index <= until) {
+            let smaller = Arc::new(commit.trimmed());
+            trimmed.push(std::mem::replace(commit, smaller));
+        }
+    }
+    trimmed
 }

@@ -309,9 +309,10 @@ impl Writer {
         self.current.store(view.clone());
         self.announce.send_replace(view.clone());
         // Before the answers: whoever wrote finds the commit in the history.
-        self.history.note(commits);
+        let forgotten = self.history.note(commits);
         self.past = last;
         answer(answers);
+        drop(forgotten);
         // After the answers: those who wrote need not wait for all who are woken.
         self.announce_late.send_replace(view.clone());
         self.waiters.wake(view.changed_since(&before).map(|key| (key, view.changed_at(key))));

@@ -101,10 +101,18 @@ async fn checks_that_flap_push_out_no_change_of_an_operator() {
     // The entries of a time are known as long as their commits are; the whole state only where nothing is missing.
     assert_eq!(protocol(&store, 2).unwrap().as_deref(), Some("tcp"));
     assert_eq!(protocol(&store, 10).unwrap().as_deref(), Some("http"));
-    assert_eq!(history.state_at(3, &store.view()).unwrap().index(), 3);
+    assert_eq!(history.state_at(3, &store.view()).unwrap_err(), PastError::Forgotten { asked: 3, until: 20 });
     assert_eq!(history.state_at(21, &store.view()).unwrap().index(), 21);
     assert_eq!(history.state_at(20, &store.view()).unwrap().index(), 20);
     assert_eq!(history.state_at(10, &store.view()).unwrap_err(), PastError::Forgotten { asked: 10, until: 20 });
+    // What a commit did to rows of its class is told as long as it is kept, and only that.
+    let names = |index| history.commit(index).unwrap().changes(9).into_iter().map(|row| row.name).collect::<Vec<_>>();
+    assert_eq!(
+        (names(2), names(3)),
+        (vec!["service-defaults/web".to_owned()], vec!["service-defaults/web".to_owned()])
+    );
+    let fields = history.commit(3).unwrap().changes(9).swap_remove(0);
+    assert_eq!((&fields.old.unwrap()["Protocol"], &fields.new.unwrap()["Protocol"]), (&"tcp".into(), &"http".into()));
 
     store.write(Op::DeleteEntry(web())).await.unwrap();
 
@@ -159,9 +167,18 @@ async fn a_moment_is_the_last_commit_until_then() {
     store.write(entry("http")).await.unwrap();
     let between = store.history().commit(2).unwrap().time;
     let history = store.history();
+    let earlier = between - time::Duration::hours(1);
 
     assert_eq!(history.index_at(between, &store.view()), Ok(2));
     assert_eq!(history.index_at(time::OffsetDateTime::now_utc(), &store.view()), Ok(3));
     store.write(entry("grpc")).await.unwrap();
     assert_eq!(history.index_at(between, &store.view()), Err(PastError::Forgotten { asked: 2, until: 2 }));
+    // What was before the process is not known, not even where nothing has changed since.
+    let before_it = |store: &Store| store.history().index_at(earlier, &store.view());
+    assert!(matches!(before_it(&store), Err(PastError::Earlier { .. })));
+    let fresh = small(2);
+    assert!(matches!(before_it(&fresh), Err(PastError::Earlier { .. })));
+    let now = time::OffsetDateTime::now_utc();
+    fresh.write(entry("tcp")).await.unwrap();
+    assert_eq!(fresh.history().index_at(now, &fresh.view()), Ok(0));
 }

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Session;
-use super::type_state::{TypeState, Unasked};
+use super::type_state::{Pending, TypeState, Unasked};
 use crate::ads::subscription::EVERYTHING;
-use crate::envoy::snapshot::{Numbers, Progress, Resource, ResourceType, Snapshot, Unsettled};
+use crate::envoy::snapshot::{Numbers, Open, Progress, Resource, ResourceType, Snapshot, Unsettled};
 
 /// Most names of each type that are told one by one.
 const MOST: usize = 16;
@@ -84,38 +84,38 @@ impl TypeState {
 
     fn unsettled(&mut self, snapshot: &Snapshot) -> Vec<Unsettled> {
         let kind = self.kind;
-        let all = |changed, is_refused| Unsettled { kind, name: None, changed, is_refused };
+        let all = |changed, why| Unsettled { kind, name: None, changed, why };
         if kind.is_wildcard() && !self.subscription.is_open() {
-            return vec![all(Numbers::ALL, false)];
+            return vec![all(Numbers::ALL, Open::Waiting)];
         }
-        let named = |(name, changed): (&Arc<str>, Numbers), is_refused| Unsettled {
-            kind,
-            name: Some(name.clone()),
-            changed,
-            is_refused,
-        };
+        let named =
+            |(name, changed): (&Arc<str>, Numbers), why| Unsettled { kind, name: Some(name.clone()), changed, why };
         let mut unasked = Vec::new();
         for (name, it) in &mut self.unasked {
             if unasked.len() > MOST {
-                return vec![all(Numbers::up_to(self.taken), false)];
+                return vec![all(Numbers::up_to(self.taken), Open::Waiting)];
             }
             if *it.is_needed.get_or_insert_with(|| is_needed(kind, name, snapshot)) {
-                unasked.push(named((name, it.changed), false));
+                unasked.push(named((name, it.changed), Open::Waiting));
             }
         }
-        // What came with others is tried once more, alone.
-        let is_refused = |name: &Arc<str>| self.rejected.get(name).is_some_and(|it| !it.retry);
-        let pending = self.pending.iter().map(|(name, it)| named((name, it.changed), is_refused(name)));
+        let why = |name: &Arc<str>, it: &Pending| match self.rejected.get(name) {
+            // What came with others is tried once more, alone.
+            Some(rejection) if !rejection.retry => Open::Refused,
+            _ if self.is_withheld(name, it, snapshot) => Open::Withheld,
+            _ => Open::Waiting,
+        };
+        let pending = self.pending.iter().map(|(name, it)| named((name, it.changed), why(name, it)));
         let overdue = self.in_flight.iter().flat_map(|it| {
             let upserts = it.upserts.iter().map(|sent| (&sent.name, sent.changed));
-            upserts.chain(it.removed.iter().map(|name| (name, it.changed))).map(|sent| named(sent, false))
+            upserts.chain(it.removed.iter().map(|name| (name, it.changed))).map(|sent| named(sent, Open::Waiting))
         });
-        let set = self.rejected_set.iter().map(|(_, changed)| all(*changed, true));
+        let set = self.rejected_set.iter().map(|(_, changed)| all(*changed, Open::Refused));
         let mut unsettled: Vec<_> = pending.chain(overdue).chain(unasked).chain(set).collect();
         if unsettled.len() > MOST {
-            let summed = [false, true].map(|is_refused| {
-                let changed = unsettled.iter().filter(|it| it.is_refused == is_refused).map(|it| it.changed);
-                changed.reduce(Numbers::and).map(|changed| all(changed, is_refused))
+            let summed = [Open::Waiting, Open::Withheld, Open::Refused].map(|why| {
+                let changed = unsettled.iter().filter(|it| it.why == why).map(|it| it.changed);
+                changed.reduce(Numbers::and).map(|changed| all(changed, why))
             });
             unsettled = summed.into_iter().flatten().collect();
         }

@@ -236,13 +236,11 @@ impl TypeState {
     /// Drops pending names that turn out to be in order, and sorts the others.
     pub(super) fn gather(&mut self, snapshot: &Snapshot) -> Batch {
         let set = snapshot.get(self.kind);
-        let is_incomplete = snapshot.is_incomplete(self.kind);
         let mut pending = std::mem::take(&mut self.pending);
         let mut batch = Batch::default();
         pending.retain(|name, entry| match self.action(name, entry, set) {
             None => false,
-            // Another process gave it to the client, perhaps for what this one could not make.
-            Some(Action::Remove(_)) if is_incomplete && matches!(entry.held, Held::Version(_) | Held::Unknown) => true,
+            Some(Action::Remove(_)) if self.is_withheld(name, entry, snapshot) => true,
             Some(action) => {
                 self.sort_into(&mut batch, name, action);
                 true
@@ -250,6 +248,13 @@ impl TypeState {
         });
         self.pending = pending;
         batch
+    }
+
+    /// True if another process gave it to the client, perhaps for what this one could not make.
+    pub(super) fn is_withheld(&self, name: &str, pending: &Pending, snapshot: &Snapshot) -> bool {
+        snapshot.is_incomplete(self.kind)
+            && matches!(pending.held, Held::Version(_) | Held::Unknown)
+            && !snapshot.get(self.kind).contains_key(name)
     }
 
     fn sort_into(&self, batch: &mut Batch, name: &str, action: Action) {

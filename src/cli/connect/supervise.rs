@@ -31,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long one answer of the admin interface or the agent may take.
 const LIMIT: Duration = Duration::from_secs(2);
 
+/// Longest time that others are waited for.
+const LONGEST_WAIT: Duration = Duration::from_secs(45);
+
 /// How often Envoy is asked who is still connected.
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -70,11 +73,15 @@ pub(crate) async fn run(options: &RunOptions) -> Result<(), CliError> {
     }
     let mut signals = Signals::new()?;
     let leaving = Leaving { client, proxy, admin: input.admin };
-    leaving.end_of_maintenance().await;
     let mut child = launch::start(&binary, &bootstrap(&input), &options.envoy.envoy_arguments)?;
+    let back = async {
+        leaving.end_of_maintenance().await;
+        std::future::pending().await
+    };
     let ended = tokio::select! {
         ended = child.wait() => Some(ended.map_err(CliError::io("Envoy cannot be waited for"))?),
         () = signals.next() => None,
+        () = back => None,
     };
     if let Some(status) = ended {
         return match status.code() {
@@ -107,7 +114,7 @@ impl Leaving {
     async fn drain(&self, most: Duration) {
         let until = Instant::now() + most;
         output::note(&format!("draining {} for at most {}", self.proxy, lasting(most.as_secs_f64() * 1000.0)));
-        match self.set_maintenance(true).await {
+        match self.keep_others_away().await {
             // Half of the time is left for those who are connected.
             Ok(()) => self.wait_for_others(most / 2).await,
             Err(error) => output::warning(&format!("{} cannot be put into maintenance: {error}", self.proxy)),
@@ -137,18 +144,38 @@ impl Leaving {
         Ok(())
     }
 
-    /// Takes a proxy out of maintenance that an earlier run put there. What an operator put there stays there.
+    /// Puts the proxy into maintenance, unless an operator has, whose reason stays.
+    async fn keep_others_away(&self) -> Result<(), CliError> {
+        match self.reason().await {
+            Some(reason) if reason != REASON => Ok(()),
+            Some(_) | None => self.set_maintenance(true).await,
+        }
+    }
+
+    /// Why the proxy is in maintenance, if it is.
+    async fn reason(&self) -> Option<String> {
+        let asked = self.client.get::<serde_json::Value>(&["agent", "checks"], &[]);
+        let checks = timeout(LIMIT, asked).await.ok()?.ok()?;
+        checks[format!("_service_maintenance:{}", self.proxy)]["Notes"].as_str().map(str::to_owned)
+    }
+
+    /// Takes a proxy out of maintenance that an earlier run put there, once its Envoy is there. What an operator put there
+    /// stays there.
     async fn end_of_maintenance(&self) {
-        let checks: Result<serde_json::Value, _> = self.client.get(&["agent", "checks"], &[]).await;
-        let name = format!("_service_maintenance:{}", self.proxy);
-        let is_ours = checks.is_ok_and(|checks| checks[&name]["Notes"] == REASON);
-        if is_ours && let Err(error) = self.set_maintenance(false).await {
+        while self.ask_envoy(Method::GET, "ready").await.is_err() {
+            sleep(INTERVAL).await;
+        }
+        if self.reason().await.as_deref() == Some(REASON)
+            && let Err(error) = self.set_maintenance(false).await
+        {
             output::warning(&format!("{} stays in maintenance: {error}", self.proxy));
         }
     }
 
     /// Waits until every proxy has acknowledged that this one is in maintenance.
     async fn wait_for_others(&self, most: Duration) {
+        // Answers that take longer are not waited for by the client.
+        let most = most.min(LONGEST_WAIT);
         let wait = format!("{}ms", most.as_millis().max(1));
         let query = [("wait", wait.as_str())];
         let asked = self.client.get::<serde_json::Value>(&["meshgate", "wait"], &query);
@@ -180,8 +207,10 @@ impl Leaving {
         let text = self.ask_envoy(Method::GET, path).await.ok()?;
         // Those of the admin interface are this one's own, and workers have their share of the others.
         let lines = text.lines().filter(|line| !line.starts_with("listener.admin.") && !line.contains(".worker_"));
-        let counts = lines.filter_map(|line| line.rsplit_once(": ")?.1.trim().parse::<u64>().ok());
-        Some(counts.sum())
+        let counts = lines.map(|line| line.rsplit_once(": ")?.1.trim().parse::<u64>().ok());
+        let counts = counts.collect::<Option<Vec<_>>>()?;
+        // Without a listener nobody can be connected, and nothing is said about any.
+        (!counts.is_empty() || text.contains("listener.admin.")).then(|| counts.iter().sum())
     }
 
     async fn deregister(&self) -> Result<(), CliError> {

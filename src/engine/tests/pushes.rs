@@ -1,6 +1,7 @@
 //! What is noted of pushes: whom they touch, and when those have it.
 
 use super::*;
+use crate::envoy::snapshot::{Numbers, Open, Unsettled};
 
 /// Waits until the engine has noted so much.
 async fn noted(bench: &Bench, holds: impl Fn(&[Push]) -> bool) -> Vec<Push> {
@@ -76,12 +77,15 @@ async fn a_commit_is_live_when_every_connected_proxy_that_it_touches_has_it() {
     assert_eq!((live.live, live.refused, live.shown.len()), (2, 0, 0));
     assert!(live.live_after.is_some());
     assert_eq!(report("web-sidecar-proxy").acked, index);
-    let events: Vec<_> = bench.engine.events_from(0).into_iter().map(|event| event.what).collect();
+    // A proxy can come before the engine has seen its registration.
+    let is_news = |what: &ProxyHappening| !matches!(what, ProxyHappening::Problem(_));
+    let events: Vec<_> = bench.engine.events_from(0).into_iter().map(|event| event.what).filter(is_news).collect();
     assert!(matches!(&events[0], ProxyHappening::Connected(version) if version == "1.40.0"), "{events:?}");
     assert!(matches!(&events[1], ProxyHappening::Refused { index: at, .. } if *at == index), "{events:?}");
     assert_eq!(bench.engine.push_totals().refused[kind as usize], 1);
     drop(web);
-    assert!(matches!(bench.engine.events_from(2)[0].what, ProxyHappening::Disconnected(0)));
+    let last = bench.engine.events_from(0).pop().unwrap();
+    assert!(matches!(last.what, ProxyHappening::Disconnected(0)), "{last:?}");
 }
 
 #[tokio::test]
@@ -100,4 +104,65 @@ async fn a_commit_that_touches_nobody_is_no_push() {
     assert_eq!(pushes.len(), before + 1);
     let last = pushes.last().unwrap();
     assert_eq!((last.index, last.proxies), (bench.store.view().index(), 1));
+}
+
+#[tokio::test]
+async fn what_is_refused_keeps_no_later_push_from_being_live() {
+    let bench = bench().await;
+    let dialling = |port| on_node(&place("dc1", ""), sidecar("web", 1000, vec![upstream("api", port)]));
+    bench.write(dialling(9_191)).await;
+    let mut web = bench.watch("web-sidecar-proxy", "");
+    web.0.report(Feedback::Connected { user_agent_version: String::new() });
+    let first = web.0.next().await.unwrap();
+    web.0.progress(settled(&first));
+    // How many proxies have each of the last pushes.
+    let live = async |count: usize| {
+        let index = bench.store.view().index();
+        let pushes = noted(&bench, |pushes| pushes.last().is_some_and(|push| push.index == index)).await;
+        pushes[pushes.len() - count..].iter().map(|push| push.live).collect::<Vec<_>>()
+    };
+
+    bench.write(vec![resolver("api", "other")]).await;
+    let refused = web.0.next().await.unwrap();
+    let changed = Numbers { after: first.number, until: refused.number };
+    let open = Unsettled { kind: ResourceType::Cluster, name: None, changed, why: Open::Refused };
+    web.0.progress(Progress { taken: refused.number, unsettled: vec![open.clone()] });
+    assert_eq!(live(1).await, [0]);
+
+    bench.write(dialling(9_192)).await;
+    let other = web.0.next().await.unwrap();
+    web.0.progress(Progress { taken: other.number, unsettled: vec![open] });
+    assert_eq!(live(2).await, [0, 1]);
+    let behind = bench.engine.proxies()[0].behind;
+    assert!(behind.is_some());
+
+    // What takes the place of what was refused settles both.
+    bench.write(vec![resolver("api", "third")]).await;
+    let last = web.0.next().await.unwrap();
+    web.0.progress(settled(&last));
+    assert_eq!(live(3).await, [1, 1, 1]);
+    assert_eq!(bench.engine.proxies()[0].behind, None);
+}
+
+#[tokio::test]
+async fn a_proxy_has_what_all_of_its_streams_have() {
+    let bench = bench().await;
+    bench.write(on_node(&place("dc1", ""), sidecar("web", 1000, vec![]))).await;
+    let node = NodeIdentity { id: "web-sidecar-proxy".into(), ..NodeIdentity::default() };
+    let mut older = bench.watch("web-sidecar-proxy", "");
+    let mut newer = Watched(bench.engine.watch(&node, 1));
+    for stream in [&mut older, &mut newer] {
+        stream.0.report(Feedback::Connected { user_agent_version: String::new() });
+    }
+    let (of_older, of_newer) = (older.0.next().await.unwrap(), newer.0.next().await.unwrap());
+
+    older.0.progress(settled(&of_older));
+    assert_eq!((bench.engine.proxies()[0].acked, bench.engine.proxies()[0].behind.is_some()), (0, true));
+    newer.0.progress(settled(&of_newer));
+    assert_ne!(bench.engine.proxies()[0].acked, 0);
+
+    // It never said anything, so that nothing is known of it.
+    let mut last = Watched(bench.engine.watch(&node, 2));
+    last.0.report(Feedback::Connected { user_agent_version: String::new() });
+    assert!(bench.engine.proxies()[0].behind.is_some());
 }

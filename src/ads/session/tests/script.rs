@@ -22,7 +22,7 @@ use bytes::Bytes;
 
 use crate::ads::message::{Content, Event, Interest, Request, Response, Variant};
 use crate::ads::session::Session;
-use crate::envoy::snapshot::{Published, Resource, ResourceType, Snapshot, Version};
+use crate::envoy::snapshot::{Open, Published, Resource, ResourceType, Snapshot, Version};
 use crate::envoy::stub;
 
 /// A session, the snapshot behind it and what its client said last.
@@ -105,11 +105,16 @@ impl Script {
     }
 
     /// What the client does not hold as it should, each with the snapshots that it is pending for: `CDS a (1,2]`, and
-    /// with `!` what it refused; `?` while it is about to answer.
+    /// with `!` what it refused, with `~` what is withheld; `?` while it is about to answer.
     pub(super) fn unsettled(&mut self) -> String {
         let Some(progress) = self.session.progress() else { return "?".to_owned() };
         let shown = progress.unsettled.iter().map(|it| {
-            let (mark, name) = (if it.is_refused { "!" } else { "" }, it.name.as_deref().unwrap_or("*"));
+            let mark = match it.why {
+                Open::Waiting => "",
+                Open::Withheld => "~",
+                Open::Refused => "!",
+            };
+            let name = it.name.as_deref().unwrap_or("*");
             let until = if it.changed.until == u64::MAX { "..".to_owned() } else { it.changed.until.to_string() };
             format!("{mark}{} {name} ({},{until}]", it.kind, it.changed.after)
         });

@@ -130,9 +130,9 @@ fn what_another_process_gave_stays_and_is_told_for_what_was_there_at_the_start()
         Variant::Delta,
         &[
             ("lack LDS; set CDS a@1>; CDS ~a@1; LDS ~l@1", "?"),
-            ("ack CDS; ack LDS", "LDS l (0,1]"),
+            ("ack CDS; ack LDS", "~LDS l (0,1]"),
             ("set CDS b@1>", "?"),
-            ("ack CDS", "LDS l (0,1]"),
+            ("ack CDS", "~LDS l (0,1]"),
             ("whole LDS", "?"),
             ("ack LDS", ""),
         ],
