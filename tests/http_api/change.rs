@@ -1,6 +1,13 @@
 //! Changes: what they would do, and whether they are live.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use meshgate::api::{Propagation, ReachedProxy};
 use meshgate::envoy::snapshot::{NodeIdentity, ResourceType};
+use meshgate::model::{Datacenter, NodeName, Partition, ServiceId};
+use meshgate::store::Index;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -327,4 +334,37 @@ async fn a_revision_is_live_where_nobody_is_connected() {
     web.next().await;
     let told = api.get("/v1/meshgate/wait?wait=100ms").await.json();
     assert_eq!((&told["Live"], &told["Open"][0]["State"]), (&json!(false), &json!("waiting")));
+}
+
+/// A proxy that is live from the second look on, and of which nobody tells.
+#[derive(Default)]
+struct Quiet {
+    was_seen: AtomicBool,
+}
+
+impl Propagation for Quiet {
+    fn reached(&self, _: Index) -> Option<Vec<ReachedProxy>> {
+        let state = if self.was_seen.swap(true, Ordering::SeqCst) { "live" } else { "waiting" };
+        Some(vec![ReachedProxy {
+            datacenter: Datacenter::from("dc1"),
+            partition: Partition::default(),
+            node: NodeName::from("laptop"),
+            id: ServiceId::from("web"),
+            state: state.to_owned(),
+            reason: String::new(),
+        }])
+    }
+
+    fn progressed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_is_over_tells_what_is_known_then() {
+    let api = TestApi::start_with(|api| api.propagation = Arc::new(Quiet::default())).await;
+
+    let told = api.get("/v1/meshgate/wait?wait=1ms").await.json();
+
+    assert_eq!((&told["Live"], &told["Acknowledged"]), (&json!(true), &json!(1)));
 }
