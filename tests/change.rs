@@ -72,11 +72,25 @@ fn a_change_is_planned_made_and_waited_for() {
         let (text, _, code) = run(&format!("{command} -f {resolver}"));
         assert_eq!(code, 0, "{text}");
     }
+    // What is there already may not be live yet.
     let (text, _, code) = run(&format!("apply -o json -wait -f {resolver}"));
-    assert_eq!((code, serde_json::from_str::<Value>(&text).unwrap()["Applied"]["Changed"].as_bool()), (0, Some(false)));
+    let again: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, again["Applied"]["Changed"].as_bool()), (0, Some(false)));
+    assert_eq!(
+        (again["Reached"]["Live"].as_bool(), &again["Reached"]["Revision"]),
+        (Some(true), &again["Applied"]["Index"])
+    );
     assert_eq!(run("wait -timeout 5s").2, 0);
     // No such commit: that is the fault of whoever asks.
     assert_eq!(run("wait -revision 1000000").2, 3);
+
+    let checked =
+        WEB.replace("port = 8081\n", "port = 8081\n check { http = \"http://10.0.0.1/\" interval = \"10s\" }\n");
+    let checked = write(directory.path(), "checked.hcl", &checked);
+    for command in ["plan", "diff"] {
+        let (text, _, code) = run(&format!("{command} -f {checked}"));
+        assert!(code == 2 && text.contains("Checks.service:api: (unset) -> "), "{text}");
+    }
 
     let (text, _, code) = run("diff -delete service-resolver/api");
     assert_eq!((text.as_str(), code), ("- service-resolver/api\n", 2));

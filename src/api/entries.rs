@@ -195,7 +195,7 @@ impl Refusal {
         Self { entry: None, line: problem.line, path: problem.path, what: problem.message }
     }
 
-    fn about_all(what: impl Into<String>) -> Self {
+    pub(super) fn about_all(what: impl Into<String>) -> Self {
         Self { entry: None, line: None, path: String::new(), what: what.into() }
     }
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use axum::response::Response;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::blocking::Size;
 use super::call::Call;
 use super::error::ApiError;
+use super::plan::PlanError;
 use super::route::{Routes, get};
 use crate::store::{Index, View};
 
@@ -20,47 +22,61 @@ pub(super) fn routes() -> Routes {
 /// Looks for what is wrong with a state.
 pub trait Linter: Send + Sync + 'static {
     /// What is wrong, the worst first.
-    fn findings(&self, view: Arc<View>) -> BoxFuture<'_, Vec<Finding>>;
+    ///
+    /// # Errors
+    /// Nobody can tell.
+    fn findings(&self, view: Arc<View>) -> BoxFuture<'_, Result<Vec<Finding>, PlanError>>;
 }
 
-/// Finds nothing.
+/// There is no engine, so that nobody can tell.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoLinter;
 
 impl Linter for NoLinter {
-    fn findings(&self, _: Arc<View>) -> BoxFuture<'_, Vec<Finding>> {
-        async { Vec::new() }.boxed()
+    fn findings(&self, _: Arc<View>) -> BoxFuture<'_, Result<Vec<Finding>, PlanError>> {
+        async { Err(PlanError::NoEngine) }.boxed()
     }
 }
 
 /// Something that is wrong, or worth knowing.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Finding {
     /// `problem`, `warning` or `note`.
-    pub severity: &'static str,
+    pub severity: String,
     /// What sort of finding it is; never used for another one.
     #[serde(rename = "ID")]
-    pub id: &'static str,
+    pub id: String,
     /// What it is about: an entry, a service, a place or a proxy.
     pub subject: String,
+    /// How many more proxies it is about.
+    pub more: usize,
     /// What is wrong.
     pub what: String,
     /// What to do about it.
     pub fix: String,
 }
 
-#[derive(Debug, Serialize)]
+impl Finding {
+    /// True if something does not work.
+    pub fn is_problem(&self) -> bool {
+        self.severity == "problem"
+    }
+}
+
+/// What is wrong with a state.
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Findings {
+pub struct Findings {
     /// The commit of the state.
-    index: Index,
-    findings: Vec<Finding>,
+    pub index: Index,
+    /// The worst first.
+    pub findings: Vec<Finding>,
 }
 
 async fn lint(call: Call) -> Result<Response, ApiError> {
     let view = call.api.store.view();
     let index = view.index();
-    let findings = call.api.linter.findings(view).await;
-    Ok(call.meta_at(index)?.on(call.json(&Findings { index, findings })))
+    let findings = call.api.linter.findings(view).await.map_err(ApiError::Plan)?;
+    Ok(call.meta_at(index)?.on(Size::Large.run(|| call.json(&Findings { index, findings }))))
 }

@@ -59,7 +59,7 @@ use std::sync::Arc;
 use axum::Router;
 use tokio_util::sync::CancellationToken;
 
-pub use agent::{AddedCheck, Registration, RegistrationError};
+pub use agent::{AddedCheck, Registration, RegistrationError, UsedPorts};
 pub use chain::{
     ChainFailover, ChainNode, ChainOverrides, ChainResolver, ChainRoute, ChainSplit, ChainTarget, CompiledChain,
 };
@@ -72,15 +72,15 @@ pub use happenings::{
     Happenings, LAG_BOUNDS, NoHappenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState,
     Resources, Totals,
 };
-pub use lint::{Finding, Linter, NoLinter};
+pub use lint::{Finding, Findings, Linter, NoLinter};
 pub use metrics::Metrics;
 pub use named::{At, Named};
 pub use openapi::document as openapi;
 pub use options::{NodeMeta, Options};
 pub use path::{Hop, PathAnswer, PathLink, Paths, Trace, TraceQuestion, TracedRequest, Way};
 pub use plan::{
-    AffectedProxy, Field, NoPlanner, Plan, PlanError, PlannedImpact, PlannedProxies, PlannedResource, Planner,
-    RowChange, Unchanged,
+    AffectedProxy, Applied, Detail, Field, NoPlanner, Plan, PlanError, PlannedImpact, PlannedProxies, PlannedResource,
+    Planner, RowChange, Tried, Unchanged,
 };
 pub use proxies::Cause;
 pub use seam::{
@@ -89,7 +89,7 @@ pub use seam::{
 };
 pub use serve::{ServeOptions, serve};
 pub use sni::SniRow;
-pub use wait::{NoPropagation, Propagation, ReachedProxy};
+pub use wait::{Looks, NoPropagation, Propagation, Reached, ReachedProxy};
 
 use crate::model::Datacenter;
 use crate::store::Store;
@@ -128,6 +128,8 @@ pub struct Api {
     pub linter: Arc<dyn Linter>,
     /// Who knows which proxies have acknowledged what.
     pub propagation: Arc<dyn Propagation>,
+    /// What those who wait for it share.
+    pub looks: Arc<Looks>,
     /// Who reads the files of the process again.
     pub files: Arc<dyn Files>,
     /// What is logged.

@@ -1,30 +1,41 @@
 //! `POST /v1/meshgate/plan` and `/v1/meshgate/apply`: what a change would do, and the change itself.
 //!
 //! The body is what a file of config entries and services may be; `delete` names entries to delete, `deregister` services of
-//! the agent's node. All of it is one commit.
+//! the agent's node. All of it is one commit. `planned` of an `apply` is the commit that its plan was made on: it is refused
+//! if somebody else changed what it names since.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::response::Response;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{HeaderMap, Method};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::agent::{Registration, deregistration};
+use super::Options;
+use super::agent::{Registration, UsedPorts, deregistration};
+use super::blocking::Size;
 use super::body::{Body, LARGE};
 use super::call::Call;
 use super::config::parse_kind;
+use super::entries::Refusal;
 use super::error::ApiError;
 use super::lint::Finding;
 use super::route::{Routes, post};
 use crate::codec;
-use crate::model::{ConfigEntry, Datacenter, EntryKey, Namespace, NodeName, Partition, Problems, ServiceId};
-use crate::store::{Index, NodeKey, Op, Outcome, StoreError, View, Write};
+use crate::model::{
+    ConfigEntry, Datacenter, EntryKey, InstanceId, Namespace, NodeName, Partition, Problems, ServiceId,
+};
+use crate::store::{Index, Key, NodeKey, Op, Outcome, StoreError, View, Write};
 
 /// Most proxies that a plan tells in full, unless the call says otherwise.
 const TOLD_PROXIES: usize = 500;
+
+/// Most proxies that a call can ask for.
+const MOST_PROXIES: usize = 1_000;
 
 /// The routes of planned changes.
 pub(super) fn routes() -> Routes {
@@ -42,25 +53,40 @@ pub trait Planner: Send + Sync + 'static {
     /// Every broken rule.
     fn tried(&self, view: &View, write: &Write) -> Result<(Outcome, View), Problems>;
 
-    /// What the operations, which lead from one state to the other, do to every registered proxy. At most `told` of the
-    /// proxies are told in full.
-    fn plan(
-        &self,
-        before: Arc<View>,
-        after: Arc<View>,
-        ops: Vec<Op>,
-        told: usize,
-    ) -> BoxFuture<'_, Result<Plan, PlanError>>;
+    /// What a change does to every registered proxy.
+    fn plan(&self, tried: Tried, detail: Detail) -> BoxFuture<'_, Result<Plan, PlanError>>;
 }
 
-/// Why there is no plan.
+/// A change that was tried on a state.
+#[derive(Clone)]
+pub struct Tried {
+    /// The state.
+    pub before: Arc<View>,
+    /// What the operations make of it.
+    pub after: Arc<View>,
+    /// The operations.
+    pub ops: Vec<Op>,
+    /// It would be a commit: the two states differ.
+    pub is_changed: bool,
+}
+
+/// How much is told of the proxies that a change reaches.
+#[derive(Debug, Clone, Copy)]
+pub struct Detail {
+    /// How many of them are told at most.
+    pub proxies: usize,
+    /// Each resource comes with what the proxy would be sent.
+    pub has_messages: bool,
+}
+
+/// Why there is no plan, or why nobody can tell what is wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// Nobody configures proxies here.
     #[error("proxies are not configured at the moment: is the process stopping?")]
     NoEngine,
     /// It went wrong.
-    #[error("the plan could not be made")]
+    #[error("the configurations of proxies could not be computed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -73,18 +99,20 @@ impl Planner for NoPlanner {
         write.tried(view, &(Arc::new(|_: &View, _: &View, _: &[Op]| Ok(())) as _))
     }
 
-    fn plan(&self, _: Arc<View>, _: Arc<View>, _: Vec<Op>, _: usize) -> BoxFuture<'_, Result<Plan, PlanError>> {
+    fn plan(&self, _: Tried, _: Detail) -> BoxFuture<'_, Result<Plan, PlanError>> {
         async { Err(PlanError::NoEngine) }.boxed()
     }
 }
 
 /// What a change would do.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Plan {
     /// The commit that the change was tried on.
     pub index: Index,
-    /// The rows that it changes.
+    /// It would be a commit; otherwise everything is as the call asks already.
+    pub changed: bool,
+    /// The rows that it names.
     pub changes: Vec<RowChange>,
     /// How many proxies it reaches, and why not the others.
     pub proxies: PlannedProxies,
@@ -94,12 +122,21 @@ pub struct Plan {
     pub affected: Vec<AffectedProxy>,
     /// How many more there are.
     pub more_affected: usize,
-    /// What is wrong with the result, or worth knowing.
+    /// What is wrong with the result, or worth knowing, the worst first.
     pub findings: Vec<Finding>,
+    /// How many more there are.
+    pub more_findings: usize,
+}
+
+impl Plan {
+    /// True if something would not work then.
+    pub fn has_problems(&self) -> bool {
+        self.findings.iter().any(Finding::is_problem)
+    }
 }
 
 /// A row that a change makes, changes or removes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RowChange {
     /// The kind of the entry, or `service`.
@@ -111,13 +148,13 @@ pub struct RowChange {
     /// Its namespace.
     pub namespace: Namespace,
     /// `create`, `change`, `delete`, or `none` for what is there already as it is written.
-    pub action: &'static str,
+    pub action: String,
     /// The fields that differ, of a row that is there before and after.
     pub fields: Vec<Field>,
 }
 
 /// A field that differs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Field {
     /// Where it is.
@@ -131,7 +168,7 @@ pub struct Field {
 }
 
 /// How many proxies a change reaches.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PlannedProxies {
     /// All that are registered and configured, before or after.
@@ -145,33 +182,33 @@ pub struct PlannedProxies {
 }
 
 /// Proxies that stay as they are, for one reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Unchanged {
     /// The reason.
-    pub reason: &'static str,
+    pub reason: String,
     /// How many.
     pub proxies: usize,
 }
 
 /// What changes of one sort do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PlannedImpact {
     /// What changes, such as `endpoints` or `chains-drained`.
-    pub impact: &'static str,
+    pub impact: String,
     /// In how many proxies.
     pub proxies: usize,
     /// How many resources of them.
     pub resources: usize,
     /// What becomes of open connections: `none`, `new-only` or `drain`.
-    pub effect: &'static str,
+    pub effect: String,
     /// The same for people.
-    pub description: &'static str,
+    pub description: String,
 }
 
 /// A proxy with another configuration.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct AffectedProxy {
     /// Its datacenter.
@@ -188,7 +225,7 @@ pub struct AffectedProxy {
     /// Envoy's version as its stream says it; empty if there is none.
     pub envoy_version: String,
     /// The worst that becomes of its open connections: `none`, `new-only` or `drain`.
-    pub effect: &'static str,
+    pub effect: String,
     /// The resources that differ.
     pub resources: Vec<PlannedResource>,
     /// What is newly wrong with its configuration.
@@ -196,7 +233,7 @@ pub struct AffectedProxy {
 }
 
 /// A resource that differs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PlannedResource {
     /// The short name of its type, such as `CDS`.
@@ -205,7 +242,7 @@ pub struct PlannedResource {
     /// Its name.
     pub name: String,
     /// `add`, `change` or `remove`.
-    pub action: &'static str,
+    pub action: String,
     /// The version that the proxy has; absent if it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
@@ -214,19 +251,19 @@ pub struct PlannedResource {
     pub after: Option<String>,
     /// What the proxy is sent, where the call asks for it; never of secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<Value>,
+    pub message: Option<Arc<Value>>,
     /// What changes, such as `endpoints` or `chains-drained`.
-    pub impact: &'static str,
+    pub impact: String,
     /// What becomes of open connections.
-    pub effect: &'static str,
+    pub effect: String,
     /// The filter chains whose connections are drained, by what they match.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drained: Vec<String>,
     /// The fields that differ; none for secrets, and for what comes or goes as a whole.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<Field>,
     /// How many more there are.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub more_fields: usize,
 }
 
@@ -236,27 +273,32 @@ fn is_zero(count: &usize) -> bool {
 }
 
 /// A change that was made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Applied {
-    /// The commit that made it, or the last one if there was nothing to change.
-    index: Index,
+pub struct Applied {
+    /// The commit that made it. If there was nothing to change, the one that last changed what the call names; the last one
+    /// of all, if none is known to have.
+    pub index: Index,
     /// It changed something.
-    changed: bool,
+    pub changed: bool,
 }
 
 /// What a call asks to change.
 #[derive(Debug, Clone)]
 struct Change {
+    options: Options,
     entries: Vec<ConfigEntry>,
     services: Vec<Registration>,
     deleted: Vec<EntryKey>,
     deregistered: Vec<(NodeKey, ServiceId)>,
+    /// The commit that it was planned on; nothing of what it names may have changed since.
+    planned: Option<Index>,
 }
 
 impl Change {
     /// The operations, given the state.
     fn into_write(self, view: &View) -> Result<Write, Problems> {
+        self.is_as_planned(view).into_result()?;
         let mut ops: Vec<_> = self.entries.into_iter().map(Op::PutEntry).collect();
         ops.extend(self.deleted.into_iter().map(Op::DeleteEntry));
         for (node, id) in self.deregistered {
@@ -264,12 +306,61 @@ impl Change {
         }
         // The port of a sidecar depends on the sidecars before it.
         let mut made = view.after(&ops);
+        let mut ports = UsedPorts::of(&self.options, &made);
         for registration in self.services {
-            let write = registration.into_write(&made)?;
+            let write = registration.into_write_beside(&made, &mut ports)?;
             made = made.after(&write.ops);
             ops.extend(write.ops);
         }
         Ok(ops.into())
+    }
+
+    /// The instances that are registered, those of sidecars included.
+    fn registered(&self) -> impl Iterator<Item = InstanceId> {
+        self.services.iter().flat_map(|registration| registration.rows().0)
+    }
+
+    /// The rows that it names, with their names for people.
+    fn rows(&self) -> BTreeMap<Key, String> {
+        let entries = self.entries.iter().map(ConfigEntry::key).chain(self.deleted.iter().cloned());
+        let gone = self.deregistered.iter().map(|(node, id)| node.instance(id));
+        let entry = |key: EntryKey| (Key::Entry(key.clone()), key.to_string());
+        let service = |instance: InstanceId| (Key::Instance(instance.clone()), format!("service {instance}"));
+        entries.map(entry).chain(self.registered().chain(gone).map(service)).collect()
+    }
+
+    /// What others did to it since it was planned.
+    fn is_as_planned(&self, view: &View) -> Problems {
+        let mut problems = Problems::default();
+        let Some(planned) = self.planned else { return problems };
+        for (key, named) in self.rows() {
+            let changed = view.changed_at(&key);
+            if changed > planned {
+                problems
+                    .rule("", format!("{named} was changed by commit {changed}, after the plan was made: plan again"));
+            }
+        }
+        problems
+    }
+
+    /// What it asks for twice, or in two ways.
+    fn contradictions(&self) -> Vec<Refusal> {
+        let deleted: BTreeSet<_> = self.deleted.iter().collect();
+        let gone: BTreeSet<_> = self.deregistered.iter().map(|(node, id)| node.instance(id)).collect();
+        let written = self.entries.iter().map(ConfigEntry::key).filter(|key| deleted.contains(key));
+        let mut told: Vec<_> =
+            written.map(|key| format!("{key} is in the body, and in delete: leave one out")).collect();
+        let mut seen = BTreeSet::new();
+        for instance in self.registered() {
+            if gone.contains(&instance) {
+                told.push(format!("service {instance} is in the body, and in deregister: leave one out"));
+            }
+            if seen.contains(&instance) {
+                told.push(format!("service {instance} is in the body twice: leave one out"));
+            }
+            seen.insert(instance);
+        }
+        told.into_iter().map(Refusal::about_all).collect()
     }
 }
 
@@ -279,46 +370,54 @@ async fn plan(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Result
         Ok(change) => change,
         Err(answer) => return Ok(answer),
     };
-    let told = match call.query.value("limit") {
-        None => TOLD_PROXIES,
-        Some(text) => text.parse().map_err(|_| ApiError::InvalidParameter {
-            name: "limit",
-            value: text.to_owned(),
-            expected: "expected a number of proxies",
-        })?,
-    };
+    let expected = "expected a number of proxies, at most 1000";
+    let limit = number("limit", call.query.value("limit"), expected)?.unwrap_or(TOLD_PROXIES);
+    if limit > MOST_PROXIES {
+        return Err(ApiError::InvalidParameter { name: "limit", value: limit.to_string(), expected });
+    }
+    let detail = Detail { proxies: limit, has_messages: call.query.flag("messages")? };
     let before = call.api.store.view();
-    let (planner, view) = (call.api.planner.clone(), before.clone());
+    let planner = call.api.planner.clone();
     // Rules across entries look at all chains.
     let tried = tokio::task::spawn_blocking(move || {
-        let write = change.into_write(&view)?;
-        planner.tried(&view, &write).map(|(_, after)| (write.ops, after))
+        let write = change.into_write(&before)?;
+        let (outcome, after) = planner.tried(&before, &write)?;
+        let is_changed = matches!(outcome, Outcome::Committed(_));
+        Ok::<_, Problems>(Tried { before, after: Arc::new(after), ops: write.ops, is_changed })
     });
     let tried = tried.await.map_err(|error| ApiError::Plan(PlanError::Failed(error.into())))?;
-    let (ops, after) = match tried {
+    let tried = match tried {
         Ok(tried) => tried,
         Err(problems) => return Ok(call.refused(problems)),
     };
-    let has_messages = call.query.flag("messages")?;
-    let mut plan = call.api.planner.plan(before, Arc::new(after), ops, told).await.map_err(ApiError::Plan)?;
-    if !has_messages {
-        plan.affected.iter_mut().flat_map(|proxy| &mut proxy.resources).for_each(|resource| resource.message = None);
-    }
-    Ok(call.json(&plan))
+    let plan = call.api.planner.plan(tried, detail).await.map_err(ApiError::Plan)?;
+    Ok(Size::Large.run(|| call.json(&plan)))
 }
 
 async fn apply(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Result<Response, ApiError> {
+    let planned = number("planned", call.query.value("planned"), "expected the Index of a plan")?;
     let change = match call.change(&body, &headers)? {
-        Ok(change) => change,
+        Ok(change) => Change { planned, ..change },
         Err(answer) => return Ok(answer),
     };
+    let rows = change.rows();
     match call.store().write_with(move |view| change.into_write(view)).await {
         Ok(Outcome::Committed(index)) => Ok(call.json(&Applied { index, changed: true })),
-        Ok(Outcome::Unchanged(index)) => Ok(call.json(&Applied { index, changed: false })),
+        Ok(Outcome::Unchanged(last)) => {
+            let view = call.api.store.view();
+            let index = rows.keys().map(|key| view.changed_at(key)).max().filter(|index| *index > 0).unwrap_or(last);
+            Ok(call.json(&Applied { index, changed: false }))
+        }
         Ok(Outcome::ConditionFailed) => unreachable!("it has no conditions"),
         Err(StoreError::Rejected(problems)) => Ok(call.refused(problems)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// A parameter that is a number, if it is there.
+fn number<T: FromStr>(name: &'static str, text: Option<&str>, expected: &'static str) -> Result<Option<T>, ApiError> {
+    let Some(text) = text else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| ApiError::InvalidParameter { name, value: text.to_owned(), expected })
 }
 
 impl Call {
@@ -346,6 +445,9 @@ impl Call {
             Ok(defined) => defined,
             Err(refusals) => return Ok(Err(self.unreadable(refusals))),
         };
-        Ok(Ok(Change { entries, services, deleted, deregistered }))
+        let options = self.api.options.clone();
+        let change = Change { options, entries, services, deleted, deregistered, planned: None };
+        let contradictions = change.contradictions();
+        Ok(if contradictions.is_empty() { Ok(change) } else { Err(self.unreadable(contradictions)) })
     }
 }

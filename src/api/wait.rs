@@ -1,10 +1,14 @@
 //! `GET /v1/meshgate/wait`: whether a revision is live, proxy by proxy.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::response::Response;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::blocking::Size;
@@ -46,7 +50,7 @@ impl Propagation for NoPropagation {
 }
 
 /// A proxy that a commit reaches.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ReachedProxy {
     /// Its datacenter.
@@ -59,25 +63,67 @@ pub struct ReachedProxy {
     #[serde(rename = "ID")]
     pub id: ServiceId,
     /// `live`, `waiting`, `refused` or `unmade`.
-    pub state: &'static str,
+    pub state: String,
     /// Why it is not live.
     pub reason: String,
 }
 
 /// How far a commit got.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Reached {
+pub struct Reached {
     /// The commit.
-    revision: Index,
+    pub revision: Index,
     /// Every connected proxy that it reaches has acknowledged it.
-    live: bool,
+    pub live: bool,
     /// How many proxies it reaches.
-    reached: usize,
+    pub reached: usize,
     /// How many of them have acknowledged it.
-    acknowledged: usize,
+    pub acknowledged: usize,
     /// The others.
-    open: Vec<ReachedProxy>,
+    pub open: Vec<ReachedProxy>,
+}
+
+impl Reached {
+    /// True if nothing becomes of it any more without another change. Where the proxies are not known yet, none is open, and
+    /// it is not live.
+    pub fn is_settled(&self) -> bool {
+        self.live || !self.open.is_empty() && self.open.iter().all(|proxy| proxy.state != "waiting")
+    }
+}
+
+/// Looks at all proxies for those who wait. Everybody is woken by every acknowledgement, of which there are thousands at
+/// once, so there is one look at a time, and whoever asked for a revision before it began shares it.
+#[derive(Debug, Default)]
+pub struct Looks {
+    /// How many have begun.
+    begun: AtomicU64,
+    last: Mutex<BTreeMap<Index, Look>>,
+}
+
+#[derive(Debug)]
+struct Look {
+    /// How many had begun before it, and itself.
+    number: u64,
+    /// Kept by those who have it.
+    found: Weak<Reached>,
+}
+
+impl Looks {
+    /// What there is to see of a revision after this call.
+    async fn at(&self, propagation: &dyn Propagation, revision: Index) -> Arc<Reached> {
+        let begun = self.begun.load(Ordering::SeqCst);
+        let mut last = self.last.lock().await;
+        let later = last.get(&revision).filter(|look| look.number > begun);
+        if let Some(found) = later.and_then(|look| look.found.upgrade()) {
+            return found;
+        }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let found = Arc::new(Size::Large.run(|| answer(revision, propagation.reached(revision))));
+        last.retain(|_, look| look.found.strong_count() > 0);
+        last.insert(revision, Look { number, found: Arc::downgrade(&found) });
+        found
+    }
 }
 
 /// Answers once the revision is live, once it can be so no more without another change, or once the time is up. Without
@@ -97,20 +143,22 @@ async fn wait(call: Call) -> Result<Response, ApiError> {
     let wait = if call.query.value("wait").is_some() { call.query.wait()? } else { Duration::ZERO };
     let deadline = Instant::now() + wait;
     let _waiting = api.metrics.count_waiting();
+    let mut is_over = wait.is_zero();
     loop {
         let progressed = api.propagation.progressed();
-        let reached = Size::Large.run(|| api.propagation.reached(revision));
-        let is_settled = reached.as_ref().is_some_and(|all| all.iter().all(|proxy| proxy.state != "waiting"));
-        let goes_on = !is_settled
-            && tokio::select! {
-                () = progressed => true,
-                () = tokio::time::sleep_until(deadline) => false,
-                () = api.shutdown.cancelled() => false,
-            };
-        if !goes_on {
-            return Ok(call.json(&answer(revision, reached)));
+        let reached = api.looks.at(&*api.propagation, revision).await;
+        if is_over || reached.is_settled() {
+            return Ok(Size::Large.run(|| call.json(&*reached)));
         }
-        tokio::time::sleep(PAUSE).await;
+        // What is known once the wait is over is the answer, not what was known when it began.
+        is_over = tokio::select! {
+            () = progressed => false,
+            () = tokio::time::sleep_until(deadline) => true,
+            () = api.shutdown.cancelled() => true,
+        };
+        if !is_over {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }
 
@@ -119,5 +167,46 @@ fn answer(revision: Index, reached: Option<Vec<ReachedProxy>>) -> Reached {
     let reached = reached.unwrap_or_default();
     let count = reached.len();
     let open: Vec<_> = reached.into_iter().filter(|proxy| proxy.state != "live").collect();
-    Reached { revision, live: is_known && open.is_empty(), reached: count, acknowledged: count - open.len(), open }
+    let (live, acknowledged) = (is_known && open.is_empty(), count - open.len());
+    Reached { revision, live, reached: count, acknowledged, open }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Proxies that never acknowledge anything, and how often somebody looked at them.
+    #[derive(Default)]
+    struct Silent(AtomicU64);
+
+    impl Propagation for Silent {
+        fn reached(&self, _: Index) -> Option<Vec<ReachedProxy>> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            None
+        }
+
+        fn progressed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_for_one_revision_share_a_look() {
+        let (looks, silent) = (Looks::default(), Silent::default());
+        let ask = |revision| looks.at(&silent, revision);
+
+        // All ask before the first one looks.
+        let busy = looks.last.lock().await;
+        let all = futures::future::join_all((0..20).map(|number| ask(number % 2)));
+        tokio::pin!(all);
+        assert!(futures::poll!(&mut all).is_pending());
+        drop(busy);
+        let found = all.await;
+
+        assert_eq!(silent.0.load(Ordering::SeqCst), 2);
+        assert!(found.iter().zip(0..).all(|(reached, number)| reached.revision == number % 2));
+        // Whoever asks afterwards is not told what was known before.
+        ask(0).await;
+        assert_eq!(silent.0.load(Ordering::SeqCst), 3);
+    }
 }

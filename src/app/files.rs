@@ -11,11 +11,11 @@ use tokio::sync::Mutex;
 
 use super::tls::{Configs, Secured};
 use super::{App, AppError};
-use crate::api::{AddedCheck, Files, Options, Registration};
+use crate::api::{AddedCheck, Files, Options, Registration, UsedPorts};
 use crate::model::{CheckRegistration, Place, Problems, ServiceDefinition};
 use crate::settings::{Settings, TlsListener};
 use crate::store::{Author, CheckKey, Condition, NodeKey, Op, Store, StoreError, View, Write};
-use crate::telemetry::{LogOptions, Logs};
+use crate::telemetry::{LogOptions, Logs, with_causes};
 
 /// Writes what the files hold: entries where there is none of their name, services as the agent registers them. What the
 /// files held before and hold no longer goes.
@@ -72,9 +72,10 @@ fn changes(
     let mut ops = agent_nodes(view, options);
     ops.extend(no_longer_defined(view, options, &services, checks.iter().map(|(_, check)| check.key())));
     let mut made = view.after(&ops);
+    let mut ports = UsedPorts::of(options, &made);
     for (what, registration) in services {
         let located = |problems: Problems| Problems(problems.0.into_iter().map(|it| it.under(&what)).collect());
-        let write = registration.into_write(&made).map_err(located)?;
+        let write = registration.into_write_beside(&made, &mut ports).map_err(located)?;
         made = made.after(&write.ops);
         ops.extend(write.ops);
     }
@@ -219,15 +220,4 @@ impl Files for Reloader {
         };
         reload.boxed()
     }
-}
-
-/// An error with what led to it.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }

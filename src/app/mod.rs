@@ -392,6 +392,7 @@ impl App {
             planner: Arc::new(Changes::new(engine.clone())),
             linter: Arc::new(Lint(engine.clone())),
             propagation: Arc::new(Acknowledged(engine.clone())),
+            looks: Arc::default(),
             files: self.files.clone(),
             logs: self.logs.clone(),
             leave: self.leave.clone(),

@@ -1,23 +1,29 @@
 //! What a change would do, answered by the code that configures Envoy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::api::{
-    AffectedProxy, Field, Finding, Plan, PlanError, PlannedImpact, PlannedProxies, PlannedResource, Planner, RowChange,
-    Unchanged,
+    AffectedProxy, Detail, Field, Plan, PlanError, PlannedImpact, PlannedProxies, PlannedResource, Planner, RowChange,
+    Tried, Unchanged,
 };
-use crate::engine::{self, Configuration, Engine, Offline};
+use crate::engine::{self, Configuration, Engine, LintFinding, Offline, Severity};
 use crate::envoy::change::{Comparer, Effect, FieldChange, Impact, ResourceChange, differing};
 use crate::envoy::snapshot::{ResourceType, Snapshot};
-use crate::model::{EntryKey, InstanceId, Problems};
+use crate::model::{Check, EntryKey, InstanceId, Problems, Service};
 use crate::store::{Guard, Key, Op, Outcome, View, Write};
 
-use super::lint::findings;
+use super::lint::{finding, findings};
+
+/// Most findings of a plan that are told.
+const MOST_FINDINGS: usize = 500;
+
+/// Most filter chains that a finding names.
+const MOST_CHAINS: usize = 5;
 
 /// Plans with the configurations of an engine.
 pub struct Changes {
@@ -38,26 +44,19 @@ impl Planner for Changes {
         write.tried(view, &self.guard)
     }
 
-    fn plan(
-        &self,
-        before: Arc<View>,
-        after: Arc<View>,
-        ops: Vec<Op>,
-        told: usize,
-    ) -> BoxFuture<'_, Result<Plan, PlanError>> {
+    fn plan(&self, tried: Tried, detail: Detail) -> BoxFuture<'_, Result<Plan, PlanError>> {
         async move {
             let offline = self.engine.offline().await.ok_or(PlanError::NoEngine)?;
             let streams = self.engine.proxies().into_iter();
             let streams = streams.map(|report| (report.instance, report.envoy_version)).collect();
             let made = tokio::task::spawn_blocking(move || {
-                let planned = planned(offline, &before, &after);
-                let mut plan = planned.told(&streams, told);
-                plan.index = before.index();
-                plan.changes = rows(&before, &after, &ops);
-                // What would not work comes first.
-                let rank = |it: &Finding| ["problem", "warning", "note"].iter().position(|known| *known == it.severity);
-                plan.findings.sort_by_cached_key(|it| (rank(it), it.clone()));
-                plan
+                let Tried { before, after, ops, is_changed } = tried;
+                Plan {
+                    index: before.index(),
+                    changed: is_changed,
+                    changes: rows(&before, &after, &ops),
+                    ..planned(offline, &before, &after).told(&streams, detail)
+                }
             });
             made.await.map_err(|error| PlanError::Failed(error.into()))
         }
@@ -74,7 +73,7 @@ struct Planned {
     /// Proxies that are registered no longer.
     gone: Vec<InstanceId>,
     /// What is newly wrong with the state.
-    findings: Vec<Finding>,
+    findings: Vec<LintFinding>,
 }
 
 /// What becomes of one proxy.
@@ -94,7 +93,7 @@ fn planned(mut offline: Offline, before: &Arc<View>, after: &Arc<View>) -> Plann
     readers.extend(offline.readers_of(&keys));
     let new = offline.configurations();
     let (mut comparer, none) = (Comparer::default(), Configuration::default());
-    let news = findings(after, &offline).into_iter().filter(|finding| !known.contains(finding)).collect();
+    let news = LintFinding::news(findings(after, &offline), &known).collect();
     let mut planned = Planned { total: 0, same: 0, changes: BTreeMap::new(), gone: Vec::new(), findings: news };
     for (instance, configuration) in new {
         let had = old.get(&instance).unwrap_or(&none);
@@ -127,7 +126,7 @@ fn changed(comparer: &mut Comparer, old: Option<&Snapshot>, new: Option<&Snapsho
 }
 
 impl Planned {
-    fn told(&self, streams: &BTreeMap<InstanceId, String>, most: usize) -> Plan {
+    fn told(self, streams: &BTreeMap<InstanceId, String>, detail: Detail) -> Plan {
         let mut impacts: BTreeMap<Impact, (usize, usize)> = BTreeMap::new();
         for change in self.changes.values() {
             let mut of_proxy: BTreeMap<Impact, usize> = BTreeMap::new();
@@ -149,65 +148,96 @@ impl Planned {
             total: self.total,
             affected,
             connected: self.changes.keys().filter(|instance| streams.contains_key(instance)).count(),
-            unchanged: unchanged.map(|(reason, proxies)| Unchanged { reason, proxies }).collect(),
+            unchanged: unchanged.map(|(reason, proxies)| Unchanged { reason: reason.to_owned(), proxies }).collect(),
         };
         let impact = |(impact, (proxies, resources)): (Impact, (usize, usize))| PlannedImpact {
-            impact: impact.name(),
+            impact: impact.name().to_owned(),
             proxies,
             resources,
-            effect: impact.effect().name(),
-            description: impact.description(),
+            effect: impact.effect().name().to_owned(),
+            description: impact.description().to_owned(),
         };
-        let shown = self.changes.iter().take(most).map(|(instance, change)| proxy(instance, change, streams));
+        let shown = self.changes.iter().take(detail.proxies);
+        let shown = shown.map(|(instance, change)| proxy(instance, change, streams.get(instance), detail));
+        let shown: Vec<_> = shown.collect();
+        let mut findings = self.findings();
+        let more_findings = findings.len().saturating_sub(MOST_FINDINGS);
+        // What would not work comes first.
+        findings.truncate(MOST_FINDINGS);
         Plan {
             index: 0,
+            changed: false,
             changes: Vec::new(),
             proxies,
             impacts: impacts.into_iter().map(impact).collect(),
-            affected: shown.collect(),
-            more_affected: affected.saturating_sub(most),
-            findings: self.findings(),
+            more_affected: affected - shown.len(),
+            affected: shown,
+            findings: findings.into_iter().map(finding).collect(),
+            more_findings,
         }
     }
 
-    /// What the change itself does that somebody should know before.
-    fn findings(&self) -> Vec<Finding> {
+    /// What is newly wrong with the state, and what the change itself does that somebody should know before; the worst
+    /// first.
+    fn findings(self) -> Vec<LintFinding> {
         // What proxies would go without is told with the state.
-        let mut found: BTreeSet<_> = self.findings.iter().cloned().collect();
+        let mut by_proxies: BTreeMap<(Sort, String), BTreeSet<String>> = BTreeMap::new();
         for (instance, change) in &self.changes {
-            let subject = instance.to_string();
-            found.extend(change.resources.iter().filter(|it| loses_endpoints(it)).map(|resource| Finding {
-                severity: "problem",
-                id: "MG-PLAN-001",
-                subject: subject.clone(),
-                what: format!("cluster {} would have no endpoints", resource.name),
-                fix: "register an instance or a gateway that it can lead to first (`meshgate lint` tells of gateways)".to_owned(),
-            }));
-            let drained = change.resources.iter().filter(|it| it.impact.effect() == Effect::Drained);
-            found.extend(drained.map(|resource| Finding {
-                severity: "warning",
-                id: "MG-PLAN-002",
-                subject: subject.clone(),
-                what: format!("open connections of listener {} are drained ({})", resource.name, chains(resource)),
-                fix: "apply it when long TCP sessions may end, or start Envoy with a longer --drain-time-s".to_owned(),
-            }));
-            found.extend(renamed(&change.resources).map(|(old, new)| Finding {
-                severity: "note",
-                id: "MG-PLAN-003",
-                subject: subject.clone(),
-                what: format!("cluster {old} is replaced by {new}, with statistics of its own"),
-                fix: "look at dashboards and alerts that name the cluster".to_owned(),
-            }));
+            let mut find = |sort, what| by_proxies.entry((sort, what)).or_default().insert(instance.to_string());
+            for resource in &change.resources {
+                if loses_endpoints(resource) {
+                    find(LOST, format!("cluster {} would have no endpoints", resource.name));
+                }
+                if resource.impact.effect() == Effect::Drained {
+                    let (name, chains) = (&resource.name, chains(resource));
+                    find(DRAINED, format!("open connections of listener {name} are drained ({chains})"));
+                }
+            }
+            for (old, new) in renamed(&change.resources) {
+                find(RENAMED, format!("cluster {old} is replaced by {new}, with statistics of its own"));
+            }
         }
-        found.into_iter().collect()
+        let of_proxies = by_proxies.into_iter().map(|((Sort { severity, id, fix }, what), subjects)| LintFinding {
+            severity,
+            id,
+            subjects,
+            what,
+            fix: fix.to_owned(),
+        });
+        self.findings.into_iter().chain(of_proxies).collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
+
+/// What a change does to proxies that somebody should know before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Sort {
+    severity: Severity,
+    id: &'static str,
+    fix: &'static str,
+}
+
+const LOST: Sort = Sort {
+    severity: Severity::Problem,
+    id: "MG-PLAN-001",
+    fix: "register an instance or a gateway that it can lead to first (`meshgate lint` tells of gateways)",
+};
+const DRAINED: Sort = Sort {
+    severity: Severity::Warning,
+    id: "MG-PLAN-002",
+    fix: "apply it when long TCP sessions may end, or start Envoy with a longer --drain-time-s",
+};
+const RENAMED: Sort =
+    Sort { severity: Severity::Note, id: "MG-PLAN-003", fix: "look at dashboards and alerts that name the cluster" };
 
 fn chains(resource: &ResourceChange) -> String {
     match (resource.impact, resource.drained.as_slice()) {
         (Impact::ListenerDrained, _) => "all of them".to_owned(),
         (_, [one]) => format!("filter chain {one}"),
-        (_, some) => format!("filter chains {}", some.join(", ")),
+        (_, some) if some.len() <= MOST_CHAINS => format!("filter chains {}", some.join(", ")),
+        (_, many) => {
+            let named: Vec<_> = many.iter().take(MOST_CHAINS).map(String::as_str).collect();
+            format!("filter chains {} and {} more", named.join(", "), many.len() - named.len())
+        }
     }
 }
 
@@ -217,17 +247,19 @@ fn loses_endpoints(resource: &ResourceChange) -> bool {
     stays && resource.endpoints.is_some_and(|(old, new)| old > 0 && new == 0)
 }
 
-/// Clusters that differ only in what settings put before their names.
+/// Clusters that are gone, each with one that came and differs only in what settings put before the name.
 fn renamed(resources: &[Arc<ResourceChange>]) -> impl Iterator<Item = (&str, &str)> {
     let of = |impact| resources.iter().filter(move |it| it.impact == impact).map(|it| &*it.name);
-    let sni = |name: &str| name.rsplit('~').next().unwrap_or_default().to_owned();
-    of(Impact::ClusterRemoved).flat_map(move |old| {
-        of(Impact::ClusterAdded).filter(move |new| sni(new) == sni(old)).map(move |new| (old, new))
-    })
+    let came: HashMap<&str, &str> = of(Impact::ClusterAdded).map(|new| (sni(new), new)).collect();
+    of(Impact::ClusterRemoved).filter_map(move |old| came.get(sni(old)).map(|new| (old, *new)))
 }
 
-fn proxy(instance: &InstanceId, change: &ProxyChange, streams: &BTreeMap<InstanceId, String>) -> AffectedProxy {
-    let version = streams.get(instance);
+/// The name of a cluster without what settings put before it.
+fn sni(cluster: &str) -> &str {
+    cluster.rsplit('~').next().unwrap_or(cluster)
+}
+
+fn proxy(instance: &InstanceId, change: &ProxyChange, version: Option<&String>, detail: Detail) -> AffectedProxy {
     let worst = change.resources.iter().map(|it| it.impact.effect()).max().unwrap_or(Effect::Kept);
     AffectedProxy {
         datacenter: instance.place.datacenter.clone(),
@@ -236,13 +268,13 @@ fn proxy(instance: &InstanceId, change: &ProxyChange, streams: &BTreeMap<Instanc
         id: instance.id.clone(),
         connected: version.is_some(),
         envoy_version: version.cloned().unwrap_or_default(),
-        effect: worst.name(),
-        resources: change.resources.iter().map(|it| resource(it)).collect(),
+        effect: worst.name().to_owned(),
+        resources: change.resources.iter().map(|it| resource(it, detail)).collect(),
         problems: change.problems.clone(),
     }
 }
 
-fn resource(change: &ResourceChange) -> PlannedResource {
+fn resource(change: &ResourceChange, detail: Detail) -> PlannedResource {
     let action = match (change.before, change.after) {
         (None, _) => "add",
         (_, None) => "remove",
@@ -251,12 +283,12 @@ fn resource(change: &ResourceChange) -> PlannedResource {
     PlannedResource {
         kind: change.kind.to_string(),
         name: change.name.to_string(),
-        action,
+        action: action.to_owned(),
         before: change.before.map(|version| version.to_string()),
         after: change.after.map(|version| version.to_string()),
-        message: change.message.clone(),
-        impact: change.impact.name(),
-        effect: change.impact.effect().name(),
+        message: change.message.clone().filter(|_| detail.has_messages),
+        impact: change.impact.name().to_owned(),
+        effect: change.impact.effect().name().to_owned(),
         drained: change.drained.clone(),
         fields: change.fields.iter().cloned().map(field).collect(),
         more_fields: change.more_fields,
@@ -285,37 +317,54 @@ fn rows(before: &View, after: &View, ops: &[Op]) -> Vec<RowChange> {
 }
 
 fn entry_row(before: &View, after: &View, key: &EntryKey) -> RowChange {
-    let shown = |view: &View| view.entry(key).and_then(|row| serde_json::to_value(&*row.value).ok());
-    let (action, fields) = compared(shown(before), shown(after));
+    let of = |view: &View| view.entry(key).map(|row| row.value.clone());
+    let (action, fields) = compared(of(before), of(after));
     let name = &key.name;
     RowChange {
         kind: key.kind.to_string(),
         name: name.name.to_string(),
         partition: name.partition.clone(),
         namespace: name.namespace.clone(),
-        action,
+        action: action.to_owned(),
         fields,
     }
 }
 
+/// A registration: an instance with its checks, which come and go with it.
+#[derive(PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Registered<'v> {
+    #[serde(flatten)]
+    service: &'v Service,
+    checks: BTreeMap<&'v str, &'v Check>,
+}
+
+impl<'v> Registered<'v> {
+    fn of(view: &'v View, instance: &InstanceId) -> Option<Self> {
+        let service = &*view.service(instance)?.value;
+        let checks = view.checks_of(instance).map(|row| (row.value.check_id.as_str(), &*row.value)).collect();
+        Some(Self { service, checks })
+    }
+}
+
 fn service_row(before: &View, after: &View, instance: &InstanceId) -> RowChange {
-    let shown = |view: &View| view.service(instance).and_then(|row| serde_json::to_value(&*row.value).ok());
-    let (action, fields) = compared(shown(before), shown(after));
+    let (action, fields) = compared(Registered::of(before, instance), Registered::of(after, instance));
     let row = after.service(instance).or_else(|| before.service(instance));
     RowChange {
         kind: "service".to_owned(),
         name: instance.id.to_string(),
         partition: instance.place.partition.clone(),
         namespace: row.map(|row| row.value.namespace.clone()).unwrap_or_default(),
-        action,
+        action: action.to_owned(),
         fields,
     }
 }
 
-fn compared(old: Option<Value>, new: Option<Value>) -> (&'static str, Vec<Field>) {
+fn compared<T: PartialEq + Serialize>(old: Option<T>, new: Option<T>) -> (&'static str, Vec<Field>) {
+    let shown = |value: &T| serde_json::to_value(value).unwrap_or_default();
     match (old, new) {
         (Some(old), Some(new)) if old == new => ("none", Vec::new()),
-        (Some(old), Some(new)) => ("change", differing(&old, &new).into_iter().map(field).collect()),
+        (Some(old), Some(new)) => ("change", differing(&shown(&old), &shown(&new)).into_iter().map(field).collect()),
         (None, Some(_)) => ("create", Vec::new()),
         (Some(_), None) => ("delete", Vec::new()),
         (None, None) => ("none", Vec::new()),

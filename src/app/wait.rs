@@ -30,5 +30,6 @@ fn proxy((instance, stage): (InstanceId, Stage)) -> Option<ReachedProxy> {
         Stage::Refused(why) => ("refused", why),
     };
     let InstanceId { place, node, id } = instance;
+    let state = state.to_owned();
     Some(ReachedProxy { datacenter: place.datacenter, partition: place.partition, node, id, state, reason })
 }

@@ -149,6 +149,7 @@ struct Refused {
 #[serde(rename_all = "PascalCase")]
 struct Refusal {
     entry: Option<usize>,
+    line: Option<usize>,
     path: String,
     what: String,
 }
@@ -158,7 +159,7 @@ pub(super) fn refusals(answer: &str, sent: &[WrittenEntry]) -> Option<Vec<String
     let Refused { errors } = serde_json::from_str(answer).ok()?;
     let told = |refusal: &Refusal| match refusal.entry.and_then(|entry| sent.get(entry)) {
         Some(entry) => entry.problem(&refusal.path, &*refusal.what),
-        None => refusal.what.clone(),
+        None => Problem { line: refusal.line, ..Problem::rule(&*refusal.path, &*refusal.what) }.to_string(),
     };
     Some(errors.iter().map(told).collect())
 }

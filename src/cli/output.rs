@@ -1,6 +1,5 @@
 //! Results on standard output, everything else on standard error; colour only on a terminal.
 
-use std::error::Error;
 use std::io::{self, Write};
 
 use owo_colors::OwoColorize;
@@ -8,6 +7,7 @@ use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::CliError;
+use crate::telemetry::with_causes;
 
 /// How a result is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -109,14 +109,5 @@ pub(crate) fn warning(text: &str) {
 
 /// Writes an error with what caused it.
 pub(crate) fn error(error: &CliError) {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let said = inner.to_string();
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = inner.source();
-    }
-    note(&format!("{} {text}", "error:".red().bold()));
+    note(&format!("{} {}", "error:".red().bold(), with_causes(error)));
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Configuration;
 use crate::model::{
     ConfigEntry, Datacenter, DestinationType, EntryKey, EntryKind, InstanceId, Namespace, Partition, PeerKey, PeerName,
-    Place, ServiceKey, ServiceKind, ServiceName,
+    Place, ServiceKey, ServiceKind, ServiceName, says_wan,
 };
 use crate::store::View;
 
@@ -19,6 +19,8 @@ pub enum Severity {
     Problem,
     /// Something will not work, or not as it is meant, in some cases.
     Warning,
+    /// Everything works; somebody may want to know it.
+    Note,
 }
 
 /// Something that is wrong.
@@ -28,12 +30,28 @@ pub struct LintFinding {
     pub severity: Severity,
     /// What sort of finding it is; never used for another one.
     pub id: &'static str,
-    /// What it is about.
-    pub subject: String,
+    /// What it is about: one entry, service or place, or all the proxies that it is true of. There is at least one.
+    pub subjects: BTreeSet<String>,
     /// What is wrong.
     pub what: String,
     /// What to do about it.
     pub fix: String,
+}
+
+impl LintFinding {
+    /// Those of a state, without what was true of the same subjects before.
+    pub fn news(now: Vec<Self>, before: &[Self]) -> impl Iterator<Item = Self> {
+        let mut known: BTreeMap<(&str, &str), BTreeSet<&String>> = BTreeMap::new();
+        for finding in before {
+            known.entry((finding.id, finding.what.as_str())).or_default().extend(&finding.subjects);
+        }
+        now.into_iter().filter_map(move |mut finding| {
+            if let Some(known) = known.get(&(finding.id, finding.what.as_str())) {
+                finding.subjects.retain(|subject| !known.contains(subject));
+            }
+            (!finding.subjects.is_empty()).then_some(finding)
+        })
+    }
 }
 
 /// What is wrong with a state and with what proxies have in it, the worst first.
@@ -62,6 +80,8 @@ struct Known {
     instances: BTreeSet<ServiceKey>,
     /// Names that resolvers, routers and splitters give a meaning.
     routed: BTreeSet<ServiceName>,
+    /// All of these names, by how an SNI has them, in which case does not count.
+    by_sni: BTreeMap<ServiceName, ServiceName>,
     peers: BTreeSet<PeerKey>,
     places: BTreeSet<Place>,
 }
@@ -83,9 +103,13 @@ impl Known {
             view.partition_definitions(&place.datacenter).map(|row| row.value.place()).collect::<Vec<_>>()
         });
         let defined: Vec<_> = defined.collect();
+        let services: BTreeSet<_> = instances.iter().map(|key| key.service.clone()).collect();
+        let routed: BTreeSet<_> =
+            view.entries().filter(|(key, _)| routes(key.kind)).map(|(key, _)| key.name.clone()).collect();
         Self {
-            services: instances.iter().map(|key| key.service.clone()).collect(),
-            routed: view.entries().filter(|(key, _)| routes(key.kind)).map(|(key, _)| key.name.clone()).collect(),
+            by_sni: services.iter().chain(&routed).map(|name| (in_sni(name), name.clone())).collect(),
+            services,
+            routed,
             peers: places.iter().flat_map(|place| view.peerings(place)).map(|row| row.value.key()).collect(),
             places: places.into_iter().chain(defined).collect(),
             instances,
@@ -112,6 +136,13 @@ impl Known {
     }
 }
 
+/// A name as Envoy compares it, where it is part of an SNI.
+fn in_sni(service: &ServiceName) -> ServiceName {
+    let ServiceName { partition, namespace, name } = service;
+    let (partition, namespace) = (partition.as_str().to_lowercase(), namespace.as_str().to_lowercase());
+    ServiceName::new(&partition.as_str().into(), &namespace.as_str().into(), &name.to_lowercase())
+}
+
 struct Lint<'v> {
     view: &'v View,
     known: Known,
@@ -127,7 +158,8 @@ fn named(key: &EntryKey, name: &str, tenancy: (Option<&Partition>, Option<&Names
 
 impl Lint<'_> {
     fn find(&mut self, severity: Severity, id: &'static str, subject: impl ToString, (what, fix): (String, String)) {
-        self.found.insert(LintFinding { severity, id, subject: subject.to_string(), what, fix });
+        let subjects = BTreeSet::from([subject.to_string()]);
+        self.found.insert(LintFinding { severity, id, subjects, what, fix });
     }
 
     fn entry(&mut self, key: &EntryKey, entry: &ConfigEntry) {
@@ -234,7 +266,7 @@ impl Lint<'_> {
         }
         for subset in resolver.subsets.keys() {
             let dotted = ServiceName { name: format!("{subset}.{}", key.name.name).into(), ..key.name.clone() };
-            if self.known.is_known(&dotted) {
+            if let Some(dotted) = self.known.by_sni.get(&in_sni(&dotted)) {
                 let what = format!(
                     "its subset {subset:?} and the service {dotted} have the same SNI, so that gateways take one for the other"
                 );
@@ -277,7 +309,7 @@ impl Lint<'_> {
         }
         for place in &places {
             let gateways = self.view.mesh_gateways(place);
-            let has_wan = |it: &crate::store::Instance| it.service.value.tagged_addresses.contains_key("wan");
+            let has_wan = |it: &crate::store::Instance| says_wan(&it.service.value, &it.node.value);
             if !gateways.is_empty() && !gateways.iter().any(has_wan) {
                 let what = "none of its mesh gateways says a WAN address, so that other places dial the LAN address";
                 let fix = "register the gateways with `meshgate connect envoy -gateway mesh -register -wan-address host:port`";
@@ -300,16 +332,38 @@ impl Lint<'_> {
             } else {
                 ("MG-XDS-001", "correct the registration or entry that it names")
             };
-            let more = match instances.len() - 1 {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            let subject = instances.first().map(|first| format!("{first}{more}")).unwrap_or_default();
-            self.find(Severity::Problem, id, subject, (problem.to_owned(), fix.to_owned()));
+            let subjects = instances.into_iter().map(ToString::to_string).collect();
+            let (what, fix) = (problem.to_owned(), fix.to_owned());
+            self.found.insert(LintFinding { severity: Severity::Problem, id, subjects, what, fix });
         }
     }
 }
 
 fn within(datacenter: &Datacenter) -> String {
     if datacenter.as_str().is_empty() { String::new() } else { format!(" in {datacenter}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(id: &'static str, what: &str, subjects: &[&str]) -> LintFinding {
+        let subjects = subjects.iter().map(ToString::to_string).collect();
+        LintFinding { severity: Severity::Problem, id, subjects, what: what.to_owned(), fix: String::new() }
+    }
+
+    #[test]
+    fn what_is_true_of_a_subject_already_is_no_news() {
+        let before = [finding("MG-XDS-001", "a", &["api", "web"]), finding("MG-CFG-003", "b", &["router"])];
+        let now = vec![
+            finding("MG-XDS-001", "a", &["api", "shop", "web"]),
+            finding("MG-CFG-003", "b", &["router"]),
+            finding("MG-CFG-003", "c", &["router"]),
+        ];
+        let news: Vec<_> = LintFinding::news(now, &before).collect();
+
+        assert_eq!(news, [finding("MG-XDS-001", "a", &["shop"]), finding("MG-CFG-003", "c", &["router"])]);
+        let less = vec![finding("MG-XDS-001", "a", &["web"])];
+        assert_eq!(LintFinding::news(less, &before).count(), 0);
+    }
 }

@@ -170,6 +170,15 @@ impl Shared {
         *returning = Some((Instant::now() + LINGER, instances));
     }
 
+    /// Until when proxies count that were connected to the process before; `None` once they do no more.
+    fn expected_until(&self) -> Option<Instant> {
+        let mut returning = self.returning.lock().unwrap_or_else(PoisonError::into_inner);
+        if returning.as_ref().is_some_and(|(until, _)| *until <= Instant::now()) {
+            *returning = None;
+        }
+        returning.as_ref().map(|(until, _)| *until)
+    }
+
     fn tell(&self, change: impl FnOnce(&mut News)) {
         change(&mut self.news());
         self.wake.notify_one();
@@ -207,7 +216,7 @@ impl Engine {
             // In one order with the count of those who wait: whoever is not counted sees it.
             self.shared.seen.store(core.view().index(), Ordering::SeqCst);
             self.shared.progress.notify();
-            let next = lingering.front().map(|(until, _)| *until);
+            let next = lingering.front().map(|(until, _)| *until).into_iter().chain(self.shared.expected_until()).min();
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = self.shared.wake.notified() => {}

@@ -14,7 +14,7 @@ use super::core::{Core, Issuer};
 use super::journal::Journal;
 use crate::envoy::snapshot::Snapshot;
 use crate::model::{InstanceId, TrustDomain};
-use crate::store::{Index, Key, View};
+use crate::store::{Key, View};
 
 /// The configurations of all registered proxies in some state.
 ///
@@ -54,11 +54,6 @@ impl Offline {
         let mut core = Core::new(options, Issuer::Nobody(trust_domain), view, Journal::default());
         core.include_registered();
         Self { core, _turn: None }
-    }
-
-    /// The commit of the state.
-    pub fn index(&self) -> Index {
-        self.core.view().index()
     }
 
     /// Goes on to another state, which is mostly a newer one.

@@ -65,8 +65,6 @@ pub struct Provenance {
     pub effects: Vec<Effect>,
     /// Not everything was tried: there was too much.
     pub is_cut: bool,
-    /// Everything that was read to make it.
-    pub keys: BTreeSet<Key>,
 }
 
 /// What everything is asked about.
@@ -130,7 +128,7 @@ impl Asked<'_> {
             }
         }
         let is_cut = trial.is_cut;
-        Some(Provenance { resource: now, effects, is_cut, keys: preview.keys_read().clone() })
+        Some(Provenance { resource: now, effects, is_cut })
     }
 }
 

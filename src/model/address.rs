@@ -87,6 +87,14 @@ pub fn instance_address(service: &Service, node: &Node, form: AddressForm) -> So
     SocketEndpoint::new(node_address, service.port)
 }
 
+/// True if [`instance_address`] has another address for other places than for its own. The one of the node counts as one
+/// only where the instance has no address itself, and where it is not the one that its own place uses as well.
+pub fn says_wan(service: &Service, node: &Node) -> bool {
+    let own = service.tagged_addresses.get("wan").is_some_and(|wan| !wan.address.is_empty());
+    let of_node = node.tagged_addresses.get("wan").is_some_and(|wan| !wan.is_empty() && *wan != node.address);
+    own || service.address.is_empty() && of_node
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +119,11 @@ mod tests {
         assert_eq!(both(&bare), ["10.0.0.1:80", "198.18.0.1:80"]);
         assert_eq!(both(&own), ["10.0.0.2:80", "10.0.0.2:80"]);
         assert_eq!(both(&tagged), ["10.0.0.2:80", "198.18.0.2:80"]);
+        let says = [&bare, &own, &tagged].map(|service| says_wan(service, &node));
+        assert_eq!(says, [true, false, true]);
+        // What agents say of nodes that have one address for all.
+        let alike = Node { address: "198.18.0.1".to_owned(), ..node.clone() };
+        assert!(!says_wan(&bare, &alike));
     }
 
     #[test]

@@ -39,7 +39,7 @@ mod tenancy;
 mod transaction;
 
 pub use access_logs::{AccessLogs, Parameters, access_log_operators};
-pub use address::{AddressForm, SocketEndpoint, SocketEndpointError, instance_address};
+pub use address::{AddressForm, SocketEndpoint, SocketEndpointError, instance_address, says_wan};
 pub use bundle::{Bundle, BundleAgent, BundleRow, Indexed, KnownDatacenter, ServiceOnNode};
 pub use ca_config::{CaConfig, CaSettings};
 pub use catalog::{CatalogDeregistration, CatalogRegistration};

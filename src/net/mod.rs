@@ -32,13 +32,6 @@ pub struct Listener {
     pub tls: Option<Tls>,
 }
 
-impl Listener {
-    /// Clients that speak TLS.
-    pub fn with_tls(socket: TcpListener, tls: Tls) -> Self {
-        Self { socket, tls: Some(tls) }
-    }
-}
-
 impl From<TcpListener> for Listener {
     /// Clients that do not speak TLS.
     fn from(socket: TcpListener) -> Self {

@@ -18,7 +18,7 @@ use crate::ir::{ClusterName, Discovery, Endpoint, Health, UpstreamId};
 use crate::model::entry::ProxyDefaults;
 use crate::model::{
     AddressForm, CheckStatus, EntryKey, EntryKind, FieldPath, Namespace, Partition, Place, QueryKey, Service,
-    ServiceKey, ServiceName, Upstream,
+    ServiceKey, ServiceName, Upstream, says_wan,
 };
 
 /// Where an upstream leads, with what decided it.
@@ -175,10 +175,7 @@ pub struct Gateway {
 impl Gateway {
     /// True if an address for other places is registered; otherwise the one of its own place stands for it.
     pub fn says_wan(&self) -> bool {
-        let Instance { service, node, .. } = &self.instance;
-        let own = service.tagged_addresses.get("wan").is_some_and(|wan| !wan.address.is_empty());
-        let of_node = node.tagged_addresses.get("wan").is_some_and(|wan| !wan.is_empty() && *wan != node.address);
-        own || service.address.is_empty() && of_node
+        says_wan(&self.instance.service, &self.instance.node)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Logs and readiness: what every part outside the pure middle may use.
 
+mod causes;
 mod host;
 mod logs;
 mod monitor;
 mod readiness;
 
+pub use causes::with_causes;
 pub use host::host;
 pub use logs::{LogError, LogOptions, Logs};
 pub use monitor::{Listener, LogEvent, Monitor};

@@ -100,3 +100,32 @@ async fn what_is_planned_is_what_envoys_count() {
     }
     mesh.is_clean().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listeners_with_routes_of_their_own_are_validated() {
+    let mesh = TestMesh::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("change.json");
+    let change = |entry: Value| {
+        std::fs::write(&file, entry.to_string()).unwrap();
+        file.display().to_string()
+    };
+    let http = change(json!({ "Kind": "service-defaults", "Name": "api", "Protocol": "http" }));
+    let (text, code) = run(&mesh, &format!("apply -wait -force -f {http}"));
+    assert_eq!(code, 0, "{text}");
+
+    // The routes of the public listener lead to a cluster that does not change.
+    let permissions = json!([{ "Action": "allow", "HTTP": { "PathPrefix": "/" } }]);
+    let sources = json!([{ "Name": "web", "Permissions": permissions }]);
+    let intentions = change(json!({ "Kind": "service-intentions", "Name": "api", "Sources": sources }));
+    let (text, code) = run(&mesh, &format!("plan -o json -validate -f {intentions}"));
+
+    assert_eq!(code, 2, "{text}");
+    let plan: Value = serde_json::from_str(&text).unwrap();
+    let listeners = plan["Affected"].as_array().unwrap().iter().flat_map(|it| it["Resources"].as_array().unwrap());
+    let with_routes = listeners.filter(|it| it["Message"].to_string().contains("routeConfig")).count();
+    assert!(with_routes > 0 && !text.contains("\"CDS\""), "{plan:#}");
+    let validated = &plan["Validated"];
+    assert_eq!((&validated["Refused"], &validated["Missing"], &validated["More"]), (&json!([]), &json!([]), &json!(0)));
+    assert_ne!(validated["Accepted"], json!([]), "{plan:#}");
+}

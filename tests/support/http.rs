@@ -114,6 +114,7 @@ async fn new_api(reports: Arc<Reports>) -> Api {
         planner: Arc::new(NoPlanner),
         linter: Arc::new(NoLinter),
         propagation: Arc::new(NoPropagation),
+        looks: Arc::default(),
         files: Arc::new(NoFiles),
         logs: Logs::default(),
         leave: CancellationToken::new(),

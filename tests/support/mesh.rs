@@ -124,6 +124,7 @@ impl Mesh {
             planner: Arc::new(Changes::new(engine.clone())),
             linter: Arc::new(Lint(engine.clone())),
             propagation: Arc::new(Acknowledged(engine.clone())),
+            looks: Arc::default(),
             files: Arc::new(NoFiles),
             logs: Logs::default(),
             leave: CancellationToken::new(),

@@ -17,7 +17,7 @@ mod services;
 
 pub use check_register::AddedCheck;
 pub(super) use registration::deregistration;
-pub use registration::{Registration, RegistrationError};
+pub use registration::{Registration, RegistrationError, UsedPorts};
 
 use super::call::Call;
 use super::route::Routes;

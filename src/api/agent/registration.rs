@@ -1,6 +1,6 @@
 //! What a registration with the agent does to the state.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::Options;
 use crate::model::{
@@ -76,11 +76,23 @@ impl Registration {
     /// # Errors
     /// No port is left for the sidecar.
     pub fn into_write(self, view: &View) -> Result<Write, Problems> {
+        let mut ports = UsedPorts::of(&self.options, view);
+        self.into_write_beside(view, &mut ports)
+    }
+
+    /// [`Registration::into_write`] for one of many: `ports` are those of `view`, and become those of the state after
+    /// it.
+    ///
+    /// # Errors
+    /// No port is left for the sidecar.
+    pub fn into_write_beside(self, view: &View, ports: &mut UsedPorts) -> Result<Write, Problems> {
         let node = NodeKey::new(&self.place, &self.options.node);
         let sidecar_id = sidecar_id(&self.definition);
         let previous = view.service(&node.instance(&sidecar_id)).map(|row| row.value.port).filter(|port| *port != 0);
-        let used = self.used_ports(view, &sidecar_id);
-        let sidecar = expand_sidecar(&self.definition, previous, &used, self.options.sidecar_ports)?;
+        ports.add(self.definition.port);
+        let sidecar = expand_sidecar(&self.definition, previous, &ports.used, self.options.sidecar_ports);
+        ports.remove(self.definition.port);
+        let sidecar = sidecar?;
         let mut ops = Vec::new();
         if view.node(&node).is_none() {
             ops.push(Op::PutNode(self.options.agent_node(&self.place)));
@@ -89,22 +101,8 @@ impl Registration {
         if let Some(sidecar) = &sidecar {
             self.put(view, &node, sidecar, true, &mut ops);
         }
+        ports.follow(view, &ops);
         Ok(ops.into())
-    }
-
-    /// The ports that a sidecar cannot have. All places of the agent are on one machine, so they share its ports.
-    fn used_ports(&self, view: &View, sidecar: &ServiceId) -> BTreeSet<u16> {
-        let mut used = BTreeSet::from([self.definition.port]);
-        for datacenter in self.options.datacenters() {
-            for partition in view.partitions(&datacenter) {
-                let place = Place::new(&datacenter, &partition);
-                let is_itself = |id: &ServiceId| place == self.place && id == sidecar;
-                let node = NodeKey::new(&place, &self.options.node);
-                let others = view.services_on(&node);
-                used.extend(others.filter(|row| !is_itself(&row.value.id)).map(|row| row.value.port));
-            }
-        }
-        used
     }
 
     fn put(&self, view: &View, node: &NodeKey, definition: &ServiceDefinition, is_sidecar: bool, ops: &mut Vec<Op>) {
@@ -137,6 +135,55 @@ impl Registration {
         ops.push(Op::PutService(node.clone(), service));
         ops.extend(others);
         ops.extend(checks.into_iter().map(|check| Op::PutCheck(with_last_result(view, check))));
+    }
+}
+
+/// The ports of the services of an agent, which no sidecar is given. All places of an agent are on one machine, so they
+/// share its ports.
+#[derive(Debug, Default)]
+pub struct UsedPorts {
+    used: BTreeSet<u16>,
+    /// How many instances have each of them.
+    instances: BTreeMap<u16, usize>,
+}
+
+impl UsedPorts {
+    /// Those of a state.
+    pub fn of(options: &Options, view: &View) -> Self {
+        let mut ports = Self::default();
+        for datacenter in options.datacenters() {
+            for partition in view.partitions(&datacenter) {
+                let node = NodeKey::new(&Place::new(&datacenter, &partition), &options.node);
+                view.services_on(&node).for_each(|row| ports.add(row.value.port));
+            }
+        }
+        ports
+    }
+
+    /// Goes on from the state of `view` to the one after these operations.
+    fn follow(&mut self, view: &View, ops: &[Op]) {
+        for op in ops {
+            if let Op::PutService(node, service) = op {
+                if let Some(old) = view.service(&node.instance(&service.id)) {
+                    self.remove(old.value.port);
+                }
+                self.add(service.port);
+            }
+        }
+    }
+
+    fn add(&mut self, port: u16) {
+        *self.instances.entry(port).or_default() += 1;
+        self.used.insert(port);
+    }
+
+    fn remove(&mut self, port: u16) {
+        let Some(instances) = self.instances.get_mut(&port) else { return };
+        *instances -= 1;
+        if *instances == 0 {
+            self.instances.remove(&port);
+            self.used.remove(&port);
+        }
     }
 }
 

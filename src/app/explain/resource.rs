@@ -44,7 +44,7 @@ impl Explainer {
         let Some(provenance) = asked.provenance(&view, found) else {
             return Err(Unexplained::NotThere(format!("{} has no {type_name} {found:?}", proxy.id)));
         };
-        let Provenance { resource, effects, is_cut, .. } = provenance;
+        let Provenance { resource, effects, is_cut } = provenance;
         let mut sources: BTreeMap<FieldPath, Vec<SourceExplanation>> = BTreeMap::new();
         let mut exists = Vec::new();
         for effect in &effects {

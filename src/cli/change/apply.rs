@@ -3,19 +3,21 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::input::{ChangeOptions, Layout};
-use super::plan::{planned, show};
-use super::wait::{duration, follow};
-use crate::cli::{CliError, output};
+use super::plan::planned;
+use super::table::show;
+use super::wait::{duration, follow, verdict};
+use crate::api::Applied;
+use crate::cli::CliError;
+use crate::cli::output::{self, OutputOption};
 
 /// Options of `meshgate apply`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Everything is one commit: all of it or nothing. A change after which something would not work that works now is made with
--force alone; `meshgate plan` tells what it is.
+-force alone; `meshgate plan` tells what it is. It is refused if somebody else changes the same rows meanwhile.
 The same over HTTP: POST /v1/meshgate/apply, then GET /v1/meshgate/wait?revision=N")]
 pub(in crate::cli) struct ApplyOptions {
     #[command(flatten)]
@@ -29,16 +31,8 @@ pub(in crate::cli) struct ApplyOptions {
     /// Make the change although something would not work
     #[arg(long)]
     force: bool,
-    /// How the result is printed
-    #[arg(short, long, value_enum, default_value_t, value_name = "LAYOUT")]
-    output: Layout,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Applied {
-    index: u64,
-    changed: bool,
+    #[command(flatten)]
+    output: OutputOption,
 }
 
 /// Makes a change, and waits for it if asked to.
@@ -49,8 +43,8 @@ struct Applied {
 pub(in crate::cli) async fn apply(options: &ApplyOptions) -> Result<(), CliError> {
     let change = options.change.read()?;
     let client = options.change.target.client()?;
-    let (plan, _) = planned(&change, &client, 0, &[]).await?;
-    let is_table = options.output != Layout::Json;
+    let plan = planned(&change, &client, 0, &[]).await?;
+    let is_table = !options.output.is_json();
     if is_table {
         show(&plan, Layout::Table)?;
     }
@@ -60,18 +54,17 @@ pub(in crate::cli) async fn apply(options: &ApplyOptions) -> Result<(), CliError
             "nothing was changed: something would not work; see `meshgate plan {repeated}`, or use -force"
         )));
     }
-    let applied: Applied = change.send(&client, "apply", &[]).await?;
+    let index = plan.index.to_string();
+    let applied: Applied = change.send(&client, "apply", &[("planned", &index)]).await?;
     if is_table {
         let what = if applied.changed { "Applied" } else { "Nothing to change" };
         output::line(&format!("{what}: revision {}", applied.index))?;
     }
-    let reached = if options.wait && applied.changed {
-        Some(follow(&client, applied.index, options.timeout, is_table).await?)
-    } else {
-        None
-    };
+    // What is there already may be on its way still, as after a wait that was too short.
+    let reached =
+        if options.wait { Some(follow(&client, applied.index, options.timeout, is_table).await?) } else { None };
     if !is_table {
-        output::json(&json!({ "Applied": applied, "Reached": reached.as_ref().map(|reached| &reached.told) }))?;
+        output::json(&json!({ "Applied": applied, "Reached": reached }))?;
     }
-    reached.map_or(Ok(()), |reached| reached.verdict())
+    reached.map_or(Ok(()), |reached| verdict(&reached))
 }

@@ -8,7 +8,7 @@ use crate::cli::CliError;
 use crate::cli::client::{Client, ClientError, Target};
 use crate::cli::files::{self, Written};
 
-/// How a result is written.
+/// How a plan is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(super) enum Layout {
     /// For people.

@@ -1,14 +1,14 @@
 //! `meshgate lint`.
 
 use clap::Args;
-use serde::Deserialize;
-use serde_json::Value;
 
-use super::answer::Finding;
-use super::input::{ChangeOptions, Layout};
+use super::input::ChangeOptions;
 use super::plan::planned;
+use super::table::show_findings;
+use crate::api::Findings;
+use crate::cli::CliError;
 use crate::cli::client::Target;
-use crate::cli::{CliError, output};
+use crate::cli::output::{self, OutputOption};
 
 /// Options of `meshgate lint`.
 #[derive(Debug, Args)]
@@ -24,9 +24,8 @@ pub(in crate::cli) struct LintOptions {
     /// Let warnings fail as well
     #[arg(long)]
     strict: bool,
-    /// How the findings are printed
-    #[arg(short, long, value_enum, default_value_t, value_name = "LAYOUT")]
-    output: Layout,
+    #[command(flatten)]
+    output: OutputOption,
     #[command(flatten)]
     target: Target,
 }
@@ -37,8 +36,9 @@ pub(in crate::cli) struct LintOptions {
 /// A control plane that does not answer, files that are wrong, and findings.
 pub(in crate::cli) async fn lint(options: &LintOptions) -> Result<(), CliError> {
     let client = options.target.client()?;
-    let told: Value = if options.files.is_empty() {
-        client.get(&["meshgate", "lint"], &[]).await?
+    let (findings, more) = if options.files.is_empty() {
+        let told: Findings = client.get(&["meshgate", "lint"], &[]).await?;
+        (told.findings, 0)
     } else {
         let change = ChangeOptions {
             files: options.files.clone(),
@@ -46,20 +46,17 @@ pub(in crate::cli) async fn lint(options: &LintOptions) -> Result<(), CliError> 
             deregister: Vec::new(),
             target: options.target.clone(),
         };
-        planned(&change.read()?, &client, 0, &[]).await?.1
+        let plan = planned(&change.read()?, &client, 0, &[]).await?;
+        (plan.findings, plan.more_findings)
     };
-    let findings: Vec<Finding> = Deserialize::deserialize(&told["Findings"])
-        .map_err(|error| CliError::Input(format!("the control plane is of another version: {error}")))?;
-    if options.output == Layout::Json {
-        output::json(&told["Findings"])?;
-    } else {
-        findings.iter().flat_map(Finding::lines).try_for_each(|line| output::line(&line))?;
-        let problems = findings.iter().filter(|finding| finding.is_problem()).count();
+    let problems = findings.iter().filter(|finding| finding.is_problem()).count();
+    options.output.write(&findings, || {
+        show_findings(&findings, more)?;
         output::line(&match (problems, findings.len() - problems) {
             (0, 0) => "Nothing found.".to_owned(),
             (problems, others) => format!("{problems} problems, {others} warnings"),
-        })?;
-    }
-    let fails = findings.iter().any(|finding| options.strict || finding.is_problem());
+        })
+    })?;
+    let fails = problems > 0 || options.strict && !findings.is_empty();
     if fails { Err(CliError::No) } else { Ok(()) }
 }

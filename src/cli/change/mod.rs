@@ -1,10 +1,10 @@
 //! `meshgate plan`, `apply`, `diff`, `lint` and `wait`: what a change would do, the change, and whether it is live.
 
-mod answer;
 mod apply;
 mod input;
 mod lint;
 mod plan;
+mod table;
 mod validation;
 mod wait;
 

@@ -1,12 +1,12 @@
 //! `meshgate plan` and `meshgate diff`.
 
 use clap::Args;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use super::answer::Plan;
 use super::input::{Change, ChangeOptions, Layout};
+use super::table::{show, show_row};
 use super::validation::{Verdicts, validated};
+use crate::api::{Plan, RowChange};
 use crate::cli::client::Client;
 use crate::cli::{CliError, output};
 
@@ -25,9 +25,19 @@ pub(in crate::cli) struct PlanOptions {
     /// Have an Envoy of each proxy's version load what it would be sent, where there is one on this machine
     #[arg(long)]
     validate: bool,
-    /// Most proxies that are told one by one
+    /// Most proxies that are told one by one, and validated; at most 1000
     #[arg(long, default_value_t = 500, value_name = "COUNT")]
     limit: usize,
+}
+
+/// A plan as it is told to programs.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Told<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    validated: Option<&'a Verdicts>,
 }
 
 /// Options of `meshgate diff`.
@@ -51,24 +61,25 @@ pub(in crate::cli) async fn plan(options: &PlanOptions) -> Result<(), CliError> 
     let change = options.change.read()?;
     let client = options.change.target.client()?;
     let more: &[_] = if options.validate { &[("messages", "")] } else { &[] };
-    let (plan, mut told) = planned(&change, &client, options.limit, more).await?;
+    let plan = planned(&change, &client, options.limit, more).await?;
     let verdicts = if options.validate { Some(validated(&plan)?) } else { None };
     if options.output == Layout::Json {
-        if let Some(verdicts) = &verdicts {
-            told["Validated"] = json!({ "Accepted": verdicts.accepted, "Refused": verdicts.refused });
-        }
-        output::json(&told)?;
+        output::json(&Told { plan: &plan, validated: verdicts.as_ref() })?;
     } else {
         show(&plan, options.output)?;
         verdicts.iter().try_for_each(Verdicts::show)?;
-        if plan.changes_something() {
+        if plan.changed {
             output::line(&format!("Run `meshgate apply {} -wait`.", options.change.repeated()))?;
         }
     }
     if verdicts.is_some_and(|verdicts| !verdicts.refused.is_empty()) {
         return Err(CliError::No);
     }
-    plan.verdict()
+    match (plan.has_problems(), plan.changed) {
+        (true, _) => Err(CliError::No),
+        (false, true) => Err(CliError::Pending),
+        (false, false) => Ok(()),
+    }
 }
 
 /// Tells in what files and the state differ.
@@ -77,95 +88,23 @@ pub(in crate::cli) async fn plan(options: &PlanOptions) -> Result<(), CliError> 
 /// As for `plan`.
 pub(in crate::cli) async fn diff(options: &DiffOptions) -> Result<(), CliError> {
     let change = options.change.read()?;
-    let (plan, told) = planned(&change, &options.change.target.client()?, 0, &[]).await?;
+    let plan = planned(&change, &options.change.target.client()?, 0, &[]).await?;
     if options.output == Layout::Json {
-        output::json(&told["Changes"])?;
+        output::json(&plan.changes)?;
     } else {
-        for row in plan.changes.iter().filter(|row| row.action != "none" || options.output == Layout::Wide) {
-            row.lines().iter().try_for_each(|line| output::line(line))?;
-        }
+        let is_shown = |row: &&RowChange| row.action != "none" || options.output == Layout::Wide;
+        plan.changes.iter().filter(is_shown).try_for_each(show_row)?;
     }
-    if plan.changes_something() { Err(CliError::Pending) } else { Ok(()) }
+    if plan.changed { Err(CliError::Pending) } else { Ok(()) }
 }
 
-/// The plan, and all that was told of it.
+/// The plan of a change.
 pub(super) async fn planned(
     change: &Change,
     client: &Client,
     limit: usize,
     more: &[(&str, &str)],
-) -> Result<(Plan, Value), CliError> {
+) -> Result<Plan, CliError> {
     let limit = limit.to_string();
-    let query = [&[("limit", &*limit)], more].concat();
-    let told: Value = change.send(client, "plan", &query).await?;
-    let plan = Plan::deserialize(&told)
-        .map_err(|error| CliError::Input(format!("the control plane is of another version: {error}")))?;
-    Ok((plan, told))
-}
-
-/// Shows a plan to people.
-pub(super) fn show(plan: &Plan, layout: Layout) -> Result<(), CliError> {
-    for row in &plan.changes {
-        row.lines().iter().try_for_each(|line| output::line(line))?;
-    }
-    let proxies = &plan.proxies;
-    let unchanged: Vec<_> = proxies.unchanged.iter().map(|it| format!("{}: {}", it.reason, it.proxies)).collect();
-    let others = proxies.total - proxies.affected;
-    let others = if others > 0 { format!("  {others} unchanged ({})", unchanged.join(", ")) } else { String::new() };
-    output::line(&format!(
-        "Affects {} of {} proxies, {} of them connected.{others}",
-        proxies.affected, proxies.total, proxies.connected
-    ))?;
-    if !plan.impacts.is_empty() {
-        let heading = ["  IMPACT", "PROXIES", "RESOURCES", "EFFECT ON LIVE CONNECTIONS"].map(str::to_owned).to_vec();
-        let rows = plan.impacts.iter().map(|it| {
-            vec![format!("  {}", it.impact), it.proxies.to_string(), it.resources.to_string(), it.description.clone()]
-        });
-        output::columns(&std::iter::once(heading).chain(rows).collect::<Vec<_>>())?;
-    }
-    if layout == Layout::Wide {
-        show_proxies(plan)?;
-    }
-    show_findings(plan)
-}
-
-fn show_proxies(plan: &Plan) -> Result<(), CliError> {
-    for proxy in &plan.affected {
-        let version = if proxy.envoy_version.is_empty() { "unknown version" } else { &proxy.envoy_version };
-        let stream = if proxy.connected { format!("Envoy {version}") } else { "not connected".to_owned() };
-        let place = format!("{}/{}", proxy.datacenter, proxy.partition);
-        output::line(&format!("  {}  {place}  {stream}  connections: {}", proxy.id, proxy.effect))?;
-        for resource in &proxy.resources {
-            resource.lines().iter().try_for_each(|line| output::line(line))?;
-        }
-    }
-    if plan.more_affected > 0 {
-        output::line(&format!("  and {} more proxies (-limit)", plan.more_affected))?;
-    }
-    Ok(())
-}
-
-fn show_findings(plan: &Plan) -> Result<(), CliError> {
-    plan.findings.iter().flat_map(super::answer::Finding::lines).try_for_each(|line| output::line(&line))
-}
-
-impl Plan {
-    /// True if a row is another one then.
-    pub(super) fn changes_something(&self) -> bool {
-        self.changes.iter().any(|row| row.action != "none")
-    }
-
-    /// True if something would not work then.
-    pub(super) fn has_problems(&self) -> bool {
-        self.findings.iter().any(super::answer::Finding::is_problem)
-    }
-
-    /// What the exit code says.
-    fn verdict(&self) -> Result<(), CliError> {
-        match (self.has_problems(), self.changes_something()) {
-            (true, _) => Err(CliError::No),
-            (false, true) => Err(CliError::Pending),
-            (false, false) => Ok(()),
-        }
-    }
+    change.send(client, "plan", &[&[("limit", &*limit)], more].concat()).await
 }

@@ -5,9 +5,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::answer::{Plan, Proxy};
+use crate::api::{AffectedProxy, Plan};
 use crate::cli::envoy::{self, EnvoyVersion};
 use crate::cli::{CliError, output};
 
@@ -15,14 +16,17 @@ use crate::cli::{CliError, output};
 const SHOWN_LINES: usize = 6;
 
 /// What Envoys said.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub(super) struct Verdicts {
     /// Versions that took everything.
-    pub(super) accepted: BTreeSet<String>,
+    accepted: BTreeSet<String>,
     /// What was refused: the proxy, the version, and why.
     pub(super) refused: Vec<String>,
-    /// Versions that there is no binary of.
+    /// Versions that there is no binary of, so that their proxies are not validated.
     missing: BTreeSet<String>,
+    /// How many proxies that the change reaches were not told, so that they are not validated.
+    more: usize,
 }
 
 impl Verdicts {
@@ -39,6 +43,9 @@ impl Verdicts {
                 list(&self.missing)
             ))?;
         }
+        if self.more > 0 {
+            output::line(&format!("  not validated: {} more proxies (-limit)", self.more))?;
+        }
         self.refused.iter().try_for_each(|refusal| output::line(&format!("! MG-ENVOY-001  {refusal}")))
     }
 }
@@ -48,8 +55,9 @@ impl Verdicts {
 /// # Errors
 /// An Envoy cannot be started, or there is none for proxies that do not say their version.
 pub(super) fn validated(plan: &Plan) -> Result<Verdicts, CliError> {
-    let mut verdicts = Verdicts::default();
+    let mut verdicts = Verdicts { more: plan.more_affected, ..Verdicts::default() };
     let mut binaries: BTreeMap<&str, Option<(PathBuf, String)>> = BTreeMap::new();
+    let mut refusing = BTreeSet::new();
     // What several proxies are sent alike is loaded once.
     let mut loaded = BTreeSet::new();
     for proxy in &plan.affected {
@@ -68,11 +76,13 @@ pub(super) fn validated(plan: &Plan) -> Result<Verdicts, CliError> {
         }
         match load(&path, &document)? {
             Ok(()) => drop(verdicts.accepted.insert(version)),
-            Err(why) => verdicts.refused.push(format!("{}: Envoy {version} refuses it: {why}", proxy.id)),
+            Err(why) => {
+                verdicts.refused.push(format!("{}: Envoy {version} refuses it: {why}", proxy.id));
+                refusing.insert(version);
+            }
         }
     }
-    let refused: Vec<_> = verdicts.refused.iter().map(String::as_str).collect();
-    verdicts.accepted.retain(|version| !refused.iter().any(|it| it.contains(&format!("Envoy {version} "))));
+    verdicts.accepted.retain(|version| !refusing.contains(version));
     Ok(verdicts)
 }
 
@@ -87,14 +97,17 @@ fn binary(version: &str) -> Result<Option<(PathBuf, String)>, CliError> {
     Ok(Some((path, version.to_string())))
 }
 
-/// What an Envoy can load of what a proxy would be sent; `None` if that is nothing. Endpoints and secrets come from the control
+/// What an Envoy can load of what a proxy would be sent; `None` if that is nothing. It says nothing of the proxy itself,
+/// so that it is the same for all that are sent the same. Endpoints and secrets come from the control
 /// plane, so that they are looked at by the proxy alone.
-fn bootstrap(proxy: &Proxy) -> Option<Value> {
+fn bootstrap(proxy: &AffectedProxy) -> Option<Value> {
     let of = |kind: &str| -> Vec<Value> {
-        let messages = proxy.resources.iter().filter(|it| it.kind == kind).filter_map(|it| it.message.clone());
+        let messages =
+            proxy.resources.iter().filter(|it| it.kind == kind).filter_map(|it| it.message.as_deref().cloned());
         messages.map(without_type).collect()
     };
     let (clusters, mut listeners) = (of("CDS"), of("LDS"));
+    listeners.iter_mut().for_each(leave_clusters);
     listeners.extend(of("RDS").into_iter().enumerate().map(|(at, route)| around(at, route)));
     if clusters.is_empty() && listeners.is_empty() {
         return None;
@@ -109,7 +122,7 @@ fn bootstrap(proxy: &Proxy) -> Option<Value> {
     });
     let service = json!({ "envoy_grpc": { "cluster_name": "meshgate_validation" } });
     Some(json!({
-        "node": { "id": proxy.id, "cluster": "meshgate_validation" },
+        "node": { "id": "meshgate_validation", "cluster": "meshgate_validation" },
         "dynamic_resources": { "ads_config": {
             "api_type": "DELTA_GRPC", "transport_api_version": "V3", "grpc_services": [service],
         } },
@@ -127,7 +140,22 @@ fn without_type(mut message: Value) -> Value {
     message
 }
 
-/// A listener with these routes, which leads to clusters that need not be there.
+/// Lets the routes inside of a message lead to clusters that are not there: those that do not change are not. Envoy wants
+/// them in a bootstrap, and does not over ADS.
+fn leave_clusters(message: &mut Value) {
+    match message {
+        Value::Object(fields) => {
+            if let Some(Value::Object(routes)) = fields.get_mut("routeConfig") {
+                routes.insert("validateClusters".to_owned(), false.into());
+            }
+            fields.values_mut().for_each(leave_clusters);
+        }
+        Value::Array(items) => items.iter_mut().for_each(leave_clusters),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// A listener with these routes, which lead to clusters that need not be there.
 fn around(at: usize, mut routes: Value) -> Value {
     routes["validateClusters"] = false.into();
     let router = json!({

@@ -3,12 +3,11 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde::Deserialize;
-use serde_json::Value;
 
-use super::input::Layout;
+use crate::api::{Reached, ReachedProxy};
+use crate::cli::CliError;
 use crate::cli::client::{Client, Target};
-use crate::cli::{CliError, output};
+use crate::cli::output::{self, OutputOption};
 use crate::model::GoDuration;
 
 /// One question is answered within this time, so that connections between are not taken for dead.
@@ -28,39 +27,10 @@ pub(in crate::cli) struct WaitOptions {
     /// How long to wait
     #[arg(long, default_value = "60s", value_parser = duration, value_name = "DURATION")]
     timeout: Duration,
-    /// How the result is printed
-    #[arg(short, long, value_enum, default_value_t, value_name = "LAYOUT")]
-    output: Layout,
+    #[command(flatten)]
+    output: OutputOption,
     #[command(flatten)]
     target: Target,
-}
-
-/// How far a revision got.
-pub(super) struct Reached {
-    /// As the API tells it.
-    pub(super) told: Value,
-    shown: Shown,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Shown {
-    revision: u64,
-    live: bool,
-    reached: usize,
-    acknowledged: usize,
-    open: Vec<Open>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Open {
-    datacenter: String,
-    partition: String,
-    #[serde(rename = "ID")]
-    id: String,
-    state: String,
-    reason: String,
 }
 
 /// Waits until a revision is live.
@@ -69,13 +39,13 @@ struct Open {
 /// A control plane that does not answer, and proxies that have not acknowledged the revision in time.
 pub(in crate::cli) async fn wait(options: &WaitOptions) -> Result<(), CliError> {
     let client = options.target.client()?;
-    let is_table = options.output != Layout::Json;
+    let is_table = !options.output.is_json();
     let revision = options.revision.unwrap_or_default();
     let reached = follow(&client, revision, options.timeout, is_table).await?;
     if !is_table {
-        output::json(&reached.told)?;
+        output::json(&reached)?;
     }
-    reached.verdict()
+    verdict(&reached)
 }
 
 /// Asks until a revision is live, can be so no more, or the time is up. The newest for revision 0.
@@ -90,39 +60,32 @@ pub(super) async fn follow(
         let left = timeout.saturating_sub(start.elapsed());
         let wait = format!("{}ms", left.min(QUESTION).as_millis().max(1));
         let index = revision.to_string();
-        let told: Value = client.get(&["meshgate", "wait"], &[("revision", &index), ("wait", &wait)]).await?;
-        let shown = Shown::deserialize(&told)
-            .map_err(|error| CliError::Input(format!("the control plane is of another version: {error}")))?;
+        let reached: Reached = client.get(&["meshgate", "wait"], &[("revision", &index), ("wait", &wait)]).await?;
         // What is the newest is found out once.
-        revision = shown.revision;
-        // An empty list is no answer yet where the proxies are not known.
-        let is_settled = !shown.open.is_empty() && shown.open.iter().all(|open| open.state != "waiting");
-        if shown.live || is_settled || left.is_zero() {
-            let reached = Reached { told, shown };
+        revision = reached.revision;
+        if reached.is_settled() || left.is_zero() {
             if is_told {
-                reached.show(start.elapsed())?;
+                show(&reached, start.elapsed())?;
             }
             return Ok(reached);
         }
     }
 }
 
-impl Reached {
-    fn show(&self, after: Duration) -> Result<(), CliError> {
-        let Shown { revision, live, reached, acknowledged, open } = &self.shown;
-        for Open { datacenter, partition, id, state, reason } in open {
-            output::line(&format!("{id}  {datacenter}/{partition}  {state}: {reason}"))?;
-        }
-        let (state, seconds) = (if *live { "live" } else { "NOT live" }, after.as_secs_f64());
-        output::line(&format!(
-            "Revision {revision} is {state}: {acknowledged} of {reached} proxies acknowledged it ({seconds:.2} s)"
-        ))
+fn show(reached: &Reached, after: Duration) -> Result<(), CliError> {
+    let Reached { revision, live, reached, acknowledged, open } = reached;
+    for ReachedProxy { datacenter, partition, id, state, reason, .. } in open {
+        output::line(&format!("{id}  {datacenter}/{partition}  {state}: {reason}"))?;
     }
+    let (state, seconds) = (if *live { "live" } else { "NOT live" }, after.as_secs_f64());
+    output::line(&format!(
+        "Revision {revision} is {state}: {acknowledged} of {reached} proxies acknowledged it ({seconds:.2} s)"
+    ))
+}
 
-    /// What the exit code says.
-    pub(super) fn verdict(&self) -> Result<(), CliError> {
-        if self.shown.live { Ok(()) } else { Err(CliError::No) }
-    }
+/// What the exit code says.
+pub(super) fn verdict(reached: &Reached) -> Result<(), CliError> {
+    if reached.live { Ok(()) } else { Err(CliError::No) }
 }
 
 /// A duration as it is written in settings.

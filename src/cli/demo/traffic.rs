@@ -1,6 +1,5 @@
 //! A client that keeps sending, each request on a connection of its own.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::DemoError;
+use crate::telemetry::with_causes;
 
 /// Time between two requests.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -85,15 +85,6 @@ pub(super) async fn send(client: &reqwest::Client, url: &str, expected: &str) ->
         Err(error) => Some(with_causes(&error)),
     };
     Sent { took: started.elapsed(), failure }
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let (mut text, mut cause) = (error.to_string(), error.source());
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// A client that opens a connection for each request, and waits this long for an answer. It speaks no TLS: small images have

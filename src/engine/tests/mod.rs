@@ -410,6 +410,33 @@ async fn a_proxy_is_kept_up_to_date_for_a_while_after_its_last_stream() {
 }
 
 #[tokio::test]
+async fn whoever_waits_is_told_when_nobody_is_expected_back_any_more() {
+    let bench = bench().await;
+    bench.write(on_node(&place("dc1", ""), sidecar("web", 21_000, vec![]))).await;
+    bench.watch("web-sidecar-proxy", "").next().await;
+    let index = bench.store.view().index();
+    // A process that starts with this state.
+    let engine = Engine::new(bench.engine.options().clone());
+    tokio::spawn(engine.clone().run(bench.store.clone(), bench.authority.clone(), bench.shutdown.clone()));
+    let seen = async {
+        while !engine.reach(index).is_seen {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), seen).await.expect("in time");
+    let waiting = engine.reach(index).proxies;
+    assert!(matches!(waiting.as_slice(), [(_, Stage::Waiting(_))]), "{waiting:?}");
+
+    tokio::time::pause();
+    let is_over = async {
+        while !engine.reach(index).proxies.is_empty() {
+            engine.progressed().await;
+        }
+    };
+    tokio::time::timeout(LINGER * 2, is_over).await.expect("the engine tells of it");
+}
+
+#[tokio::test]
 async fn a_deregistered_proxy_keeps_its_configuration() {
     let bench = bench().await;
     let here = place("dc1", "");

@@ -1,7 +1,7 @@
 //! Which fields of two resources differ. Items of lists are told apart by what names them, so that one item more is one
 //! difference.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -51,21 +51,23 @@ fn compare_lists(field: &str, path: &str, (old, new): (&[Value], &[Value]), foun
         }
         return;
     };
-    let at = |labels: &[String], items: &'_ [Value], label: &String| {
-        labels.iter().position(|known| known == label).and_then(|at| items.get(at).cloned())
-    };
-    for label in before.iter().chain(&after).collect::<BTreeSet<_>>() {
-        let (was, is) = (at(&before, old, label), at(&after, new, label));
-        compare(field, &format!("{path}[{label}]"), (was.as_ref(), is.as_ref()), found);
+    let (was, is) = (by_label(&before, old), by_label(&after, new));
+    for label in was.keys().chain(is.keys()).copied().collect::<BTreeSet<_>>() {
+        compare(field, &format!("{path}[{label}]"), (was.get(label).copied(), is.get(label).copied()), found);
     }
-    let common = |labels: &[String], others: &[String]| -> Vec<Value> {
-        labels.iter().filter(|label| others.contains(label)).map(|label| Value::from(label.as_str())).collect()
+    let common = |labels: &[String], others: &BTreeMap<&str, &Value>| -> Vec<Value> {
+        let common = labels.iter().filter(|label| others.contains_key(label.as_str()));
+        common.map(|label| Value::from(label.as_str())).collect()
     };
-    let (old_order, new_order) = (common(&before, &after), common(&after, &before));
+    let (old_order, new_order) = (common(&before, &is), common(&after, &was));
     if old_order != new_order {
         let (old, new) = (Some(old_order.into()), Some(new_order.into()));
         found.push(FieldChange { path: format!("{path} (order)"), old, new });
     }
+}
+
+fn by_label<'i>(labels: &'i [String], items: &'i [Value]) -> BTreeMap<&'i str, &'i Value> {
+    labels.iter().map(String::as_str).zip(items).collect()
 }
 
 /// What names the items of a list; `None` unless each has a name of its own.

@@ -6,7 +6,7 @@
 
 mod fields;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -56,20 +56,6 @@ pub enum Effect {
 }
 
 impl Impact {
-    /// Every impact.
-    pub const ALL: [Impact; 10] = [
-        Impact::Secret,
-        Impact::Endpoints,
-        Impact::Route,
-        Impact::ClusterAdded,
-        Impact::ClusterChanged,
-        Impact::ClusterRemoved,
-        Impact::ListenerAdded,
-        Impact::ChainsAdded,
-        Impact::ChainsDrained,
-        Impact::ListenerDrained,
-    ];
-
     /// The name that people and programs know it by.
     pub const fn name(self) -> &'static str {
         match self {
@@ -148,7 +134,7 @@ pub struct ResourceChange {
     /// How many more there are.
     pub more_fields: usize,
     /// What the proxy is sent, in its JSON form; absent for secrets, and for what is gone.
-    pub message: Option<Value>,
+    pub message: Option<Arc<Value>>,
     /// How many endpoints an assignment had and has.
     pub endpoints: Option<(usize, usize)>,
 }
@@ -198,7 +184,7 @@ fn compared(
     let version = |resource: &Arc<Resource>| resource.version;
     let (before, after) = (before.map(version), after.map(version));
     let endpoints = (kind == ResourceType::Endpoint).then(|| (endpoints(old.as_ref()), endpoints(new.as_ref())));
-    let message = new.filter(|_| kind != ResourceType::Secret);
+    let message = new.filter(|_| kind != ResourceType::Secret).map(Arc::new);
     ResourceChange { kind, name: name.clone(), before, after, impact, drained, fields, more_fields, message, endpoints }
 }
 
@@ -234,8 +220,9 @@ fn listener(old: Option<&Value>, new: Option<&Value>) -> (Impact, Vec<String>) {
     if without_chains(was) != without_chains(is) {
         return (Impact::ListenerDrained, labels(old));
     }
-    let kept = chains(new);
-    let drained: Vec<_> = chains(old).into_iter().filter(|chain| !kept.contains(chain)).collect();
+    // As texts, which can be looked up: a gateway has a chain for each service.
+    let kept: HashSet<_> = chains(new).into_iter().map(Value::to_string).collect();
+    let drained: Vec<_> = chains(old).into_iter().filter(|chain| !kept.contains(&chain.to_string())).collect();
     if drained.is_empty() {
         return (Impact::ChainsAdded, Vec::new());
     }
