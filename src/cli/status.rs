@@ -93,7 +93,7 @@ fn screen(status: &Value, now: OffsetDateTime) -> Vec<String> {
 }
 
 /// The time that is left until a moment.
-fn left(until: &str, now: OffsetDateTime) -> Option<String> {
+pub(super) fn left(until: &str, now: OffsetDateTime) -> Option<String> {
     let left = OffsetDateTime::parse(until, &Rfc3339).ok()? - now;
     Some(match (left.whole_days(), left.whole_hours()) {
         _ if left.is_negative() => "expired".to_owned(),
