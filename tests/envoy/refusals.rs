@@ -25,12 +25,12 @@ async fn a_refusal_is_shown_within_a_second_with_its_reason_and_what_is_behind_i
     mesh.answers(&url).await;
     let traffic = Traffic::start(&url, Callee::OtherDatacenter.greeting());
     let clusters = mesh.admin("sidecar web").clusters().await;
-    let cluster = clusters.into_iter().find(|name| name.starts_with("billing.")).expect("the cluster of billing");
+    let cluster = clusters.into_iter().find(|name| name.contains("api.default.dc2")).expect("the cluster of api");
     let host = url.trim_start_matches("http://").split(':').next().unwrap().to_owned();
     // It is a listener, and Envoy wants a prefix for its statistics.
     let document = listener(&host, &cluster, "");
     let entry = json!({"Kind": "service-defaults", "Name": "web", "UpstreamConfig": {"Overrides": [
-        {"Name": "billing", "Partition": "team-a", "EnvoyListenerJSON": document},
+        {"Name": "api", "EnvoyListenerJSON": document},
     ]}});
 
     let written = Instant::now();
