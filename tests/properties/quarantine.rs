@@ -138,7 +138,7 @@ pub(crate) async fn a_part_that_goes_bad_stays_as_it_was(world: World, spoil: Sp
     for (proxy, snapshot) in came {
         for kind in ResourceType::ALL {
             let (new, old) = (snapshot.get(kind), held[&proxy].get(kind));
-            let differs = new.iter().filter(|(name, resource)| old.get(*name) != Some(*resource));
+            let differs = new.iter().filter(|(name, resource)| old.get(name) != Some(*resource));
             let differs: Vec<_> = differs.map(|(name, _)| name.to_string()).collect();
             let expected: &[&str] = if kind == ResourceType::Cluster { &["local_app"] } else { &[] };
             prop_assert_eq!(differs, expected);
