@@ -51,6 +51,9 @@ fn help_goes_to_standard_output_and_names_every_command() {
         "connect",
         "envoy",
         "debug",
+        "cert",
+        "gateway",
+        "check",
         "status",
         "ps",
         "proxy",
@@ -77,7 +80,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 62] = [
+    let commands: [&[&str]; 66] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
@@ -106,6 +109,10 @@ fn every_command_explains_each_of_its_options() {
         &["envoy", "install"],
         &["debug", "bundle"],
         &["debug", "openapi"],
+        &["cert", "ls"],
+        &["cert", "rotate"],
+        &["gateway", "ls"],
+        &["check"],
         &["status"],
         &["ps"],
         &["proxy"],

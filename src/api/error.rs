@@ -164,6 +164,13 @@ pub(super) enum ApiError {
     CaConfig(#[from] ConfigureError),
     #[error("{0}")]
     Certificate(#[from] IssueError),
+    #[error("{0}")]
+    RootGiven(Problems),
+    #[error(
+        "the root of commit {revision} is not everywhere: {missing}. Leaves of yet another root would not be verified there: \
+         look at it with `meshgate wait -revision {revision}`, or use force"
+    )]
+    RootOnItsWay { revision: Index, missing: String },
     #[error("the certificate was not issued in time: try again")]
     CertificateTimeout,
     #[error("{0}")]
@@ -209,7 +216,7 @@ impl ApiError {
             | E::NoCommit(_)
             | E::NoProxy(_)
             | E::NotConfigured(_) => StatusCode::NOT_FOUND,
-            E::ChangedMeanwhile(_) => StatusCode::CONFLICT,
+            E::ChangedMeanwhile(_) | E::RootGiven(_) | E::RootOnItsWay { .. } => StatusCode::CONFLICT,
             E::PrometheusOff => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             E::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             E::BodyTooLarge(_) | E::TooManyOperations(_) => StatusCode::PAYLOAD_TOO_LARGE,

@@ -54,6 +54,9 @@ pub trait Happenings: Send + Sync + 'static {
     /// Hashes of what each registered proxy should have in a state apart from secrets, computed from it alone.
     fn hashes_in(&self, view: &Arc<View>) -> BTreeMap<InstanceId, String>;
 
+    /// By how many SNIs a connected proxy chooses the way; `None` while nothing was made for it.
+    fn server_names(&self, proxy: &InstanceId) -> Option<usize>;
+
     /// How many times what happened since the process started.
     fn totals(&self) -> Totals;
 }
@@ -207,6 +210,10 @@ impl Happenings for NoHappenings {
 
     fn hashes_in(&self, _: &Arc<View>) -> BTreeMap<InstanceId, String> {
         BTreeMap::new()
+    }
+
+    fn server_names(&self, _: &InstanceId) -> Option<usize> {
+        None
     }
 
     fn totals(&self) -> Totals {

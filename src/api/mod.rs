@@ -13,7 +13,9 @@ mod body;
 mod ca_config;
 mod call;
 mod catalog;
+mod certs;
 mod chain;
+mod check;
 mod config;
 mod connect;
 mod debug;
@@ -24,6 +26,7 @@ mod explain;
 mod exports;
 mod federation;
 mod filter;
+mod gateways;
 mod happenings;
 mod health;
 mod history;
@@ -60,14 +63,18 @@ use axum::Router;
 use tokio_util::sync::CancellationToken;
 
 pub use agent::{AddedCheck, Registration, RegistrationError, UsedPorts};
+pub use agent::{AddedCheck, Registration, RegistrationError};
+pub use certs::{CertificateList, Intermediate, LeafCertificate, RootCertificate, Rotated};
 pub use chain::{
     ChainFailover, ChainNode, ChainOverrides, ChainResolver, ChainRoute, ChainSplit, ChainTarget, CompiledChain,
 };
+
 pub use explain::{
     Behind, EndpointExplanation, ExplainedProxy, Explanations, FieldExplanation, GatewayExplanation, ModeExplanation,
     Removal, RemovedTarget, ResourceExplanation, RungExplanation, Setting, SourceExplanation, TargetExplanation,
     TargetService, Unexplained, UpstreamExplanation,
 };
+pub use gateways::GatewayRow;
 pub use happenings::{
     Happenings, LAG_BOUNDS, NoHappenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState,
     Resources, Totals,
@@ -184,6 +191,9 @@ fn routes() -> route::Routes {
         .merge(sni::routes())
         .merge(path::routes())
         .merge(entries::routes())
+        .merge(certs::routes())
+        .merge(gateways::routes())
+        .merge(check::routes())
         .merge(lint::routes())
         .merge(plan::routes())
         .merge(wait::routes())

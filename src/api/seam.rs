@@ -51,6 +51,21 @@ pub trait Certificates: Send + Sync + 'static {
     /// # Errors
     /// It cannot be issued. The API stops waiting after half a minute.
     fn leaf(&self, identity: SpiffeId) -> BoxFuture<'_, Result<Stored<Leaf>, IssueError>>;
+
+    /// Makes another root that signs; the one before it is trusted on for a while.
+    ///
+    /// # Errors
+    /// An operator gave the root, or what went wrong. Nothing was changed then.
+    fn replace_root(&self) -> BoxFuture<'_, Result<(), ConfigureError>>;
+
+    /// Replaces leaves before they are due: these, or all that somebody needs. Returns the new ones.
+    ///
+    /// # Errors
+    /// They cannot be issued; some may be replaced.
+    fn replace(&self, identities: Option<BTreeSet<SpiffeId>>) -> BoxFuture<'_, Result<Vec<Stored<Leaf>>, IssueError>>;
+
+    /// Whom the certificate of a proxy speaks for.
+    fn identity(&self, proxy: &InstanceId, service: &Service) -> SpiffeId;
 }
 
 /// Reads the files that the process was started with once more.

@@ -1,6 +1,6 @@
 //! What `api` asks of the other parts, answered by them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -18,7 +18,7 @@ use crate::resolve::ExposedCheck;
 use crate::store::{CheckKey, NodeKey, Reader, StoreError, Stored, View};
 
 /// The certificate authority.
-pub(super) struct Issuer(pub(super) Authority);
+pub struct Issuer(pub Authority);
 
 impl Certificates for Issuer {
     fn leaf(&self, identity: SpiffeId) -> BoxFuture<'_, Result<Stored<Leaf>, IssueError>> {
@@ -27,6 +27,19 @@ impl Certificates for Issuer {
 
     fn configure(&self, config: CaConfig) -> BoxFuture<'_, Result<(), ConfigureError>> {
         async move { self.0.configure(config).await.map_err(configure_error) }.boxed()
+    }
+
+    fn replace_root(&self) -> BoxFuture<'_, Result<(), ConfigureError>> {
+        async move { self.0.replace_root().await.map_err(configure_error) }.boxed()
+    }
+
+    fn replace(&self, identities: Option<BTreeSet<SpiffeId>>) -> BoxFuture<'_, Result<Vec<Stored<Leaf>>, IssueError>> {
+        let identities = identities.unwrap_or_else(|| self.0.identities());
+        async move { self.0.replace(identities).await.map_err(issue_error) }.boxed()
+    }
+
+    fn identity(&self, proxy: &InstanceId, service: &Service) -> SpiffeId {
+        engine::identity(proxy, service)
     }
 }
 

@@ -11,8 +11,8 @@ use crate::api::{
 };
 use crate::codec::hide_private_keys_in;
 use crate::engine::{self, Configuration, Engine, Offline, Preview, ProxyEvent, Push, Pushed};
-use crate::envoy::json;
 use crate::envoy::snapshot::{Resource, ResourceType, Snapshot};
+use crate::envoy::{self, json};
 use crate::model::{InstanceId, TrustDomain};
 use crate::store::View;
 
@@ -50,6 +50,10 @@ impl Happenings for Happened {
 
     fn hashes_in(&self, view: &Arc<View>) -> BTreeMap<InstanceId, String> {
         hashes(self.engine.options(), &self.trust_domain, view)
+    }
+
+    fn server_names(&self, proxy: &InstanceId) -> Option<usize> {
+        self.engine.snapshot(proxy).map(|snapshot| envoy::server_names(&snapshot).len())
     }
 
     fn totals(&self) -> Totals {

@@ -5,6 +5,7 @@ mod chains;
 mod explain;
 mod exports;
 mod files;
+mod gateways;
 mod happenings;
 mod lint;
 mod plan;
@@ -35,7 +36,8 @@ use crate::settings::{Settings, TlsListener};
 use crate::store::{Author, Backend, Embedded, Key, Memory, Store, StoreError};
 use crate::telemetry::{Logs, Readiness, ReadinessGuard};
 
-use self::adapters::{Central, Issuer, Proxies, Reports};
+pub use self::adapters::Issuer;
+use self::adapters::{Central, Proxies, Reports};
 pub use self::chains::Chains;
 pub use self::explain::Explainer;
 pub use self::exports::Exports;
@@ -368,6 +370,8 @@ impl App {
         let working = || self.working.clone();
         self.workers.spawn(authority.clone().run(working()));
         self.workers.spawn(runner.clone().run(working()));
+        let looking = gateways::look_at_gateways(engine.clone(), self.store.clone(), runner.clone(), working());
+        self.workers.spawn(looking);
         self.workers.spawn(on_own_thread(
             engine.clone().run(self.store.clone(), authority.clone(), working()),
             self.failed.clone(),

@@ -19,7 +19,7 @@ use crate::model::{Leaf, Root, SpiffeId, TrustDomain};
 use crate::store::{Index, Key, Op, Store, Stored, View, Write};
 
 /// Most leaves of one commit, so that the first of a fleet do not wait for the last.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 /// Time between two looks for leaves that are due. Short against the lifetime of a leaf, and the clock may jump.
 const LOOK: Duration = Duration::from_secs(60);
 /// Pause after a failure.
@@ -47,7 +47,7 @@ pub(super) struct Shared {
     /// with them any more: a proxy that is still connected keeps what it has.
     asked: Mutex<BTreeSet<SpiffeId>>,
     /// Held while leaves are made: whoever gets it makes all that are wanted.
-    issuing: tokio::sync::Mutex<()>,
+    pub(super) issuing: tokio::sync::Mutex<()>,
     /// What was said last about the end of the active root.
     end_told: Mutex<Option<EndTold>>,
     wake: Notify,
@@ -164,7 +164,7 @@ impl Shared {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn asked(&self) -> MutexGuard<'_, BTreeSet<SpiffeId>> {
+    pub(super) fn asked(&self) -> MutexGuard<'_, BTreeSet<SpiffeId>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -227,16 +227,38 @@ impl Shared {
         let root = view.active_root().ok_or(CaError::NoRoot)?.clone();
         let now = self.now();
         let batch = self.batch(first, &view, &root, now);
-        let (ttl, identities) = (self.leaf_ttl(&view), batch.clone());
+        self.issue(&view, root, batch.clone(), move |root, _, stored| {
+            stored.is_none_or(|stored| !is_fit(stored, root, now))
+        })
+        .await?;
+        // Those that a change of the root came in between stay wanted.
+        let is_done = |identity: &SpiffeId| batch.contains(identity) && self.stored(identity, is_valid).is_some();
+        self.wanted().retain(|identity| !is_done(identity));
+        Ok(())
+    }
+
+    /// Makes leaves and commits those that `is_needed` still says yes to beside the stored ones, and that the active root has
+    /// signed. The caller holds `issuing`.
+    pub(super) async fn issue(
+        &self,
+        view: &View,
+        root: Arc<Root>,
+        identities: BTreeSet<SpiffeId>,
+        is_needed: impl Fn(&Root, &SpiffeId, Option<&Leaf>) -> bool + Send + 'static,
+    ) -> Result<(), CaError> {
+        let (now, ttl) = (self.now(), self.leaf_ttl(view));
         let leaves = tokio::task::spawn_blocking(move || {
             let signer = Signer::new(&root)?;
             identities.iter().map(|identity| signer.leaf(identity, now, ttl)).collect::<Result<Vec<_>, CaError>>()
         });
         let leaves = leaves.await.map_err(|_| CaError::Stopped)??;
-        self.store.write_with(move |view| Ok(Write::from(still_needed(view, leaves, now)))).await?;
-        // Those that a change of the root came in between stay wanted.
-        let is_done = |identity: &SpiffeId| batch.contains(identity) && self.stored(identity, is_valid).is_some();
-        self.wanted().retain(|identity| !is_done(identity));
+        let still_needed = move |view: &View| {
+            let Some(root) = view.active_root() else { return Ok(Write::from(Vec::<Op>::new())) };
+            let stored = |leaf: &Leaf| view.leaf(&leaf.identity).map(|row| &*row.value);
+            let is_needed = |leaf: &Leaf| leaf.root_id == root.id && is_needed(root, &leaf.identity, stored(leaf));
+            Ok(Write::from(leaves.into_iter().filter(is_needed).map(Op::PutLeaf).collect::<Vec<_>>()))
+        };
+        self.store.write_with(still_needed).await?;
         Ok(())
     }
 
@@ -258,15 +280,6 @@ impl Shared {
         self.store.write_with(expired).await?;
         Ok(())
     }
-}
-
-/// The leaves that nobody else has committed meanwhile, and that the active root has signed.
-fn still_needed(view: &View, leaves: Vec<Leaf>, now: OffsetDateTime) -> Vec<Op> {
-    let Some(root) = view.active_root() else { return Vec::new() };
-    let is_needed = |leaf: &Leaf| {
-        leaf.root_id == root.id && view.leaf(&leaf.identity).is_none_or(|stored| !is_fit(&stored.value, root, now))
-    };
-    leaves.into_iter().filter(is_needed).map(Op::PutLeaf).collect()
 }
 
 /// Makes the root, unless somebody else does so first.

@@ -23,6 +23,7 @@ mod issue;
 mod options;
 mod pem;
 mod renewal;
+mod replacement;
 mod root;
 mod rotation;
 #[cfg(test)]

@@ -86,7 +86,7 @@ pub(super) fn end_to_tell(
 }
 
 /// True if somebody is registered who presents this identity.
-fn is_needed(view: &View, identity: &SpiffeId) -> bool {
+pub(super) fn is_needed(view: &View, identity: &SpiffeId) -> bool {
     match identity {
         SpiffeId::Service(key) => !view.endpoints(key).is_empty() || !view.instances_named(key).is_empty(),
         SpiffeId::MeshGateway(place) => !view.mesh_gateways(place).is_empty(),

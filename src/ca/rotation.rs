@@ -22,6 +22,20 @@ impl Authority {
     /// Every rule that the settings, the key and the certificate break, or else why the new root cannot sign or be signed, or
     /// the store cannot be written. Nothing was changed then.
     pub async fn configure(&self, config: CaConfig) -> Result<(), CaError> {
+        self.take_over(Some(config)).await
+    }
+
+    /// Makes another root of the same kind active, as [`Authority::configure`] does for another key.
+    ///
+    /// # Errors
+    /// An operator gave the root that signs now, so that only they can give another one; or as for `configure`. Nothing was
+    /// changed then.
+    pub async fn replace_root(&self) -> Result<(), CaError> {
+        self.take_over(None).await
+    }
+
+    /// Takes a configuration over, or makes another root under the one in force.
+    async fn take_over(&self, config: Option<CaConfig>) -> Result<(), CaError> {
         let view = self.shared.store.view();
         let active = view.active_root().ok_or(CaError::NoRoot)?.clone();
         let given = view.ca_config().map(|row| row.value.config.root_cert.clone()).unwrap_or_default();
@@ -29,17 +43,23 @@ impl Authority {
             cluster: Cluster::of(&active),
             trusted: view.roots().into_iter().map(|row| (*row.value).clone()).collect(),
             now: self.shared.now(),
-            leaf_ttl: config.config.leaf_cert_ttl.to_std(),
+            leaf_ttl: config
+                .as_ref()
+                .map_or(self.shared.leaf_ttl(&view), |config| config.config.leaf_cert_ttl.to_std()),
         };
         let until = measure.now + self.shared.leaf_ttl(&view).max(measure.leaf_ttl) * LIFETIMES;
         let before = active.clone();
-        let made = tokio::task::spawn_blocking(move || taken_over(config, &before, given, &measure));
+        let in_force = view.ca_config().map(|row| (*row.value).clone()).unwrap_or_default();
+        let made = tokio::task::spawn_blocking(move || match config {
+            Some(config) => taken_over(config, &before, given, &measure).map(|(config, root)| (Some(config), root)),
+            None => another(&in_force, &before, &measure).map(|root| (None, Some(root))),
+        });
         let (config, root) = made.await.map_err(|_| CaError::Stopped)??;
         let change = move |view: &View| {
             let Some(current) = view.active_root().filter(|root| root.id == active.id) else {
                 return Err(Problem::rule("Config", "the root was replaced meanwhile: read it and try again").into());
             };
-            let mut ops = vec![Op::PutCaConfig(config)];
+            let mut ops: Vec<_> = config.map(Op::PutCaConfig).into_iter().collect();
             ops.extend(root.into_iter().flat_map(|root| rotated(view, current, root, until)));
             Ok(Write::from(ops))
         };
@@ -61,9 +81,7 @@ fn taken_over(
     let asked = asked(&config.config, &key, before, &given, measure);
     let asked = asked.map_err(|found| problems.0.extend(found.0)).ok().filter(|_| problems.0.is_empty());
     let Some(asked) = asked else { return Err(CaError::Refused(problems)) };
-    let Measure { cluster, now, leaf_ttl, .. } = measure;
-    let ttl = config.config.root_cert_ttl.to_std();
-    let make = |key: &KeyPair| make_root(cluster, cluster.next_root_name(), key, *now, ttl);
+    let make = |key: &KeyPair| made(&config, key, measure);
     let (root_cert, root) = match asked {
         Asked::Same => (given, None),
         Asked::Made(None) => (String::new(), Some(make(&generate_key()?)?)),
@@ -74,12 +92,33 @@ fn taken_over(
         Asked::Given(root) => (root.cert_pem.clone(), Some(*root).filter(|root| root.id != before.id)),
     };
     config.config.root_cert = root_cert;
-    let Some(mut root) = root else { return Ok((config, None)) };
-    try_out(&root, *now, *leaf_ttl).map_err(CaError::Refused)?;
-    if !config.force_without_cross_signing {
-        root.intermediates.push(cross_sign(before, &root, *now)?);
+    let root = root.map(|root| introduced(root, &config, before, measure)).transpose()?;
+    Ok((config, root))
+}
+
+/// Another root than `before`, made here as the configuration in force says.
+fn another(in_force: &CaConfig, before: &Root, measure: &Measure) -> Result<Root, CaError> {
+    if !in_force.config.root_cert.is_empty() {
+        let message = "the root that signs now was given by an operator: give another one with its key \
+                       (PUT /v1/connect/ca/configuration, meshgate connect ca set-config)";
+        return Err(CaError::Refused(Problem::rule("root", message).into()));
     }
-    Ok((config, Some(root)))
+    introduced(made(in_force, &generate_key()?, measure)?, in_force, before, measure)
+}
+
+/// A root that is made here, of this key.
+fn made(config: &CaConfig, key: &KeyPair, measure: &Measure) -> Result<Root, CaError> {
+    let cluster = &measure.cluster;
+    make_root(cluster, cluster.next_root_name(), key, measure.now, config.config.root_cert_ttl.to_std())
+}
+
+/// A new root that has signed once, with what `before` says about it.
+fn introduced(mut root: Root, config: &CaConfig, before: &Root, measure: &Measure) -> Result<Root, CaError> {
+    try_out(&root, measure.now, measure.leaf_ttl).map_err(CaError::Refused)?;
+    if !config.force_without_cross_signing {
+        root.intermediates.push(cross_sign(before, &root, measure.now)?);
+    }
+    Ok(root)
 }
 
 /// The root that a configuration asks for.

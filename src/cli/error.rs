@@ -97,9 +97,9 @@ impl Verb {
     pub(crate) fn named(name: Option<&str>) -> Self {
         match name {
             Some(
-                "apply" | "at" | "bug-report" | "debug" | "demo" | "diff" | "envoy" | "events" | "explain" | "history"
-                | "lint" | "path" | "plan" | "proxy" | "ps" | "ready" | "replay" | "rollback" | "sni" | "status"
-                | "wait" | "why-changed",
+                "apply" | "at" | "bug-report" | "cert" | "check" | "debug" | "demo" | "diff" | "envoy" | "events"
+                | "explain" | "gateway" | "history" | "lint" | "path" | "plan" | "proxy" | "ps" | "ready" | "replay"
+                | "rollback" | "sni" | "status" | "wait" | "why-changed",
             )
             | None => Self::Ours,
             Some(_) => Self::Consuls,

@@ -4,7 +4,9 @@ mod agent;
 mod arguments;
 mod bug_report;
 mod catalog;
+mod cert;
 mod change;
+mod check;
 mod client;
 mod cluster;
 mod config;
@@ -17,6 +19,7 @@ mod error;
 mod events;
 mod explain;
 mod files;
+mod gateway;
 mod history;
 mod info;
 mod intention;
@@ -50,9 +53,9 @@ pub(crate) use error::{CliError, Verb};
 const AFTER_HELP: &str = "\
 Long options work with one dash as well (-sidecar-for web), and switches take a value (-register=false).
 Results go to standard output, everything else to standard error.
-The exit code is 1 on any error. Of meshgate's own commands (apply, at, bug-report, debug, demo, diff, envoy, events, explain, history, lint,
-path, plan, proxy, ps, ready, replay, rollback, sni, status, wait, why-changed) it is 1 for a problem, 2 for changes that are
-pending, 3 on bad usage, 4 where nobody answers, and 5 where the token does not suffice.
+The exit code is 1 on any error. Of meshgate's own commands (apply, at, bug-report, cert, check, debug, demo, diff, envoy,
+events, explain, gateway, history, lint, path, plan, proxy, ps, ready, replay, rollback, sni, status, wait, why-changed) it is
+1 for a problem, 2 for changes that are pending, 3 on bad usage, 4 where nobody answers, and 5 where the token does not suffice.
 
 Start here:
   meshgate demo                                       two datacenters with real Envoys, and a tour
@@ -121,6 +124,14 @@ enum Command {
     /// Write and read the names that travel in TLS handshakes, and list them
     #[command(subcommand)]
     Sni(sni::SniCommand),
+    /// List the certificates of the mesh, and replace them
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
+    /// List the mesh gateways
+    #[command(subcommand)]
+    Gateway(gateway::GatewayCommand),
+    /// Go through a checklist, and tell what is wrong and what to do about it
+    Check(check::CheckOptions),
     /// Say on one screen whether all is well
     Status(status::StatusOptions),
     /// List the proxies, and how far they have come
@@ -223,6 +234,9 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Explain(command) => block_on(explain::run(command)),
         Command::Path(options) => block_on(path::run(&options)),
         Command::Sni(command) => block_on(sni::run(command)),
+        Command::Cert(command) => block_on(cert::run(command)),
+        Command::Gateway(command) => block_on(gateway::run(command)),
+        Command::Check(options) => block_on(check::run(&options)),
         Command::Status(options) => block_on(status::run(&options)),
         Command::Ps(options) => block_on(ps::run(&options)),
         Command::Proxy(options) => block_on(proxy::run(&options)),

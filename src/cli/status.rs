@@ -100,7 +100,7 @@ fn nodes(count: &Value) -> String {
 }
 
 /// The time that is left until a moment.
-fn left(until: &str, now: OffsetDateTime) -> Option<String> {
+pub(super) fn left(until: &str, now: OffsetDateTime) -> Option<String> {
     let left = OffsetDateTime::parse(until, &Rfc3339).ok()? - now;
     Some(match (left.whole_days(), left.whole_hours()) {
         _ if left.is_negative() => "expired".to_owned(),

@@ -64,7 +64,7 @@ use self::slot::Slot;
 use crate::ca::Authority;
 use crate::envoy::snapshot::{self, Feedback, NodeIdentity, Progress, Published, Snapshot, SnapshotSource};
 use crate::model::{
-    Datacenter, DnsDomain, InstanceId, IntentionPolicy, NodeName, Partition, Place, Proxy, Service, ServiceId,
+    Datacenter, DnsDomain, InstanceId, IntentionPolicy, NodeName, Partition, Place, Proxy, Service, ServiceId, SpiffeId,
 };
 use crate::resolve::{self, Chain, ChainError, ExposedCheck, Scope, State as _};
 use crate::store::{Index, NodeKey, Reader, Store, Stored, View};
@@ -183,6 +183,11 @@ impl Shared {
         change(&mut self.news());
         self.wake.notify_one();
     }
+}
+
+/// Whom the certificate of a registered proxy speaks for.
+pub fn identity(proxy: &InstanceId, service: &Service) -> SpiffeId {
+    core::identity(proxy, service)
 }
 
 impl Engine {

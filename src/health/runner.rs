@@ -14,7 +14,7 @@ use super::probe::{Probe, Probes};
 use super::reaper::{self, Reaper};
 use super::report::Subject;
 use super::{Options, task};
-use crate::model::{CheckKind, GoDuration};
+use crate::model::{CheckKind, GoDuration, InstanceId};
 use crate::store::{CheckKey, Key, Store, StoreError, View, Write};
 
 /// Runs the checks of this process's own nodes. Clones share everything.
@@ -26,6 +26,8 @@ pub struct Runner {
     exposed: Exposed,
     /// Counts the reports of each TTL check that runs.
     reports: Arc<DashMap<CheckKey, watch::Sender<u64>>>,
+    /// Counts how often somebody asked to look at what a probe looks at.
+    asked: Arc<DashMap<CheckKey, watch::Sender<u64>>>,
 }
 
 /// What runs.
@@ -41,7 +43,7 @@ struct Running {
 impl Runner {
     /// A runner that runs nothing yet. What `exposures` find is asked where they say.
     pub fn new(store: Store, options: Options, exposures: Exposures) -> Self {
-        Self { store, options, exposures, exposed: Exposed::default(), reports: Arc::default() }
+        Self { store, options, exposures, exposed: Exposed::default(), reports: Arc::default(), asked: Arc::default() }
     }
 
     /// Says that somebody reports on a TTL check, so that its time starts anew. To be called *before* the status is
@@ -49,6 +51,16 @@ impl Runner {
     pub fn reported(&self, check: &CheckKey) {
         if let Some(reports) = self.reports.get(check) {
             reports.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Has the checks of an instance that this process runs look at it now, because something happened to it.
+    pub fn look_at(&self, instance: &InstanceId) {
+        let view = self.store.view();
+        for check in view.checks_of(instance) {
+            if let Some(asked) = self.asked.get(&CheckKey::of(&check.value)) {
+                asked.send_modify(|count| *count += 1);
+            }
         }
     }
 
@@ -131,6 +143,7 @@ impl Runner {
             task.abort();
             running.checks.remove(key);
             self.reports.remove(key);
+            self.asked.remove(key);
         }
         let Some(subject) = row.map(Subject::of) else { return };
         if let Some(task) = self.start(running, subject.clone()) {
@@ -151,6 +164,8 @@ impl Runner {
         let probe = Probe::of(kind)?;
         let probes = running.probes.clone();
         let exposed = self.exposed.clone();
-        Some(running.tasks.spawn(task::probe_at_interval(store, subject, probe, (probes, exposed))))
+        let (sender, asked) = watch::channel(0);
+        self.asked.insert(subject.key.clone(), sender);
+        Some(running.tasks.spawn(task::probe_at_interval(store, subject, probe, (probes, exposed), asked)))
     }
 }

@@ -16,13 +16,19 @@ use crate::store::{CheckKey, Store, StoreError};
 /// Shorter intervals are raised to this.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
+/// When a probe runs that somebody has asked for: at once, and again shortly after. A process that ends may close the
+/// connection that told of it before its ports, and one that comes may open it before them.
+const LOOKS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(200), Duration::from_millis(600), Duration::from_millis(1400)];
+
 /// Runs a probe at once, then at its interval. Until it passes for the first time it runs after 1, 2, 4... seconds, as
-/// long as that is sooner.
+/// long as that is sooner. Whenever `asked` says so it runs in between.
 pub(super) async fn probe_at_interval(
     store: Store,
     subject: Subject,
     probe: Probe,
     (probes, exposed): (Probes, Exposed),
+    mut asked: watch::Receiver<u64>,
 ) {
     let interval = subject.definition.interval.map_or(SHORTEST_INTERVAL, GoDuration::to_std).max(SHORTEST_INTERVAL);
     let start = Instant::now();
@@ -31,14 +37,25 @@ pub(super) async fn probe_at_interval(
     let mut streak = Streak::default();
     let mut patience = SHORTEST_INTERVAL;
     let mut next = start;
+    let mut looks: Vec<Instant> = Vec::new();
     loop {
-        tokio::time::sleep_until(next).await;
+        let at = looks.iter().copied().fold(next, Instant::min);
+        tokio::select! {
+            () = tokio::time::sleep_until(at) => looks.retain(|look| *look > at),
+            // Who asks is there for as long as the check is.
+            Ok(()) = asked.changed() => {
+                let now = Instant::now();
+                looks = LOOKS.iter().map(|after| now + *after).collect();
+                patience = SHORTEST_INTERVAL;
+                continue;
+            }
+        }
         let Finding { status, output } = probes.run(&probe, &exposed.question(&subject.key, &subject.definition)).await;
         next = next_run(start + offset, interval);
         // What has not passed yet is mostly about to start: a sidecar is registered before its Envoy runs.
         if status == CheckStatus::Passing {
             patience = interval;
-        } else if patience < interval {
+        } else if looks.is_empty() && patience < interval {
             next = next.min(Instant::now() + patience);
             patience *= 2;
         }

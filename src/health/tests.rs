@@ -257,6 +257,35 @@ async fn a_target_that_is_about_to_start_is_asked_again_soon() {
 }
 
 #[tokio::test]
+async fn what_somebody_asks_to_look_at_is_looked_at_long_before_its_time() {
+    let bench = Bench::start().await;
+    let (server, other) = (Server::start().await, Server::start().await);
+    let hourly = |server: &Server, id: &str| {
+        let mut check = of_service(server.check(id), id);
+        check.definition.interval = Some(GoDuration::from_secs(3600));
+        check
+    };
+    let (asked, idle) = (hourly(&server, "asked"), hourly(&other, "idle"));
+    bench.write(vec![service("asked"), service("idle"), Op::PutCheck(asked.clone()), Op::PutCheck(idle.clone())]).await;
+    for check in [&asked, &idle] {
+        bench.until_status(check, Passing).await;
+    }
+    let instance = |id: &str| agent().instance(&ServiceId::from(id));
+    let before = other.requests();
+
+    server.code.store(503, Ordering::SeqCst);
+    bench.runner.look_at(&instance("asked"));
+    bench.until_status(&asked, Critical).await;
+    // Whatever it was may come a little later than what told of it: it is looked at some more times.
+    server.code.store(200, Ordering::SeqCst);
+    bench.until_status(&asked, Passing).await;
+    bench.runner.look_at(&instance("unknown"));
+
+    assert_eq!((other.requests(), bench.row(&idle).status), (before, Passing));
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn a_check_that_fails_from_the_start_says_why_once() {
     let bench = Bench::start().await;
     let closed = TcpListener::bind(LOCAL).await.unwrap().local_addr().unwrap();

@@ -18,7 +18,7 @@ fn shop(host: &str, config: Value, sidecar: Value) -> Value {
 }
 
 /// A listener for `api` that Envoy takes if `cluster` is one, with this prefix of its statistics.
-fn listener(host: &str, cluster: &str, stat_prefix: &str) -> String {
+pub(crate) fn listener(host: &str, cluster: &str, stat_prefix: &str) -> String {
     let proxy = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
         "cluster": cluster, "stat_prefix": stat_prefix,

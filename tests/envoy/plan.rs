@@ -1,12 +1,11 @@
 //! What a plan says of connections is what Envoys count.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use meshgate::model::GatewayMode;
 use serde_json::{Value, json};
 
-use crate::support::{TestMesh, program};
+use crate::support::TestMesh;
 
 /// What an Envoy counts that tells one impact from the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,18 +29,6 @@ async fn counts(mesh: &TestMesh, envoy: &str) -> Counts {
     }
 }
 
-/// What `meshgate` prints, and its exit code.
-fn run(mesh: &TestMesh, line: &str) -> (String, i32) {
-    let mut command = Command::new(program());
-    let output = command
-        .args(line.split_whitespace())
-        .env("CONSUL_HTTP_ADDR", mesh.control_plane.http_address())
-        .output()
-        .unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (String::from_utf8_lossy(&text).into_owned(), output.status.code().unwrap())
-}
-
 /// How many resources of each impact a plan has for the sidecar of web.
 fn impacts(plan: &Value) -> BTreeMap<String, u64> {
     let all = plan["Affected"].as_array().unwrap().iter();
@@ -58,7 +45,7 @@ async fn what_is_planned_is_what_envoys_count() {
     let mut mesh = TestMesh::start().await;
     mesh.set_mode(GatewayMode::Local).await;
     let directory = tempfile::tempdir().unwrap();
-    let settled = run(&mesh, "wait -timeout 30s");
+    let settled = mesh.run("wait -timeout 30s").await;
     assert_eq!(settled.1, 0, "{}", settled.0);
     let limited = json!({ "Kind": "service-defaults", "Name": "web", "MaxInboundConnections": 7 });
     let changes = [
@@ -71,7 +58,7 @@ async fn what_is_planned_is_what_envoys_count() {
         let file = directory.path().join(format!("{expected}.json"));
         std::fs::write(&file, entry.to_string()).unwrap();
         let file = file.display();
-        let (text, code) = run(&mesh, &format!("plan -o json -validate -f {file}"));
+        let (text, code) = mesh.run(&format!("plan -o json -validate -f {file}")).await;
         assert_eq!(code, 2, "{text}");
         let plan: Value = serde_json::from_str(&text).unwrap();
         let planned = impacts(&plan);
@@ -79,7 +66,7 @@ async fn what_is_planned_is_what_envoys_count() {
         assert_eq!(plan["Validated"]["Refused"], json!([]), "{plan:#}");
         let before = counts(&mesh, "sidecar web").await;
 
-        let (text, code) = run(&mesh, &format!("apply -wait -force -f {file}"));
+        let (text, code) = mesh.run(&format!("apply -wait -force -f {file}")).await;
 
         assert!(code == 0 && text.contains(" is live: "), "{text}");
         let after = counts(&mesh, "sidecar web").await;

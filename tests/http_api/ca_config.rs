@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use meshgate::app::Issuer;
 use meshgate::ca::Authority;
 use meshgate::store::{Memory, Store};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::http::{Issuer, TestApi};
+use crate::support::http::TestApi;
 
 const PATH: &str = "/v1/connect/ca/configuration";
 

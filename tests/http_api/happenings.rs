@@ -138,6 +138,10 @@ impl Happenings for Shared {
         BTreeMap::new()
     }
 
+    fn server_names(&self, proxy: &InstanceId) -> Option<usize> {
+        (proxy.id.as_str() == "web").then_some(2)
+    }
+
     fn totals(&self) -> Totals {
         let mut lags = [0; LAG_BOUNDS.len() + 1];
         lags[7] = 2;

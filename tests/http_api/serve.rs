@@ -1,12 +1,13 @@
 //! The listener: protocols, panics, slow clients and the end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use meshgate::api::{Certificates, ConfigureError, IssueError};
-use meshgate::model::{CaConfig, Leaf, SpiffeId};
+use meshgate::model::{CaConfig, InstanceId, Leaf, Service, SpiffeId};
 use meshgate::store::Stored;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -23,6 +24,18 @@ impl Certificates for Panics {
     fn configure(&self, _: CaConfig) -> BoxFuture<'_, Result<(), ConfigureError>> {
         async { panic!("broken on purpose") }.boxed()
     }
+
+    fn replace_root(&self) -> BoxFuture<'_, Result<(), ConfigureError>> {
+        async { panic!("broken on purpose") }.boxed()
+    }
+
+    fn replace(&self, _: Option<BTreeSet<SpiffeId>>) -> BoxFuture<'_, Result<Vec<Stored<Leaf>>, IssueError>> {
+        async { panic!("broken on purpose") }.boxed()
+    }
+
+    fn identity(&self, _: &InstanceId, _: &Service) -> SpiffeId {
+        panic!("broken on purpose")
+    }
 }
 
 struct Fails(fn() -> IssueError);
@@ -34,6 +47,18 @@ impl Certificates for Fails {
 
     fn configure(&self, _: CaConfig) -> BoxFuture<'_, Result<(), ConfigureError>> {
         async { Err(ConfigureError::Failed("secret".into())) }.boxed()
+    }
+
+    fn replace_root(&self) -> BoxFuture<'_, Result<(), ConfigureError>> {
+        async { Err(ConfigureError::Failed("secret".into())) }.boxed()
+    }
+
+    fn replace(&self, _: Option<BTreeSet<SpiffeId>>) -> BoxFuture<'_, Result<Vec<Stored<Leaf>>, IssueError>> {
+        async { Err(self.0()) }.boxed()
+    }
+
+    fn identity(&self, proxy: &InstanceId, _: &Service) -> SpiffeId {
+        SpiffeId::MeshGateway(proxy.place.clone())
     }
 }
 
@@ -56,6 +81,7 @@ async fn each_reason_for_no_certificate_has_its_status() {
     ] {
         let api = TestApi::start_with(|api| api.certificates = Arc::new(fails)).await;
         api.get("/v1/agent/connect/ca/leaf/web").await.is(status, text);
+        api.put("/v1/meshgate/certs/rotate?all", "").await.is(status, text);
         let configured = api.put("/v1/connect/ca/configuration", r#"{"Provider": "consul"}"#).await;
         configured.is(500, "the configuration could not be taken over");
     }

@@ -9,6 +9,7 @@ mod intentions;
 mod offline;
 mod oracle;
 mod paths;
+mod quarantine;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -262,6 +263,16 @@ proptest! {
     #[test]
     fn a_bundle_of_a_mesh_makes_the_same_mesh(world in world(Purpose::Everything)) {
         runtime().block_on(a_bundle_makes_the_same_mesh(world))?;
+    }
+
+    #[test]
+    fn a_bad_part_costs_only_itself((world, spoil) in quarantine::spoiled()) {
+        runtime().block_on(quarantine::a_bad_part_costs_only_itself(world, spoil))?;
+    }
+
+    #[test]
+    fn a_part_that_goes_bad_stays_as_it_was((world, spoil) in quarantine::spoiled()) {
+        runtime().block_on(quarantine::a_part_that_goes_bad_stays_as_it_was(world, spoil))?;
     }
 
     #[test]

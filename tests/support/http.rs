@@ -3,17 +3,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use meshgate::api::{
-    self, Api, AsRegistered, Certificates, CheckReports, ConfigureError, IssueError, Metrics, NoFiles, NoHappenings,
-    NoLinter, NoPlanner, NoPropagation, ProxyState, ProxyStatus,
+    self, Api, AsRegistered, CheckReports, Metrics, NoFiles, NoHappenings, NoLinter, NoPlanner, NoPropagation,
+    ProxyState, ProxyStatus,
 };
-use meshgate::app::{Acknowledged, Chains, Changes, Explainer, Exports, Lint};
-use meshgate::ca::{Authority, CaError};
+use meshgate::app::{Acknowledged, Chains, Changes, Explainer, Exports, Issuer, Lint};
+use meshgate::ca::Authority;
 use meshgate::engine::{self, Engine};
-use meshgate::model::{CaConfig, Datacenter, DnsDomain, IntentionPolicy, Leaf, SpiffeId, TrustDomain};
-use meshgate::store::{CheckKey, Memory, Store, Stored};
+use meshgate::model::{Datacenter, DnsDomain, IntentionPolicy, TrustDomain};
+use meshgate::store::{CheckKey, Memory, Store};
 use meshgate::telemetry::{Logs, Readiness};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
@@ -56,25 +54,6 @@ pub(crate) struct Reports(pub(crate) Mutex<Vec<CheckKey>>);
 impl CheckReports for Reports {
     fn reported(&self, key: CheckKey) {
         self.0.lock().expect("no test panics while it holds this").push(key);
-    }
-}
-
-/// Certificates of a real authority.
-pub(crate) struct Issuer(pub(crate) Authority);
-
-impl Certificates for Issuer {
-    fn leaf(&self, identity: SpiffeId) -> BoxFuture<'_, Result<Stored<Leaf>, IssueError>> {
-        async move { self.0.leaf(&identity).await.map_err(|error| IssueError::Failed(Box::new(error))) }.boxed()
-    }
-
-    fn configure(&self, config: CaConfig) -> BoxFuture<'_, Result<(), ConfigureError>> {
-        let told = |error| {
-            if let CaError::Refused(problems) = error {
-                return ConfigureError::Refused(problems);
-            }
-            ConfigureError::Failed(Box::new(error))
-        };
-        async move { self.0.configure(config).await.map_err(told) }.boxed()
     }
 }
 

@@ -9,7 +9,7 @@ use futures::{FutureExt, StreamExt};
 use http::{Method, Request};
 use meshgate::ads;
 use meshgate::api::{self, Api, AsRegistered, Metrics, NoFiles, ProxyState, ProxyStatus};
-use meshgate::app::{Acknowledged, Chains, Changes, Explainer, Exports, Happened, Lint};
+use meshgate::app::{Acknowledged, Chains, Changes, Explainer, Exports, Happened, Issuer, Lint};
 use meshgate::ca::{self, Authority};
 use meshgate::codec;
 use meshgate::engine::{self, Engine};
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 pub(crate) use super::http::CLUSTER_ID;
-use super::http::{Issuer, LIMIT, Reports};
+use super::http::{LIMIT, Reports};
 
 /// Name of the agent's node.
 pub(crate) const AGENT: &str = "agent";

@@ -263,3 +263,54 @@ async fn an_old_root_is_trusted_until_its_leaves_are_over() {
     shutdown.cancel();
     running.await.unwrap();
 }
+
+#[tokio::test]
+async fn leaves_are_replaced_before_they_are_due_and_each_once() {
+    let (_, authority) = opened(&Hand::new()).await;
+    let before = authority.leaf(&web()).await.unwrap();
+    let other = authority.leaf(&identity("db")).await.unwrap();
+
+    let (one, two) = tokio::join!(authority.replace([web()].into()), authority.replace([web()].into()));
+
+    let [one, two] = [one.unwrap(), two.unwrap()];
+    assert_eq!(one, two);
+    assert_ne!(one[0].value.serial, before.value.serial);
+    assert_eq!(authority.leaf(&web()).await.unwrap(), one[0]);
+    assert_eq!(authority.leaf(&identity("db")).await.unwrap(), other);
+    let slashed = identity("a/b");
+    assert!(matches!(authority.replace([web(), slashed].into()).await, Err(CaError::Identity { .. })));
+    assert_eq!(authority.leaf(&web()).await.unwrap(), one[0]);
+}
+
+#[tokio::test]
+async fn only_what_somebody_needs_is_among_all() {
+    let (store, authority) = opened(&Hand::new()).await;
+    register(&store, &["web"]).await;
+    for name in ["web", "gone"] {
+        authority.leaf(&identity(name)).await.unwrap();
+    }
+
+    assert_eq!(authority.identities(), [web()].into());
+    authority.request([identity("gone")]);
+    assert_eq!(authority.identities(), [web(), identity("gone")].into());
+}
+
+#[tokio::test]
+async fn a_root_that_was_made_is_replaced_and_one_that_was_given_is_not() {
+    let hand = Hand::new();
+    let (store, authority) = opened(&hand).await;
+    let old = active(&store.view());
+
+    authority.replace_root().await.unwrap();
+
+    let new = active(&store.view());
+    let leaf = authority.leaf(&web()).await.unwrap().value;
+    assert_ne!(new.id, old.id);
+    assert!(is_verified(&[&old], &leaf, START) && is_verified(&[&new], &leaf, START));
+    assert!(store.view().ca_config().is_none());
+    let own = own_root(&hand, &generate_key().unwrap());
+    authority.configure(with_root(&own)).await.unwrap();
+    let refused = authority.replace_root().await;
+    assert!(matches!(refused, Err(CaError::Refused(_))), "{refused:?}");
+    assert_eq!(active(&store.view()).id, own.id);
+}

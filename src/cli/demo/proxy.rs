@@ -99,6 +99,11 @@ impl EnvoyProxy {
         self.admin
     }
 
+    /// The ID of its process; `None` after it has ended.
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
     /// Ends it at once.
     ///
     /// # Errors

@@ -33,9 +33,23 @@ pub struct Mesh {
     /// Peering settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peering: Option<MeshPeering>,
+    /// What makes a mesh gateway of the partition unhealthy for callers of a service behind it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub gateway_health: GatewayHealth,
     /// Free-form facts.
     #[serde(skip_serializing_if = "is_default")]
     pub meta: BTreeMap<String, String>,
+}
+
+/// Whose checks say whether a mesh gateway takes connections to a service behind it. Consul knows only `backend`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GatewayHealth {
+    /// Its own and those of the service: it is healthy itself, and so is some instance.
+    #[default]
+    Combined,
+    /// Those of the service alone: a gateway that fails its checks or is in maintenance goes on.
+    Backend,
 }
 
 /// Settings of transparent proxies.

@@ -27,7 +27,7 @@ pub use ingress_gateway::{
     IngressGateway, IngressLimits, IngressListener, IngressSds, IngressService, IngressServiceTls, IngressTls,
 };
 pub use mesh::{
-    EscapedSlashesAction, Mesh, MeshHttp, MeshHttpIncoming, MeshPeering, MeshTls, MeshTransparentProxy,
+    EscapedSlashesAction, GatewayHealth, Mesh, MeshHttp, MeshHttpIncoming, MeshPeering, MeshTls, MeshTransparentProxy,
     RequestNormalization, TlsDirection, UnderscoresAction,
 };
 pub use proxy_defaults::{PERMISSIVE, ProxyDefaults};

@@ -14,6 +14,7 @@ pub(super) use self::servers::{is_replica, servers};
 use super::health;
 use super::state::{Instance, State};
 use crate::ir::{Assignment, ClusterName, Endpoint, Health, SocketAddress};
+use crate::model::entry::GatewayHealth;
 use crate::model::{
     AddressForm, Datacenter, Filter, NodeName, Partition, PeerKey, Place, QueryKey, ServiceKey, ServiceName,
     SocketEndpoint, instance_address,
@@ -227,7 +228,13 @@ fn of_service(
         Via::Gateways(place, form) => {
             let somebody_is_there =
                 instances.iter().any(|instance| health::of(instance, subset.only_passing).0 == Health::Healthy);
-            let mut endpoints = gateways(state, place, *form, omissions);
+            let mut endpoints = with_ip_addresses(&state.gateways(place), *form, false, omissions);
+            let is_backend_alone =
+                state.mesh(&place.partition).is_some_and(|mesh| mesh.gateway_health == GatewayHealth::Backend);
+            if is_backend_alone {
+                endpoints.iter_mut().for_each(|endpoint| endpoint.health = Some(Health::Healthy));
+            }
+            note_if_none(&endpoints, place, omissions);
             if !somebody_is_there {
                 endpoints.iter_mut().for_each(|endpoint| endpoint.health = Some(Health::Unhealthy));
             }
@@ -238,10 +245,15 @@ fn of_service(
 
 fn gateways(state: &dyn State, place: &Place, form: AddressForm, omissions: &mut Vec<Omission>) -> Vec<Endpoint> {
     let endpoints = with_ip_addresses(&state.gateways(place), form, false, omissions);
+    note_if_none(&endpoints, place, omissions);
+    endpoints
+}
+
+/// Notes that no gateway of a place takes traffic.
+fn note_if_none(endpoints: &[Endpoint], place: &Place, omissions: &mut Vec<Omission>) {
     if endpoints.iter().all(|endpoint| endpoint.health == Some(Health::Unhealthy)) {
         omissions.push(Omission::NoGateway(place.clone()));
     }
-    endpoints
 }
 
 fn with_ip_addresses(

@@ -2,6 +2,7 @@ Kind = "mesh"
 TransparentProxy { MeshDestinationsOnly = true }
 AllowEnablingPermissiveMutualTLS = true
 ValidateClusters = true
+GatewayHealth = "backend"
 TLS {
   Incoming {
     TLSMinVersion = "TLSv1_2"

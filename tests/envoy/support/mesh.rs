@@ -222,6 +222,34 @@ impl TestMesh {
         self.control_plane.get("/v1/meshgate/proxies").await.unwrap().as_array().unwrap().clone()
     }
 
+    /// How often each Envoy has had a new listener or cluster in place of an old one.
+    pub(crate) async fn replaced(&self) -> BTreeMap<&'static str, u64> {
+        let mut replaced = BTreeMap::new();
+        for envoy in self.envoys() {
+            let pattern = "^(listener_manager.listener_modified|cluster_manager.cluster_modified)$";
+            replaced.insert(envoy.name, Admin::at(envoy.admin()).sum(pattern).await);
+        }
+        replaced
+    }
+
+    /// What `meshgate` prints, asked about this mesh, and its exit code.
+    pub(crate) async fn run(&self, line: &str) -> (String, i32) {
+        let mut command = tokio::process::Command::new(program());
+        command.args(line.split_whitespace()).env("CONSUL_HTTP_ADDR", self.control_plane.http_address());
+        let output = command.output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (String::from_utf8_lossy(&text).into_owned(), output.status.code().unwrap())
+    }
+
+    /// Waits until the traffic of a client has gone on for a while.
+    pub(crate) async fn go_on(&self, traffic: &Traffic) {
+        let sent = traffic.sent();
+        let waiting = Waiting::for_("requests of the client");
+        while traffic.sent() < sent + 30 {
+            waiting.again().await;
+        }
+    }
+
     /// Ends the test: no Envoy has ever refused anything or complained about an old field, and no cluster or listener waits
     /// for something.
     pub(crate) async fn is_clean(&self) {

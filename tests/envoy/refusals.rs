@@ -1,0 +1,78 @@
+//! What an Envoy refuses is shown wherever somebody may look, with the reason and what is behind it.
+
+use std::time::{Duration, Instant};
+
+use meshgate::cli::demo::{Callee, Traffic};
+use serde_json::{Value, json};
+
+use crate::hatches::listener;
+use crate::support::{TestMesh, Waiting};
+
+/// Within this time after the write a refusal is shown.
+const SHOWN: Duration = Duration::from_secs(1);
+
+/// The last refusal of listeners by the sidecar of web, which is current.
+fn refusal(proxies: &[Value]) -> Option<Value> {
+    let web = proxies.iter().find(|proxy| proxy["ID"] == "web-sidecar-proxy")?;
+    let listeners = web["Types"].as_array()?.iter().find(|kind| kind["Type"] == "LDS")?;
+    (web["Sync"] == "refused").then(|| listeners["LastNack"].clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_shown_within_a_second_with_its_reason_and_what_is_behind_it() {
+    let mesh = TestMesh::start().await;
+    let url = mesh.url(Callee::OtherDatacenter);
+    mesh.answers(&url).await;
+    let traffic = Traffic::start(&url, Callee::OtherDatacenter.greeting());
+    let clusters = mesh.admin("sidecar web").clusters().await;
+    let cluster = clusters.into_iter().find(|name| name.contains("api.default.dc2")).expect("the cluster of api");
+    let host = url.trim_start_matches("http://").split(':').next().unwrap().to_owned();
+    // It is a listener, and Envoy wants a prefix for its statistics.
+    let document = listener(&host, &cluster, "");
+    let entry = json!({"Kind": "service-defaults", "Name": "web", "UpstreamConfig": {"Overrides": [
+        {"Name": "api", "EnvoyListenerJSON": document},
+    ]}});
+
+    let written = Instant::now();
+    mesh.put("/v1/config", &entry).await;
+    let waiting = Waiting::for_("the refusal");
+    let nack = loop {
+        match refusal(&mesh.proxies().await) {
+            Some(nack) => break nack,
+            None => waiting.again().await,
+        }
+    };
+    assert!(written.elapsed() < SHOWN, "shown after {:?}", written.elapsed());
+
+    // The API has the reason, the resource, the entry and the commit.
+    let index = mesh.get("/v1/config/service-defaults/web").await["ModifyIndex"].clone();
+    let (message, cause) = (nack["Message"].as_str().unwrap(), &nack["Causes"][0]);
+    assert!(message.contains("StatPrefix") || message.contains("stat_prefix"), "{nack}");
+    assert_eq!(nack["Resources"], json!(["ours"]));
+    assert_eq!((&cause["Index"], &cause["Rows"]), (&index, &json!(["service-defaults/web"])), "{nack}");
+    // So have the commands, at once.
+    let behind = format!("<- service-defaults/web rev {index} by ");
+    let (text, code) = mesh.run("ps").await;
+    assert!(code == 1 && text.contains(message) && text.contains(&behind), "{code}: {text}");
+    let (text, code) = mesh.run("status").await;
+    assert!(code == 1 && text.contains("web-sidecar-proxy refused LDS: ") && text.contains(message), "{code}: {text}");
+    let (text, code) = mesh.run("events -proxy web-sidecar-proxy").await;
+    let told = text.lines().find(|line| line.contains("nack")).unwrap_or_else(|| panic!("{text}"));
+    assert!(code == 0 && told.contains(message) && told.contains(&format!("rev {index}")), "{code}: {told}");
+    let (text, code) = mesh.run("check -only MG-XDS-002").await;
+    assert!(code == 1 && text.contains("web-sidecar-proxy: it refuses LDS: "), "{code}: {text}");
+    let metrics = mesh.get("/v1/agent/metrics").await;
+    let counters = metrics["Counters"].as_array().unwrap().iter();
+    let mut refused = counters.filter(|it| it["Name"] == "meshgate.xds.nack_total" && it["Labels"]["type"] == "LDS");
+    assert_eq!(refused.next().map(|it| &it["Count"]), Some(&json!(1)), "{metrics}");
+
+    // What was refused costs nothing else, and is over as soon as the entry is right.
+    mesh.go_on(&traffic).await;
+    mesh.control_plane.delete("/v1/config/service-defaults/web").await.unwrap();
+    let waiting = Waiting::for_("the end of the refusal");
+    while refusal(&mesh.proxies().await).is_some() {
+        waiting.again().await;
+    }
+    assert_eq!(mesh.run("check -only MG-XDS-002").await.1, 0);
+    assert_eq!(traffic.failed(), 0, "of {} requests", traffic.sent());
+}
