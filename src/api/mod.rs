@@ -63,7 +63,6 @@ use axum::Router;
 use tokio_util::sync::CancellationToken;
 
 pub use agent::{AddedCheck, Registration, RegistrationError, UsedPorts};
-pub use agent::{AddedCheck, Registration, RegistrationError};
 pub use certs::{CertificateList, Intermediate, LeafCertificate, RootCertificate, Rotated};
 pub use chain::{
     ChainFailover, ChainNode, ChainOverrides, ChainResolver, ChainRoute, ChainSplit, ChainTarget, CompiledChain,
