@@ -36,6 +36,7 @@ mod off;
 mod openapi;
 mod options;
 mod overview;
+mod page;
 mod path;
 mod plan;
 mod proxies;
@@ -48,6 +49,7 @@ mod snapshot;
 mod sni;
 mod status;
 mod tenancy;
+mod topology;
 mod transaction;
 mod ui;
 mod wait;
@@ -89,6 +91,7 @@ pub use seam::{
 };
 pub use serve::{ServeOptions, serve};
 pub use sni::SniRow;
+pub use topology::{Dialled, Edge, EdgeExample, EdgeWay};
 pub use wait::{NoPropagation, Propagation, ReachedProxy};
 
 use crate::model::Datacenter;
@@ -189,6 +192,8 @@ fn routes() -> route::Routes {
         .merge(happenings::routes())
         .merge(proxies::routes())
         .merge(overview::routes())
+        .merge(topology::routes())
         .merge(openapi::routes())
+        .merge(page::routes())
         .merge(off::routes())
 }

@@ -99,7 +99,7 @@ impl Verb {
             Some(
                 "apply" | "at" | "bug-report" | "debug" | "demo" | "diff" | "envoy" | "events" | "explain" | "history"
                 | "lint" | "path" | "plan" | "proxy" | "ps" | "ready" | "replay" | "rollback" | "sni" | "status"
-                | "wait" | "why-changed",
+                | "topology" | "wait" | "why-changed",
             )
             | None => Self::Ours,
             Some(_) => Self::Consuls,

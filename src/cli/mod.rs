@@ -36,6 +36,7 @@ mod snapshot;
 mod sni;
 mod status;
 mod tenancy;
+mod topology;
 mod validate;
 mod watch;
 mod why_changed;
@@ -50,9 +51,9 @@ pub(crate) use error::{CliError, Verb};
 const AFTER_HELP: &str = "\
 Long options work with one dash as well (-sidecar-for web), and switches take a value (-register=false).
 Results go to standard output, everything else to standard error.
-The exit code is 1 on any error. Of meshgate's own commands (apply, at, bug-report, debug, demo, diff, envoy, events, explain, history, lint,
-path, plan, proxy, ps, ready, replay, rollback, sni, status, wait, why-changed) it is 1 for a problem, 2 for changes that are
-pending, 3 on bad usage, 4 where nobody answers, and 5 where the token does not suffice.
+The exit code is 1 on any error. Of meshgate's own commands (apply, at, bug-report, debug, demo, diff, envoy, events, explain,
+history, lint, path, plan, proxy, ps, ready, replay, rollback, sni, status, topology, wait, why-changed) it is 1 for a problem, 2
+for changes that are pending, 3 on bad usage, 4 where nobody answers, and 5 where the token does not suffice.
 
 Start here:
   meshgate demo                                       two datacenters with real Envoys, and a tour
@@ -123,6 +124,8 @@ enum Command {
     Sni(sni::SniCommand),
     /// Say on one screen whether all is well
     Status(status::StatusOptions),
+    /// List places with their mesh gateways, and who dials whom through which of them
+    Topology(topology::TopologyOptions),
     /// List the proxies, and how far they have come
     Ps(ps::PsOptions),
     /// Show what one proxy should have
@@ -224,6 +227,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Path(options) => block_on(path::run(&options)),
         Command::Sni(command) => block_on(sni::run(command)),
         Command::Status(options) => block_on(status::run(&options)),
+        Command::Topology(options) => block_on(topology::run(&options)),
         Command::Ps(options) => block_on(ps::run(&options)),
         Command::Proxy(options) => block_on(proxy::run(&options)),
         Command::At(options) => block_on(proxy::run_at(&options)),
