@@ -78,7 +78,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 62] = [
+    let commands: [&[&str]; 63] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
