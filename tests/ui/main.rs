@@ -64,7 +64,7 @@ async fn the_map_draws_places_gateways_and_ways() {
     assert_eq!(lines, 4);
     // Nothing is drawn outside of the picture.
     let outside = "const map = document.querySelector('.map').getBoundingClientRect();
-        return [...document.querySelectorAll('.map rect, .map path')].map((it) => it.getBoundingClientRect())
+        return [...document.querySelectorAll('.map rect, .map > path')].map((it) => it.getBoundingClientRect())
             .filter((it) => it.left < map.left - 1 || it.right > map.right + 1 || it.bottom > map.bottom + 1).length";
     assert_eq!(browser.run(outside).await, 0);
     browser.picture("topology").await;

@@ -152,6 +152,7 @@ impl Mesh {
         let mut stream = Client::connect(&self.grpc).await.delta().await.expect("the agent takes streams");
         stream.send(subscribe(clusters, &[], Some(node)));
         stream.send(subscribe(listeners, &[], None));
+        stream.send(subscribe(ResourceType::Secret.type_url(), &["leaf", "roots", "callers"], None));
         let (answered, ready) = tokio::sync::oneshot::channel();
         self.streams.spawn(async move {
             let (mut left, mut answered) = (vec![clusters.to_owned(), listeners.to_owned()], Some(answered));
