@@ -1,6 +1,7 @@
 //! A real browser without a window, driven by WebDriver.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -209,8 +210,15 @@ async fn answer(command: &str, response: reqwest::Response) -> Value {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It takes the browser with it.
-        let _ = Command::new("kill").args(["-TERM", &self.driver.id().to_string()]).status();
+        // The browser ends with its session, and would outlive a driver that is killed. Without a browser, nothing is lost.
+        let url = self.session.trim_start_matches("http://");
+        if let Some((host, path)) = url.split_once('/')
+            && let Ok(mut stream) = TcpStream::connect(host)
+        {
+            let request = format!("DELETE /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_end(&mut Vec::new()));
+        }
+        let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
 }
