@@ -55,6 +55,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
         "gateway",
         "check",
         "status",
+        "topology",
         "ps",
         "proxy",
         "at",
@@ -80,7 +81,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 66] = [
+    let commands: [&[&str]; 67] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
@@ -114,6 +115,7 @@ fn every_command_explains_each_of_its_options() {
         &["gateway", "ls"],
         &["check"],
         &["status"],
+        &["topology"],
         &["ps"],
         &["proxy"],
         &["at"],

@@ -78,6 +78,12 @@ impl Size {
         }
     }
 
+    /// Computes what is no read of rows alone, once it may.
+    pub(super) async fn compute<R>(self, compute: impl FnOnce() -> R) -> R {
+        let _turn = self.turn().await;
+        self.run(compute)
+    }
+
     /// Computes it, without keeping what else the thread has to do waiting.
     pub(super) fn run<R>(self, compute: impl FnOnce() -> R) -> R {
         let is_shared = || Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;

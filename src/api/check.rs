@@ -86,9 +86,10 @@ struct Checked {
 async fn check(call: Call) -> Result<Response, ApiError> {
     let wanted = Wanted::of(&call)?;
     let view = call.api.store.view();
-    let mut found = call.api.linter.findings(view.clone()).await;
+    let mut found = call.api.linter.findings(view.clone()).await.map_err(ApiError::Plan)?;
     found.extend(Size::Large.run(|| looked(&call, &view)));
-    found.sort();
+    let order = |finding: &Finding| (finding.id.clone(), finding.subject.clone(), finding.what.clone());
+    found.sort_by_cached_key(order);
     let checks: Vec<_> = CHECKS.iter().filter(|(id, _)| wanted.has(id)).map(|item| Checked::of(item, &found)).collect();
     let ok = checks.iter().all(|checked| checked.status != "problem");
     Ok(call.meta_at(view.index())?.on(call.json(&Checklist { index: view.index(), ok, checks })))
@@ -143,11 +144,18 @@ impl Checked {
 }
 
 fn problem(id: &'static str, subject: impl ToString, what: impl Into<String>, fix: impl Into<String>) -> Finding {
-    Finding { severity: "problem", id, subject: subject.to_string(), what: what.into(), fix: fix.into() }
+    Finding {
+        severity: "problem".to_owned(),
+        id: id.to_owned(),
+        subject: subject.to_string(),
+        more: 0,
+        what: what.into(),
+        fix: fix.into(),
+    }
 }
 
 fn warning(id: &'static str, subject: impl ToString, what: impl Into<String>, fix: impl Into<String>) -> Finding {
-    Finding { severity: "warning", ..problem(id, subject, what, fix) }
+    Finding { severity: "warning".to_owned(), ..problem(id, subject, what, fix) }
 }
 
 /// What is found beside the findings of `lint`: those are about the state alone.

@@ -8,6 +8,7 @@ use super::error::ApiError;
 use super::filter::Filtered;
 use super::named::{self, Named};
 use super::route::{Routes, Tail, get, prefix};
+use super::topology::Dialled;
 use crate::model::{
     Datacenter, InstanceId, Namespace, NodeName, Partition, PeerName, Place, ServiceId, TrustDomain, is_default,
 };
@@ -39,6 +40,10 @@ pub trait Explanations: Send + Sync + 'static {
 
     /// The mesh gateways of a place as callers see them, in the order of their IDs. What is read goes through `reader`.
     fn gateways(&self, reader: &Reader<'_>, place: &Place) -> Vec<GatewayExplanation>;
+
+    /// Who dials whom: the upstreams of every sidecar, resolved. At most `most` of them are; sidecars that are registered
+    /// alike are resolved once and count as one there. What is read goes through `reader`.
+    fn dialled(&self, reader: &Reader<'_>, most: usize) -> Dialled;
 
     /// Which rows a resource of a proxy comes from, or one field of it. `resource` is its type and name. What is read goes
     /// through `reader`.

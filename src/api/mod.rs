@@ -39,6 +39,7 @@ mod off;
 mod openapi;
 mod options;
 mod overview;
+mod page;
 mod path;
 mod plan;
 mod proxies;
@@ -51,6 +52,7 @@ mod snapshot;
 mod sni;
 mod status;
 mod tenancy;
+mod topology;
 mod transaction;
 mod ui;
 mod wait;
@@ -95,6 +97,7 @@ pub use seam::{
 };
 pub use serve::{ServeOptions, serve};
 pub use sni::SniRow;
+pub use topology::{Dialled, Edge, EdgeExample, EdgeWay};
 pub use wait::{Looks, NoPropagation, Propagation, Reached, ReachedProxy};
 
 use crate::model::Datacenter;
@@ -200,6 +203,8 @@ fn routes() -> route::Routes {
         .merge(happenings::routes())
         .merge(proxies::routes())
         .merge(overview::routes())
+        .merge(topology::routes())
         .merge(openapi::routes())
+        .merge(page::routes())
         .merge(off::routes())
 }

@@ -6,6 +6,7 @@ use axum::response::Response;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::blocking::Size;
 use super::call::Call;
 use super::error::ApiError;
 use super::happenings::Propagation;
@@ -91,7 +92,7 @@ async fn status(call: Call) -> Result<Response, ApiError> {
     let meta = call.after_commit().await?;
     let api = &call.api;
     let view = api.store.view();
-    let proxies = shown(api, true);
+    let proxies = Size::Large.compute(|| shown(api, true)).await;
     let waiting_for = api.readiness.waiting_for();
     let datacenters: Vec<_> = known_datacenters(&call, &view);
     let certificates = Certificates::of(&view);

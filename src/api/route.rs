@@ -65,6 +65,11 @@ impl Routes {
         Self { router: self.router.route(path, routing::any(answer)), served: self.served }
     }
 
+    /// Answers `GET` and `HEAD` with what is no part of the API, such as a page. That does not count as served.
+    pub(super) fn page<T: 'static>(self, path: &str, answer: impl Handler<T, Arc<Api>>) -> Self {
+        Self { router: self.router.route(path, routing::get(answer)), served: self.served }
+    }
+
     /// Answers for every path that is not served.
     pub(super) fn fallback<T: 'static>(self, answer: impl Handler<T, Arc<Api>>) -> Self {
         Self { router: self.router.fallback(answer), served: self.served }

@@ -39,6 +39,7 @@ mod snapshot;
 mod sni;
 mod status;
 mod tenancy;
+mod topology;
 mod validate;
 mod watch;
 mod why_changed;
@@ -54,8 +55,9 @@ const AFTER_HELP: &str = "\
 Long options work with one dash as well (-sidecar-for web), and switches take a value (-register=false).
 Results go to standard output, everything else to standard error.
 The exit code is 1 on any error. Of meshgate's own commands (apply, at, bug-report, cert, check, debug, demo, diff, envoy,
-events, explain, gateway, history, lint, path, plan, proxy, ps, ready, replay, rollback, sni, status, wait, why-changed) it is
-1 for a problem, 2 for changes that are pending, 3 on bad usage, 4 where nobody answers, and 5 where the token does not suffice.
+events, explain, gateway, history, lint, path, plan, proxy, ps, ready, replay, rollback, sni, status, topology, wait,
+why-changed) it is 1 for a problem, 2 for changes that are pending, 3 on bad usage, 4 where nobody answers, and 5 where the
+token does not suffice.
 
 Start here:
   meshgate demo                                       two datacenters with real Envoys, and a tour
@@ -134,6 +136,8 @@ enum Command {
     Check(check::CheckOptions),
     /// Say on one screen whether all is well
     Status(status::StatusOptions),
+    /// List places with their mesh gateways, and who dials whom through which of them
+    Topology(topology::TopologyOptions),
     /// List the proxies, and how far they have come
     Ps(ps::PsOptions),
     /// Show what one proxy should have
@@ -238,6 +242,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Gateway(command) => block_on(gateway::run(command)),
         Command::Check(options) => block_on(check::run(&options)),
         Command::Status(options) => block_on(status::run(&options)),
+        Command::Topology(options) => block_on(topology::run(&options)),
         Command::Ps(options) => block_on(ps::run(&options)),
         Command::Proxy(options) => block_on(proxy::run(&options)),
         Command::At(options) => block_on(proxy::run_at(&options)),

@@ -98,14 +98,14 @@ async fn listeners_with_routes_of_their_own_are_validated() {
         file.display().to_string()
     };
     let http = change(json!({ "Kind": "service-defaults", "Name": "api", "Protocol": "http" }));
-    let (text, code) = run(&mesh, &format!("apply -wait -force -f {http}"));
+    let (text, code) = mesh.run(&format!("apply -wait -force -f {http}")).await;
     assert_eq!(code, 0, "{text}");
 
     // The routes of the public listener lead to a cluster that does not change.
     let permissions = json!([{ "Action": "allow", "HTTP": { "PathPrefix": "/" } }]);
     let sources = json!([{ "Name": "web", "Permissions": permissions }]);
     let intentions = change(json!({ "Kind": "service-intentions", "Name": "api", "Sources": sources }));
-    let (text, code) = run(&mesh, &format!("plan -o json -validate -f {intentions}"));
+    let (text, code) = mesh.run(&format!("plan -o json -validate -f {intentions}")).await;
 
     assert_eq!(code, 2, "{text}");
     let plan: Value = serde_json::from_str(&text).unwrap();

@@ -366,3 +366,49 @@ async fn a_refusal_is_told_with_the_entry_and_the_commit_behind_it() {
         assert_eq!(value(list, name, field, labels), Some(wanted), "{name}: {metrics}");
     }
 }
+
+#[tokio::test]
+async fn proxies_are_found_sorted_and_told_in_parts() {
+    let (api, told) = start().await;
+    let index = write(&api, "http").await;
+    for (node, id, acked) in [("n2", "web-1", index), ("n1", "web-2", 0), ("n1", "api-1", index)] {
+        told.connected(&proxy(node, id), index, acked, None);
+    }
+    for number in 1..=7 {
+        let gateway = json!({ "Name": "gw", "ID": format!("gw-{number}"), "Kind": "mesh-gateway", "Port": 8443 });
+        api.register(gateway).await;
+    }
+    let ask = async |query: &str| {
+        let answer = api.get(&format!("/v1/meshgate/proxies?registered&{query}")).await;
+        let ids: Vec<_> =
+            answer.json().as_array().unwrap().iter().map(|it| it["ID"].as_str().unwrap().to_owned()).collect();
+        (answer.header("x-meshgate-total").to_owned(), ids.join(" "))
+    };
+    let is = |total: &str, ids: &str| (total.to_owned(), ids.to_owned());
+
+    assert_eq!(ask("sort=id&limit=3").await, is("10", "api-1 gw-1 gw-2"));
+    assert_eq!(ask("sort=id&limit=3&offset=9").await, is("10", "web-2"));
+    assert_eq!(ask("sort=id&limit=3&offset=10").await, is("10", ""));
+    assert_eq!(ask("sort=-id&limit=2").await, is("10", "web-2 web-1"));
+    // Whoever is behind comes before those that are not connected, and these before those that are synced.
+    assert_eq!(ask("sort=sync&limit=2").await, is("10", "web-2 gw-1"));
+    assert_eq!(ask("sort=-sync&limit=3").await, is("10", "api-1 web-1 gw-1"));
+    assert_eq!(ask("sync=synced,behind").await, is("3", "api-1 web-2 web-1"));
+    assert_eq!(ask("search=WEB&sort=-name").await, is("2", "web-1 web-2"));
+    assert_eq!(ask("search=n2").await, is("1", "web-1"));
+    assert_eq!(ask("kinds=mesh-gateway&offset=5").await, is("7", "gw-6 gw-7"));
+    assert_eq!(ask("place=dc1/default&limit=1").await.0, "10");
+    assert_eq!(ask("place=dc1&limit=1").await.0, "10");
+    assert_eq!(ask("place=dc1/other").await, is("0", ""));
+    assert_eq!(ask("proxy=n2/web-1").await, is("1", "web-1"));
+    assert_eq!(ask("problems").await, is("0", ""));
+    for (query, said) in [
+        ("sort=colour", "expected name, id, kind, service, sync, envoy or lag"),
+        ("sync=well", "expected synced, behind, refused or disconnected"),
+        ("limit=0", "from 1 to 1000"),
+        ("limit=1001", "from 1 to 1000"),
+        ("offset=-1", "expected how many to leave out"),
+    ] {
+        api.get(&format!("/v1/meshgate/proxies?{query}")).await.says(400, said);
+    }
+}

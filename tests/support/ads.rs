@@ -44,7 +44,12 @@ impl<Q, R> Stream<Q, R> {
 
     /// The next response, or the status with which the stream ended.
     pub(crate) async fn next(&mut self) -> Result<R, Status> {
-        within(self.responses.message()).await.and_then(|it| it.ok_or_else(|| Status::ok("the stream ended")))
+        within(self.following()).await
+    }
+
+    /// The same for a stream that may well be silent for long.
+    pub(crate) async fn following(&mut self) -> Result<R, Status> {
+        self.responses.message().await.and_then(|it| it.ok_or_else(|| Status::ok("the stream ended")))
     }
 }
 

@@ -161,7 +161,11 @@ impl TestApi {
         let (readiness, metrics, shutdown) = (api.readiness.clone(), api.metrics.clone(), api.shutdown.clone());
         let options = api::ServeOptions::within(None, Duration::from_secs(2));
         let served = tokio::spawn(api::serve([listener.into()], api::router(api), shutdown.clone(), options));
-        let client = reqwest::Client::builder().timeout(LIMIT).build().expect("no special settings");
+        let client = reqwest::Client::builder()
+            .timeout(LIMIT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .expect("no special settings");
         Self { store, readiness, reports, metrics, shutdown, served, url: format!("http://{address}"), client }
     }
 

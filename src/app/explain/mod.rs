@@ -2,11 +2,12 @@
 
 mod path;
 mod resource;
+mod topology;
 mod upstream;
 
 use crate::api::{
-    At, ExplainedProxy, Explanations, GatewayExplanation, ModeExplanation, Named, ResourceExplanation, Setting,
-    Unexplained, UpstreamExplanation,
+    At, Dialled, ExplainedProxy, Explanations, GatewayExplanation, ModeExplanation, Named, ResourceExplanation,
+    Setting, Unexplained, UpstreamExplanation,
 };
 use crate::engine::{self, Row};
 use crate::envoy::names;
@@ -44,6 +45,10 @@ impl Explanations for Explainer {
     fn gateways(&self, reader: &Reader<'_>, place: &Place) -> Vec<GatewayExplanation> {
         let state = engine::state(reader, &self.options.hosted);
         explain::gateways(&state, place).iter().map(gateway).collect()
+    }
+
+    fn dialled(&self, reader: &Reader<'_>, most: usize) -> Dialled {
+        topology::dialled(self, reader, most)
     }
 
     fn resource(

@@ -331,7 +331,8 @@ fn endpoint(owned: &Owned) -> EndpointExplanation {
     }
 }
 
-fn is_healthy(owned: &Owned) -> bool {
+/// True if Envoy sends it traffic.
+pub(super) fn is_healthy(owned: &Owned) -> bool {
     owned.endpoint.health != Some(Health::Unhealthy)
 }
 
@@ -360,7 +361,8 @@ fn target_service(led: &LedTo) -> TargetService {
     }
 }
 
-fn full(service: &ServiceName) -> String {
+/// A service as `partition/namespace/name`.
+pub(super) fn full(service: &ServiceName) -> String {
     format!("{}/{}/{}", service.partition, service.namespace, service.name)
 }
 

@@ -135,7 +135,9 @@ fn what_to_try(mesh: &Mesh) -> String {
     let program = as_typed();
     text += &format!("  {program} catalog services -datacenter dc2\n");
     text += &format!("  {program} config read -kind proxy-defaults -name global\n");
-    text += "  curl \"$CONSUL_HTTP_ADDR/v1/meshgate/proxies?pretty\"\n  Envoys' admin interfaces:\n";
+    text += "  curl \"$CONSUL_HTTP_ADDR/v1/meshgate/proxies?pretty\"\n";
+    text += &format!("  in a browser: http://{}/ui/\n", mesh.control_plane.http_address());
+    text += "  Envoys' admin interfaces:\n";
     for envoy in mesh.envoys() {
         text += &format!("    {:<16} http://{}\n", envoy.name, envoy.admin());
     }
