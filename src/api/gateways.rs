@@ -59,7 +59,7 @@ pub struct GatewayRow {
 }
 
 async fn list(call: Call) -> Result<Response, ApiError> {
-    call.read_at_length(Filtered::Rows, |reader| Ok(rows(&call.api, reader))).await
+    call.read_at_length(Filtered::Nothing, |reader| Ok(rows(&call.api, reader))).await
 }
 
 /// The gateways, by their places.

@@ -40,7 +40,9 @@ pub(super) async fn run(options: &CheckOptions) -> Result<(), CliError> {
     let list: Value = client.get(&["meshgate", "check"], &query).await?;
     options.output.write(&list, || lines(&list).iter().try_for_each(|line| output::line(line)))?;
     let checks = list["Checks"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let fails = checks.iter().any(|check| check["Status"] == "problem" || options.strict && check["Status"] != "ok");
+    let fails = checks.iter().any(|check| {
+        check["Status"] == "problem" || check["Status"] == "unknown" || options.strict && check["Status"] != "ok"
+    });
     if fails { Err(CliError::No) } else { Ok(()) }
 }
 
@@ -61,7 +63,7 @@ fn lines(list: &Value) -> Vec<String> {
         }
     }
     let count = |status: &str| checks.iter().filter(|check| check["Status"] == status).count();
-    lines.push(match (count("problem"), count("warning")) {
+    lines.push(match (count("problem") + count("unknown"), count("warning")) {
         (0, 0) => format!("{} of {} are ok", count("ok"), checks.len()),
         (problems, warnings) => {
             format!("{} of {} are ok, {problems} with problems, {warnings} with warnings", count("ok"), checks.len())

@@ -151,7 +151,7 @@ impl Propagation for Slow {
             partition: "default".into(),
             node: "n1".into(),
             id: "slow".into(),
-            state: "waiting",
+            state: "waiting".to_owned(),
             reason: "it was sent, and is not acknowledged yet".to_owned(),
         }])
     }
