@@ -102,7 +102,7 @@ async fn listeners_with_routes_of_their_own_are_validated() {
     assert_eq!(code, 0, "{text}");
 
     // The routes of the public listener lead to a cluster that does not change.
-    let permissions = json!([{ "Action": "allow", "HTTP": { "PathPrefix": "/" } }]);
+    let permissions = json!([{ "Action": "deny", "HTTP": { "PathPrefix": "/none" } }]);
     let sources = json!([{ "Name": "web", "Permissions": permissions }]);
     let intentions = change(json!({ "Kind": "service-intentions", "Name": "api", "Sources": sources }));
     let (text, code) = mesh.run(&format!("plan -o json -validate -f {intentions}")).await;
