@@ -216,7 +216,9 @@ impl Drop for Browser {
             && let Ok(mut stream) = TcpStream::connect(host)
         {
             let request = format!("DELETE /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-            let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_end(&mut Vec::new()));
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+            // The answer begins once the browser has ended; the driver keeps the connection open.
+            let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read(&mut [0]));
         }
         let _ = self.driver.kill();
         let _ = self.driver.wait();

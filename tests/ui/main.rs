@@ -36,11 +36,11 @@ async fn the_overview_says_what_is_to_be_looked_at() {
     assert_eq!(browser.texts(".legend a").await, ["3 synced", "0 behind", "1 refused", "4 not connected"]);
     browser.shows("tbody", "dc1").await;
     browser.shows("#panel-changes", "Last changes").await;
-    browser.until("[...document.querySelectorAll('.propagation')].length > 0").await;
     browser.picture("overview").await;
     // Whoever looks at it sees what happens without doing anything.
     mesh.put("config", json!({ "Kind": "service-defaults", "Name": "web", "Protocol": "http" })).await;
     browser.shows("main", "service-defaults/web").await;
+    browser.until("[...document.querySelectorAll('.propagation')].length > 0").await;
     browser.close().await;
 }
 
@@ -97,7 +97,7 @@ async fn a_proxy_is_shown_with_its_upstreams_and_what_envoy_is_sent() {
     browser.shows(".resources", "public_listener").await;
     browser.run("document.querySelectorAll('.resource > summary').forEach((it) => it.click())").await;
     browser.shows(".lines", "TCP to").await;
-    browser.shows(".lines", "intentions").await;
+    browser.shows("main", "intentions").await;
     browser.shows(".json pre", "\"@type\"").await;
     let hidden = browser.run("return document.body.textContent.includes('PRIVATE KEY')").await;
     assert_eq!(hidden, false, "a key is shown");

@@ -25,7 +25,7 @@ pub(crate) struct Mesh {
 }
 
 /// A name that would do something if it became a part of a page.
-pub(crate) const HOSTILE: &str = "<img src=x onerror=\"document.title='taken'\">";
+pub(crate) const HOSTILE: &str = "<img src=x onerror=document.title='taken'>";
 
 impl Mesh {
     /// Datacenters dc1 and dc2 without anything in them.
