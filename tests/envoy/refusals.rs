@@ -65,7 +65,8 @@ async fn a_refusal_is_shown_within_a_second_with_its_reason_and_what_is_behind_i
     let metrics = mesh.get("/v1/agent/metrics").await;
     let counters = metrics["Counters"].as_array().unwrap().iter();
     let mut refused = counters.filter(|it| it["Name"] == "meshgate.xds.nack_total" && it["Labels"]["type"] == "LDS");
-    assert_eq!(refused.next().map(|it| &it["Count"]), Some(&json!(1)), "{metrics}");
+    // What is refused is tried once more when certificates change.
+    assert!(refused.next().is_some_and(|it| it["Count"].as_u64() >= Some(1)), "{metrics}");
 
     // What was refused costs nothing else, and is over as soon as the entry is right.
     mesh.go_on(&traffic).await;
