@@ -8,7 +8,7 @@ use crate::agent::Agent;
 use crate::foreign::python_with;
 
 /// What ends the agent, does not end itself, or takes no JSON.
-const NOT_CALLED: &str = "/v1/(agent/monitor|agent/leave|snapshot)";
+const NOT_CALLED: &str = "/v1/(agent/monitor|agent/leave|snapshot|meshgate/events)";
 
 /// Seconds that it calls; `MESHGATE_CALL_SECONDS` says other.
 const SECONDS: u32 = 60;
