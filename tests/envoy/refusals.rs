@@ -28,7 +28,11 @@ async fn a_refusal_is_shown_within_a_second_with_its_reason_and_what_is_behind_i
     let cluster = clusters.into_iter().find(|name| name.contains("api.default.dc2")).expect("the cluster of api");
     let host = url.trim_start_matches("http://").split(':').next().unwrap().to_owned();
     // It is a listener, and Envoy wants a prefix for its statistics.
-    let document = listener(&host, &cluster, "");
+    // It is called as the generated one, so that the Envoy that refuses it has that one still.
+    let name = format!("api?dc=dc2:{host}:9191");
+    let mut document: Value = serde_json::from_str(&listener(&host, &cluster, "")).unwrap();
+    document["name"] = json!(name);
+    let document = document.to_string();
     let entry = json!({"Kind": "service-defaults", "Name": "web", "UpstreamConfig": {"Overrides": [
         {"Name": "api", "EnvoyListenerJSON": document},
     ]}});
@@ -48,10 +52,10 @@ async fn a_refusal_is_shown_within_a_second_with_its_reason_and_what_is_behind_i
     let index = mesh.get("/v1/config/service-defaults/web").await["ModifyIndex"].clone();
     let (message, cause) = (nack["Message"].as_str().unwrap(), &nack["Causes"][0]);
     assert!(message.contains("StatPrefix") || message.contains("stat_prefix"), "{nack}");
-    assert_eq!(nack["Resources"], json!(["ours"]));
+    assert_eq!(nack["Resources"], json!([name]));
     assert_eq!((&cause["Index"], &cause["Rows"]), (&index, &json!(["service-defaults/web"])), "{nack}");
     // So have the commands, at once; on one line, whatever lines Envoy writes.
-    let says_why = |text: &str| text.contains("Error adding/updating listener(s) ours") && text.contains("StatPrefix");
+    let says_why = |text: &str| text.contains("Error adding/updating listener(s)") && text.contains("StatPrefix");
     let behind = format!("<- service-defaults/web rev {index} by ");
     let (text, code) = mesh.run("ps").await;
     assert!(code == 1 && says_why(&text) && text.contains(&behind), "{code}: {text}");
