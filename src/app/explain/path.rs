@@ -90,7 +90,8 @@ fn way(outcome: &Outcome, sidecars: &[String]) -> Way {
         End::Stopped(stop) => ("stops", stop.to_string(), link(stop, hop)),
         End::Unknown(unknown) => ("unknown", unknown.to_string(), 0),
     };
-    Way { hops, outcome: outcome.to_owned(), end, link }
+    let chosen = outcome.links.first().and_then(|link| link.clusters.first()).cloned().unwrap_or_default();
+    Way { chosen, hops, outcome: outcome.to_owned(), end, link }
 }
 
 /// Which link of a path a stop is about, at the hop with this number.
