@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::explain::Row;
+use super::leaves::Leaves;
 use super::preview::Preview;
 use super::{Options, guard};
 use crate::envoy::json;
@@ -45,8 +46,9 @@ pub struct Change {
 pub struct Effect {
     /// The change.
     pub change: Change,
-    /// The leaves of the resource that are others then, with what they say then. Empty if the resource is not there then.
-    pub leaves: BTreeMap<FieldPath, Value>,
+    /// The leaves of the resource that are others then, as [`Leaves`] calls them, with what they say then. Empty if the resource
+    /// is not there then.
+    pub leaves: BTreeMap<String, Value>,
 }
 
 impl Effect {
@@ -114,7 +116,7 @@ impl Asked<'_> {
             asked: self,
             name,
             guard: guard(),
-            now: &now,
+            now: (&now, &Leaves::of(&now)),
             keys: preview.keys_read(),
             was_whole: preview.get(self.proxy).is_some_and(|previewed| previewed.is_whole),
             left: (MOST_MADE / made).max(1),
@@ -220,7 +222,8 @@ struct Trial<'t> {
     asked: Asked<'t>,
     name: &'t str,
     guard: Guard,
-    now: &'t Value,
+    /// The resource as it is, and its leaves.
+    now: (&'t Value, &'t Leaves),
     keys: &'t BTreeSet<Key>,
     was_whole: bool,
     /// How many more may be tried.
@@ -283,24 +286,12 @@ impl Trial<'_> {
         let newer = self.asked.resource(&preview, self.name);
         let leaves = match &newer {
             None => BTreeMap::new(),
-            Some(newer) if *newer == *self.now => return None,
-            Some(newer) => differences(self.now, newer),
+            Some(newer) if newer == self.now.0 => return None,
+            Some(newer) => self.now.1.differences(&Leaves::of(newer)),
         };
         self.leaves = self.leaves.saturating_sub(leaves.len());
         Some(Effect { change, leaves })
     }
-}
-
-/// The leaves that differ, with what they say in `newer`; null if they are gone.
-pub fn differences(older: &Value, newer: &Value) -> BTreeMap<FieldPath, Value> {
-    let leaves = |value: &Value| -> BTreeMap<FieldPath, Value> {
-        let unnamed = |field: FieldPath| (field.without_names(), field.get(value).cloned().unwrap_or_default());
-        FieldPath::leaves(value).into_iter().map(unnamed).collect()
-    };
-    let (older, newer) = (leaves(older), leaves(newer));
-    let all: BTreeSet<&FieldPath> = older.keys().chain(newer.keys()).collect();
-    let differs = |field: &&&FieldPath| older.get(**field) != newer.get(**field);
-    all.iter().filter(differs).map(|field| ((*field).clone(), newer.get(*field).cloned().unwrap_or_default())).collect()
 }
 
 /// Other values that a field could have, those first that are most likely to be taken.
@@ -340,22 +331,4 @@ fn other_texts(text: &str) -> Vec<String> {
         return vec!["7s".to_owned(), "8s".to_owned()];
     }
     vec![format!("{text}x")]
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn differences_are_leaves() {
-        let older = json!({ "a": 1, "b": [{ "c": 2 }, { "c": 3 }], "d": "x" });
-        let newer = json!({ "a": 1, "b": [{ "c": 4 }], "e": true });
-
-        let found: Vec<_> = differences(&older, &newer).into_iter().map(|(k, v)| (k.to_string(), v)).collect();
-
-        let expected = [("b[0].c", json!(4)), ("b[1].c", json!(null)), ("d", json!(null)), ("e", json!(true))];
-        assert_eq!(found, expected.map(|(field, value)| (field.to_owned(), value)));
-    }
 }

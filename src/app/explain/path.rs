@@ -22,7 +22,8 @@ impl Paths for Explainer {
             // What cannot be decoded is no listener of ours.
             let _ = network.add_proxy(&id.to_string(), previewed.snapshot.clone());
         }
-        for id in &question.others {
+        question.left_out.iter().for_each(|id| network.leave_out(&id.to_string()));
+        for id in question.others.iter().chain(&question.left_out) {
             let node = reader.node(&NodeKey::new(&id.place, &id.node));
             if let (Some(service), Some(node)) = (reader.service(id), node) {
                 add_doors(&mut network, id, &service.value, &node.value);
@@ -82,6 +83,7 @@ fn way(outcome: &Outcome, sidecars: &[String]) -> Way {
         .collect();
     let is_at_callee = hops.len() > 1 && hops.last().is_some_and(|hop| sidecars.contains(&hop.proxy));
     let hop = hops.len();
+    let chosen = outcome.links.first().and_then(|link| link.clusters.first()).cloned().unwrap_or_default();
     let (outcome, end, link) = match &outcome.end {
         End::Instance { address, .. } if is_at_callee => ("arrives", address.to_string(), 0),
         End::Instance { address, .. } => ("leaves", address.to_string(), 0),
@@ -90,7 +92,6 @@ fn way(outcome: &Outcome, sidecars: &[String]) -> Way {
         End::Stopped(stop) => ("stops", stop.to_string(), link(stop, hop)),
         End::Unknown(unknown) => ("unknown", unknown.to_string(), 0),
     };
-    let chosen = outcome.links.first().and_then(|link| link.clusters.first()).cloned().unwrap_or_default();
     Way { chosen, hops, outcome: outcome.to_owned(), end, link }
 }
 

@@ -69,7 +69,7 @@ fn compare_lists(field: &str, path: &str, (old, new): (&[Value], &[Value]), foun
 }
 
 /// What names the items of a list; `None` unless each has a name of its own.
-fn labels(field: &str, items: &[Value]) -> Option<Vec<String>> {
+pub fn labels(field: &str, items: &[Value]) -> Option<Vec<String>> {
     let labels: Vec<_> = items.iter().map(|item| label(field, item)).collect::<Option<_>>()?;
     let distinct = labels.iter().collect::<BTreeSet<_>>().len();
     (distinct == labels.len()).then_some(labels)

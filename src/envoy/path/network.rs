@@ -21,6 +21,7 @@ use crate::ir::SocketAddress;
 pub struct Network {
     proxies: BTreeMap<Arc<str>, Proxy>,
     doors: BTreeMap<SocketAddress, BTreeSet<Door>>,
+    left_out: BTreeSet<Arc<str>>,
 }
 
 /// Where a connection to some address comes out.
@@ -90,6 +91,12 @@ impl Network {
         self.doors.entry(canonical(dialled)).or_default().insert(Door { local, ..door });
     }
 
+    /// Leaves a proxy out, so that large meshes can be looked at in part: ways that lead into it are not followed, and are no
+    /// outcomes.
+    pub fn leave_out(&mut self, proxy: &str) {
+        self.left_out.insert(proxy.into());
+    }
+
     /// True if a proxy accepts what is dialled at this address of its own.
     pub fn listens(&self, proxy: &str, local: &SocketAddress) -> bool {
         let found = self.proxy(proxy).map(|proxy| proxy.listener_at(&canonical(local)));
@@ -98,6 +105,10 @@ impl Network {
 
     pub(super) fn proxy(&self, name: &str) -> Option<&Proxy> {
         self.proxies.get(name)
+    }
+
+    pub(super) fn is_left_out(&self, proxy: &str) -> bool {
+        self.left_out.contains(proxy)
     }
 
     pub(super) fn doors(&self, dialled: &SocketAddress) -> impl Iterator<Item = &Door> {
