@@ -205,7 +205,7 @@ async fn private_keys_in_escape_hatches_are_not_shown() {
     let api = two_datacenters().await;
     let key = "-----BEGIN PRIVATE KEY-----\nMIIsecret\n-----END PRIVATE KEY-----";
     let hatch = json!({
-        "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "hatched", "type": "STATIC",
+        "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "cache", "type": "STATIC",
         "connect_timeout": "5s", "metadata": { "filter_metadata": { "own": { "pem": key } } },
     });
     let upstream = json!({
@@ -215,7 +215,7 @@ async fn private_keys_in_escape_hatches_are_not_shown() {
     let service = json!({ "Name": "hatching", "Port": 8080, "Connect": { "SidecarService": sidecar } });
     api.put("/v1/agent/service/register", service).await.is(200, "");
 
-    let told = api.get("/v1/meshgate/explain/resource/hatching?type=cluster&resource=hatched").await;
+    let told = api.get("/v1/meshgate/explain/resource/hatching?type=cluster&resource=cache").await;
 
     let body = told.json();
     let fields = body["Fields"].as_array().expect("a list");
