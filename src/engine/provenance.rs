@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::absent::candidates;
 use super::explain::Row;
 use super::leaves::Leaves;
 use super::preview::Preview;
@@ -35,10 +36,27 @@ pub struct Change {
     pub row: Row,
     /// The field; empty for the row as a whole.
     pub field: FieldPath,
-    /// What the field says.
+    /// What the field says; null if it, or the row, is not there.
     pub from: Value,
     /// What it would say; `None` if it, or the row, would not be there.
     pub to: Option<Value>,
+}
+
+impl Change {
+    /// The operation that makes it; `None` if nobody could.
+    pub fn op(&self, view: &View) -> Option<Op> {
+        let Self { row, field, from, to } = self;
+        if field.0.is_empty() {
+            return row.removal();
+        }
+        let mut value = row.read(&Reader::new(view)).map(|(value, _)| value).or_else(|| row.blank())?;
+        let is_changed = match to {
+            None => field.remove(&mut value),
+            Some(to) if from.is_null() => field.insert(&mut value, to.clone()),
+            Some(to) => field.put(&mut value, to.clone()),
+        };
+        is_changed.then(|| row.to_say(value))?
+    }
 }
 
 /// What a change does to a resource.
@@ -131,9 +149,22 @@ impl Asked<'_> {
                 break;
             }
         }
+        for row in missing(view, preview.keys_read()) {
+            trial.unsaid(&row, &Value::Null, &mut effects);
+            if trial.is_cut {
+                break;
+            }
+        }
         let is_cut = trial.is_cut;
         Some(Provenance { resource: now, effects, is_cut, keys: preview.keys_read().clone() })
     }
+}
+
+/// The entries that were looked for in vain.
+fn missing(view: &View, keys: &BTreeSet<Key>) -> Vec<Row> {
+    let is_missing = |key: &&Key| matches!(key, Key::Entry(entry) if view.entry(entry).is_none());
+    let entry = |key: &Key| if let Key::Entry(entry) = key { Some(Row::Entry(entry.clone())) } else { None };
+    keys.iter().filter(is_missing).filter_map(entry).collect()
 }
 
 /// The rows behind what was read.
@@ -237,7 +268,7 @@ struct Trial<'t> {
 }
 
 impl Trial<'_> {
-    /// Tries every field of a row, and at last to do without the row.
+    /// Tries every field of a row, and at last to do without the row; then what it does not say.
     fn row(&mut self, row: &Row, effects: &mut Vec<Effect>) {
         let Some((value, _)) = row.read(&Reader::new(self.view)) else { return };
         let before = effects.len();
@@ -246,34 +277,37 @@ impl Trial<'_> {
                 continue;
             };
             let removed = std::iter::once(None).chain(others(&from).into_iter().map(Some));
-            let effect = removed.into_iter().find_map(|to| {
-                let mut newer = value.clone();
-                let is_changed = match &to {
-                    None => field.remove(&mut newer),
-                    Some(to) => field.put(&mut newer, to.clone()),
-                };
-                let op = is_changed.then(|| row.to_say(newer))??;
-                let change = Change { row: row.clone(), field: field.clone(), from: from.clone(), to };
-                self.effect(change, op)
-            });
-            effects.extend(effect);
+            let change = |to| Change { row: row.clone(), field: field.clone(), from: from.clone(), to };
+            effects.extend(removed.map(change).find_map(|change| self.effect(change)));
         }
         let is_own = matches!(row, Row::Instance(id) if id == self.asked.proxy);
         if effects.len() == before && !is_own {
-            let change = Change { row: row.clone(), field: FieldPath::default(), from: value, to: None };
-            effects.extend(row.removal().and_then(|op| self.effect(change, op)));
+            let change = Change { row: row.clone(), field: FieldPath::default(), from: value.clone(), to: None };
+            effects.extend(self.effect(change));
+        }
+        self.unsaid(row, &value, effects);
+    }
+
+    /// Tries what a row, which need not be there, does not say.
+    fn unsaid(&mut self, row: &Row, value: &Value, effects: &mut Vec<Effect>) {
+        for (field, values) in candidates(row, self.asked.proxy) {
+            if field.get(value).is_some() {
+                continue;
+            }
+            let change = |to| Change { row: row.clone(), field: field.clone(), from: Value::Null, to: Some(to) };
+            effects.extend(values.into_iter().map(change).find_map(|change| self.effect(change)));
         }
     }
 
     /// What a change does; `None` if it does nothing, or nobody could make it.
-    fn effect(&mut self, change: Change, op: Op) -> Option<Effect> {
+    fn effect(&mut self, change: Change) -> Option<Effect> {
         // Finding out that nothing reads what would change, or that it would be refused, is work too.
         if self.left == 0 || self.leaves == 0 || Instant::now() > self.until {
             self.is_cut = true;
             return None;
         }
+        let ops = [change.op(self.view)?];
         self.left -= 1;
-        let ops = [op];
         let after = Arc::new(self.view.after(&ops));
         after.changed_since(self.view).find(|key| self.keys.contains(*key))?;
         (self.guard)(self.view, &after, &ops).ok()?;
@@ -287,7 +321,14 @@ impl Trial<'_> {
         let leaves = match &newer {
             None => BTreeMap::new(),
             Some(newer) if newer == self.now.0 => return None,
-            Some(newer) => self.now.1.differences(&Leaves::of(newer)),
+            Some(newer) => {
+                let leaves = self.now.1.differences(&Leaves::of(newer));
+                // None stands for a resource that is not there.
+                if leaves.is_empty() {
+                    return None;
+                }
+                leaves
+            }
         };
         self.leaves = self.leaves.saturating_sub(leaves.len());
         Some(Effect { change, leaves })

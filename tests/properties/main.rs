@@ -4,11 +4,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod doctor;
 mod integrity;
 mod intentions;
 mod offline;
 mod oracle;
 mod paths;
+mod sources;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
