@@ -280,8 +280,7 @@ impl Asked<'_> {
             let fix = format!("meshgate explain mode {}{at}", sidecar.id);
             return Found::Broken(format!("{} refused its last {}: {reason}", sidecar.id, refused.kind), fix);
         }
-        let waits = state.types.iter().any(|kind| !kind.acked && kind.resources > 0 && kind.acks == 0);
-        let synced = if waits { "not everything answered yet" } else { "nothing refused" };
+        let synced = if state.sync() == "synced" { "synced" } else { "not everything answered yet" };
         Found::Ok(format!("{} connected, {synced}", sidecar.id))
     }
 
