@@ -287,6 +287,19 @@ async fn what_stands_in_is_no_fault() {
 }
 
 #[tokio::test]
+async fn places_may_use_the_same_private_addresses() {
+    let mesh = Mesh::start().await;
+    mesh.gateway(FAR, ("10.1.0.7", "203.0.113.10")).await;
+
+    let path = mesh.path("from=web&to=api@dc2").await;
+
+    let ways = path["Ways"].as_array().expect("a list");
+    let hops: Vec<_> = ways.iter().map(|way| way["Hops"].as_array().expect("a list").len()).collect();
+    assert_eq!((hops, &path["Ok"]), (vec![4], &json!(true)), "{path:#}");
+    assert_eq!(ways[0]["Hops"][1]["Proxy"], "dc1/default/localhost/mesh-gateway", "{path:#}");
+}
+
+#[tokio::test]
 async fn questions_that_cannot_be_understood_are_refused() {
     let mesh = Mesh::start().await;
 

@@ -34,7 +34,8 @@ fn network(world: &World, snapshots: &BTreeMap<NodeIdentity, Arc<Snapshot>>) -> 
         }
     }
     for contact in world.contacts() {
-        network.add_door(&contact.dialled, Door { proxy: contact.proxy.as_str().into(), local: contact.local });
+        let door = Door { proxy: contact.proxy.as_str().into(), local: contact.local, within: None };
+        network.add_door(&contact.dialled, door);
     }
     network
 }

@@ -21,6 +21,7 @@ impl Paths for Explainer {
         for (id, previewed) in preview.iter() {
             // What cannot be decoded is no listener of ours.
             let _ = network.add_proxy(&id.to_string(), previewed.snapshot.clone());
+            network.locate(&id.to_string(), &id.place.to_string());
         }
         for id in &question.others {
             let node = reader.node(&NodeKey::new(&id.place, &id.node));
@@ -43,18 +44,19 @@ impl Paths for Explainer {
     }
 }
 
-/// Says at which addresses a proxy is reached. One that it does not listen on is translated to its own on the way.
+/// Says at which addresses a proxy is reached: at that of the LAN from its own place, at that of the WAN from everywhere. One
+/// that it does not listen on is translated to its own on the way.
 fn add_doors(network: &mut Network, id: &InstanceId, service: &Service, node: &Node) {
     let name: Arc<str> = id.to_string().into();
     let address = |host: &str, port| SocketAddress::Tcp(host.into(), port);
     let host = if service.address.is_empty() { &node.address } else { &service.address };
     let own = address(host, service.port);
-    for form in [AddressForm::Lan, AddressForm::Wan] {
+    for (form, within) in [(AddressForm::Lan, Some(id.place.to_string().into())), (AddressForm::Wan, None)] {
         let dialled = instance_address(service, node, form);
         let dialled = address(&dialled.host, dialled.port);
         let listens = network.listens(&name, &dialled);
         let local = if listens { dialled.clone() } else { own.clone() };
-        network.add_door(&dialled, Door { proxy: name.clone(), local });
+        network.add_door(&dialled, Door { proxy: name.clone(), local, within });
     }
 }
 

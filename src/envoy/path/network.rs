@@ -21,6 +21,7 @@ use crate::ir::SocketAddress;
 pub struct Network {
     proxies: BTreeMap<Arc<str>, Proxy>,
     doors: BTreeMap<SocketAddress, BTreeSet<Door>>,
+    places: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 /// Where a connection to some address comes out.
@@ -31,6 +32,8 @@ pub struct Door {
     /// The address at which it comes to this proxy. It differs from the one that was dialled where something translates
     /// addresses in between.
     pub local: SocketAddress,
+    /// The place whose proxies come to it; `None` if those of every place do. Private addresses mean another host in each place.
+    pub within: Option<Arc<str>>,
 }
 
 /// A TLS client that is no proxy. It accepts whomever it meets.
@@ -90,6 +93,11 @@ impl Network {
         self.doors.entry(canonical(dialled)).or_default().insert(Door { local, ..door });
     }
 
+    /// Says in which place a proxy is, so that the doors within this place are open to it.
+    pub fn locate(&mut self, proxy: &str, place: &str) {
+        self.places.insert(proxy.into(), place.into());
+    }
+
     /// True if a proxy accepts what is dialled at this address of its own.
     pub fn listens(&self, proxy: &str, local: &SocketAddress) -> bool {
         let found = self.proxy(proxy).map(|proxy| proxy.listener_at(&canonical(local)));
@@ -100,8 +108,13 @@ impl Network {
         self.proxies.get(name)
     }
 
-    pub(super) fn doors(&self, dialled: &SocketAddress) -> impl Iterator<Item = &Door> {
-        self.doors.get(dialled).into_iter().flatten()
+    /// Where a connection comes out that a proxy, or somebody who is none, opens to an address. What has this address in the
+    /// caller's own place is nearer than what has it for everybody.
+    pub(super) fn doors(&self, dialled: &SocketAddress, caller: Option<&str>) -> impl Iterator<Item = &Door> {
+        let place = caller.and_then(|caller| self.places.get(caller));
+        let doors = self.doors.get(dialled).into_iter().flatten();
+        let within = place.filter(|place| doors.clone().any(|door| door.within.as_ref() == Some(*place)));
+        doors.filter(move |door| door.within.as_ref() == within)
     }
 
     /// Where traffic ends that an application sends to an upstream of its proxy. The upstream is named as in names of

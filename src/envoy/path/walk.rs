@@ -228,14 +228,17 @@ impl<'n> Walk<'n> {
 
     /// Follows a connection to whoever is at `address`.
     fn dial(&mut self, address: &SocketAddress, wire: Wire, trail: Trail) {
-        let own = trail.links.last().filter(|_| is_own(address)).map(|link| link.proxy.clone());
-        let own = own.filter(|name| {
+        let caller = trail.links.last().map(|link| link.proxy.clone());
+        let own = caller.clone().filter(|_| is_own(address)).filter(|name| {
             let listener = self.network.proxy(name).map(|proxy| proxy.listener_at(address));
             matches!(listener, Some(Ok(Some(_))))
         });
         let doors: Vec<(Arc<str>, SocketAddress)> = match own {
             Some(proxy) => vec![(proxy, address.clone())],
-            None => self.network.doors(address).map(|door| (door.proxy.clone(), door.local.clone())).collect(),
+            None => {
+                let doors = self.network.doors(address, caller.as_deref());
+                doors.map(|door| (door.proxy.clone(), door.local.clone())).collect()
+            }
         };
         if doors.is_empty() {
             let sni = wire.sni().map(str::to_owned);

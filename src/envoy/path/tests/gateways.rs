@@ -253,3 +253,44 @@ fn failover_takes_the_first_leg_that_can() {
     );
     assert_eq!(ends_with(&[], &[]), ["api: cluster \"api\" has no endpoints"]);
 }
+
+#[test]
+fn a_private_address_leads_to_what_has_it_in_the_callers_own_place() {
+    let caller = || {
+        let cluster = static_cluster("api", "10.0.0.2:21000");
+        Sent::default().listener(outbound("api", json!([tcp_proxy("api")]))).cluster(cluster)
+    };
+    let callee = |application: &str| {
+        let public = listener("public_listener", "10.0.0.2:21000", json!([tcp_proxy("local_app")]));
+        Sent::default().listener(public).cluster(static_cluster("local_app", application))
+    };
+    let mut network = network(
+        [
+            ("web-1", caller()),
+            ("web-2", caller()),
+            ("web-3", caller()),
+            ("api-1", callee("127.0.0.1:8081")),
+            ("api-2", callee("127.0.0.1:8082")),
+        ],
+        &[],
+    );
+    for (proxy, place) in [("web-1", "dc1"), ("api-1", "dc1"), ("web-2", "dc2"), ("api-2", "dc2"), ("web-3", "dc3")] {
+        network.locate(proxy, place);
+    }
+    let address = tcp("10.0.0.2:21000");
+    for (proxy, place) in [("api-1", "dc1"), ("api-2", "dc2")] {
+        let door = |within| Door { proxy: proxy.into(), local: address.clone(), within };
+        network.add_door(&address, door(Some(place.into())));
+    }
+    let reached = |network: &Network, from: &str| end(&network.from_upstream(from, "api", &Traffic::Tcp));
+
+    assert_eq!(reached(&network, "web-1"), "127.0.0.1:8081");
+    assert_eq!(reached(&network, "web-2"), "127.0.0.1:8082");
+    // Elsewhere it is the address of somebody else.
+    assert_eq!(reached(&network, "web-3"), "10.0.0.2:21000");
+
+    // What is near is not dialled through what everybody comes to.
+    network.add_door(&address, Door { proxy: "api-2".into(), local: address.clone(), within: None });
+    assert_eq!(reached(&network, "web-1"), "127.0.0.1:8081");
+    assert_eq!(reached(&network, "web-3"), "127.0.0.1:8082");
+}

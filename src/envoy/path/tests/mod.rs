@@ -171,7 +171,7 @@ fn network<const N: usize>(proxies: [(&str, Sent); N], doors: &[(&str, &str, &st
         network.add_proxy(name, Arc::new(sent.0)).unwrap();
     }
     for (dialled, proxy, local) in doors {
-        network.add_door(&tcp(dialled), Door { proxy: (*proxy).into(), local: tcp(local) });
+        network.add_door(&tcp(dialled), Door { proxy: (*proxy).into(), local: tcp(local), within: None });
     }
     network
 }
