@@ -95,8 +95,12 @@ impl Mesh {
     }
 
     async fn served(&self, name: &str, place: &str) {
-        let sidecar =
-            json!({ "Port": 21_001, "Check": { "CheckID": format!("{name}-up"), "TTL": "1h", "Status": "passing" } });
+        self.served_at(21_001, name, place).await;
+    }
+
+    async fn served_at(&self, port: u16, name: &str, place: &str) {
+        let check = json!({ "CheckID": format!("{name}-up"), "TTL": "1h", "Status": "passing" });
+        let sidecar = json!({ "Port": port, "Check": check });
         self.put(place, json!({ "Name": name, "Port": 8081, "Connect": { "SidecarService": sidecar } })).await;
     }
 
@@ -284,6 +288,60 @@ async fn what_stands_in_is_no_fault() {
 
     assert_eq!((of_status(&path, "broken"), of_status(&path, "warning")), (vec![], vec![9]), "{path:#}");
     assert_eq!(path["Ways"][0]["Outcome"], "arrives", "{path:#}");
+}
+
+/// Web calls `shop`, which two services share.
+async fn split() -> Mesh {
+    let mesh = Mesh::start().await;
+    for name in ["shop", "old", "new"] {
+        mesh.entry("", json!({ "Kind": "service-defaults", "Name": name, "Protocol": "http" })).await;
+    }
+    let splits = json!([{ "Weight": 90, "Service": "old" }, { "Weight": 10, "Service": "new" }]);
+    mesh.entry("", json!({ "Kind": "service-splitter", "Name": "shop", "Splits": splits })).await;
+    for (port, name) in [(21_001, "old"), (21_002, "new")] {
+        mesh.served_at(port, name, "").await;
+        mesh.api.get(&format!("/v1/agent/connect/ca/leaf/{name}")).await.says(200, "PRIVATE KEY");
+    }
+    mesh.caller(json!([{ "DestinationName": "shop", "LocalBindPort": 9191 }])).await;
+    mesh
+}
+
+#[tokio::test]
+async fn each_leg_of_a_splitter_has_to_arrive() {
+    let mesh = split().await;
+    let question = "from=web&to=shop";
+
+    let whole = mesh.path(question).await;
+    assert_eq!((of_status(&whole, "broken"), &whole["Ok"]), (vec![], &json!(true)), "{whole:#}");
+    let chosen: Vec<_> = whole["Ways"].as_array().expect("a list").iter().map(|way| &way["Chosen"]).collect();
+    assert!(chosen.len() == 2 && chosen[0] != chosen[1], "{whole:#}");
+
+    // One of them is the target that the links are about, and the other one is judged by where its traffic stops.
+    for dead in ["new", "old"] {
+        mesh.api.put(&format!("/v1/agent/check/fail/{dead}-up"), "").await.is(200, "");
+        assert_broken(&mesh.path(question).await, 9, "1 of 2 ways stop");
+        mesh.api.put(&format!("/v1/agent/check/pass/{dead}-up"), "").await.is(200, "");
+    }
+
+    // Whom an intention keeps out of one leg, it keeps out of the path.
+    let sources = json!([{ "Name": "web", "Action": "deny" }]);
+    mesh.entry("", json!({ "Kind": "service-intentions", "Name": "new", "Sources": sources })).await;
+    assert_broken(&mesh.path(question).await, 6, "1 of 2 ways stop");
+}
+
+#[tokio::test]
+async fn what_nobody_knows_is_not_told_as_fine() {
+    let mesh = Mesh::start().await;
+    let name = ServiceName::new(&Partition::default(), &Namespace::default(), "api");
+    let identity = SpiffeId::Service(ServiceKey { datacenter: Datacenter::from("dc2"), service: name });
+    mesh.api.store.write(vec![Op::DeleteLeaf(identity)]).await.expect("it can go");
+
+    let path = mesh.path("from=web&to=api@dc2").await;
+
+    assert_eq!((of_status(&path, "broken"), of_status(&path, "unknown")), (vec![], vec![2]), "{path:#}");
+    assert_eq!((&path["Ok"], &path["FirstBroken"]), (&json!(false), &json!(0)), "{path:#}");
+    let detail = path["Links"][1]["Detail"].as_str().expect("a text");
+    assert!(detail.starts_with("nobody knows whether traffic arrives at dc2/"), "{detail}");
 }
 
 #[tokio::test]

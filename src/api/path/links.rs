@@ -2,6 +2,7 @@
 
 use time::OffsetDateTime;
 
+use super::verdict::settle;
 use super::{PathAnswer, PathLink, Trace, TraceQuestion, TracedRequest};
 use crate::api::call::Call;
 use crate::api::error::ApiError;
@@ -38,7 +39,7 @@ pub(super) struct Asked<'a> {
 
 /// What is found about a link.
 #[derive(Debug, Clone)]
-enum Found {
+pub(super) enum Found {
     Ok(String),
     Warning(String, String),
     Broken(String, String),
@@ -56,16 +57,16 @@ struct Caller {
 }
 
 /// What all links are about.
-struct Subject {
+pub(super) struct Subject {
     caller: Caller,
     /// The service that is meant: that of the upstream's target where there is one.
     to: TargetService,
     upstream: Result<Option<UpstreamExplanation>, String>,
-    target: Option<TargetExplanation>,
+    pub(super) target: Option<TargetExplanation>,
 }
 
 impl Subject {
-    fn is_in_peer(&self) -> bool {
+    pub(super) fn is_in_peer(&self) -> bool {
         !self.to.peer.is_default()
     }
 
@@ -106,7 +107,7 @@ impl Asked<'_> {
             self.remote_gateway(&subject, &trace),
             self.endpoints(&subject),
         ];
-        settle(&mut found, &subject, &trace);
+        let is_known = settle(&mut found, &subject, &trace);
         let links: Vec<_> = found.into_iter().enumerate().map(|(position, found)| link(position + 1, found)).collect();
         let first = links.iter().find(|link| link.status == "broken");
         let shown = |datacenter: &str, service: &ServiceName| {
@@ -122,7 +123,7 @@ impl Asked<'_> {
             upstream: upstream.map(|upstream| upstream.upstream.clone()).unwrap_or_default(),
             listens: upstream.map(|upstream| upstream.listens.clone()).unwrap_or_default(),
             protocol: if is_http { "http" } else { "tcp" }.to_owned(),
-            ok: first.is_none(),
+            ok: first.is_none() && is_known,
             first_broken: first.map_or(0, |link| link.number),
             fix: first.map(|link| link.fix.clone()).unwrap_or_default(),
             ways: trace.ways,
@@ -582,53 +583,6 @@ impl Asked<'_> {
         let why = failing.map(|it| format!(" ({} on {}: {})", it.instance, it.node, it.failing.join(", ")));
         let fix = failing.map_or_else(String::new, |it| mend(&it.instance, &it.failing, &place));
         Found::Broken(format!("{detail}{}", why.unwrap_or_default()), fix)
-    }
-}
-
-/// Judges links by others, and by the traffic itself.
-fn settle(found: &mut [Found; 9], subject: &Subject, trace: &Trace) {
-    let is_broken = |found: &[Found; 9], number: usize| matches!(found[number - 1], Found::Broken(..));
-    if matches!(found[7], Found::Broken(..)) {
-        // Without an export or an instance, a gateway has nothing to have a cluster for.
-        if let Some(cause) = [5, 9].into_iter().find(|cause| is_broken(found, *cause)) {
-            found[7] = Found::Blocked(cause);
-        }
-    }
-    if is_broken(found, 5) && subject.is_in_peer() {
-        for number in [3, 4, 8, 9] {
-            found[number - 1] = Found::Blocked(5);
-        }
-    }
-    if is_broken(found, 7) && subject.is_in_peer() && subject.target.is_none() {
-        for number in [3, 4, 8, 9] {
-            found[number - 1] = Found::Blocked(7);
-        }
-    }
-    let arrive = trace.ways.iter().filter(|way| way.outcome == "arrives").count();
-    if arrive > 0 {
-        // Another target stands in, or what is ill is used all the same.
-        for number in [3, 4, 5, 6, 9] {
-            if let Found::Broken(detail, fix) = &found[number - 1] {
-                let share = match trace.ways.len() {
-                    all if all == arrive => "traffic arrives all the same".to_owned(),
-                    all => format!("{arrive} of {all} ways arrive all the same"),
-                };
-                found[number - 1] = Found::Warning(format!("{detail}; {share}"), fix.clone());
-            }
-        }
-        return;
-    }
-    if (2..=9).any(|number| is_broken(found, number)) {
-        return;
-    }
-    // No link says anything, so that where every way stops is news.
-    let first = trace.ways.first().filter(|_| trace.ways.iter().all(|way| way.outcome == "stops"));
-    if let Some(way) = first
-        && let Some(link) = way.link.checked_sub(1).and_then(|link| found.get_mut(link))
-    {
-        let at = way.hops.last().map(|hop| hop.proxy.clone()).unwrap_or_default();
-        let fix = format!("meshgate debug bundle -output bundle.json   # holds the configuration of {at}");
-        *link = Found::Broken(format!("traffic stops at {at}: {}", way.end), fix);
     }
 }
 

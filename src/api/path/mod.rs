@@ -4,6 +4,7 @@
 //! configurations that the proxies on the way are sent: where it stops although no link says why, that is told too.
 
 mod links;
+mod verdict;
 
 use std::collections::BTreeMap;
 
@@ -69,6 +70,10 @@ pub struct Trace {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Way {
+    /// The cluster that the routes of the first proxy choose, which may be one of several in line. Ways with the same one share
+    /// the same traffic; where their first hops have different clusters, these stand in for each other.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub chosen: String,
     /// The proxies that it passes, in order, each with the address that it dials next.
     pub hops: Vec<Hop>,
     /// `arrives`, `leaves` (to an address that no proxy here is at) or `stops`.
@@ -116,7 +121,7 @@ pub struct PathAnswer {
     pub listens: String,
     /// What is spoken: `http` or `tcp`.
     pub protocol: String,
-    /// No link is broken.
+    /// No link is broken, and wherever traffic is sent, it is known to arrive, or to leave for where nobody here can follow it.
     pub ok: bool,
     /// The links, in order.
     pub links: Vec<PathLink>,

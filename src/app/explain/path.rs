@@ -84,6 +84,7 @@ fn way(outcome: &Outcome, sidecars: &[String]) -> Way {
         .collect();
     let is_at_callee = hops.len() > 1 && hops.last().is_some_and(|hop| sidecars.contains(&hop.proxy));
     let hop = hops.len();
+    let chosen = outcome.links.first().and_then(|link| link.clusters.first()).cloned().unwrap_or_default();
     let (outcome, end, link) = match &outcome.end {
         End::Instance { address, .. } if is_at_callee => ("arrives", address.to_string(), 0),
         End::Instance { address, .. } => ("leaves", address.to_string(), 0),
@@ -92,7 +93,7 @@ fn way(outcome: &Outcome, sidecars: &[String]) -> Way {
         End::Stopped(stop) => ("stops", stop.to_string(), link(stop, hop)),
         End::Unknown(unknown) => ("unknown", unknown.to_string(), 0),
     };
-    Way { hops, outcome: outcome.to_owned(), end, link }
+    Way { chosen, hops, outcome: outcome.to_owned(), end, link }
 }
 
 /// Which link of a path a stop is about, at the hop with this number.
