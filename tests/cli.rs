@@ -72,6 +72,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
         "diff",
         "wait",
         "lint",
+        "simulate",
         "version",
     ] {
         assert!(text.lines().any(|line| line.trim_start().starts_with(command)), "{command} in {text}");
@@ -81,7 +82,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 67] = [
+    let commands: [&[&str]; 68] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
@@ -148,6 +149,7 @@ fn every_command_explains_each_of_its_options() {
         &["diff"],
         &["wait"],
         &["lint"],
+        &["simulate"],
         &["version"],
     ];
 

@@ -48,6 +48,7 @@ mod route;
 mod scope;
 mod seam;
 mod serve;
+mod simulate;
 mod snapshot;
 mod sni;
 mod status;
@@ -96,6 +97,7 @@ pub use seam::{
     IssueError, Nack, NoFiles, ProxyState, ProxyStatus, TypeState,
 };
 pub use serve::{ServeOptions, serve};
+pub use simulate::{Destination, DownInstance, Failure, SimulatedCounts, SimulatedUpstream, Simulation};
 pub use sni::SniRow;
 pub use topology::{Dialled, Edge, EdgeExample, EdgeWay};
 pub use wait::{Looks, NoPropagation, Propagation, Reached, ReachedProxy};
@@ -198,6 +200,7 @@ fn routes() -> route::Routes {
         .merge(check::routes())
         .merge(lint::routes())
         .merge(plan::routes())
+        .merge(simulate::routes())
         .merge(wait::routes())
         .merge(history::routes())
         .merge(happenings::routes())

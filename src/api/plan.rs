@@ -25,6 +25,7 @@ use super::entries::Refusal;
 use super::error::ApiError;
 use super::lint::Finding;
 use super::route::{Routes, post};
+use super::simulate::{Failure, Simulation};
 use crate::codec;
 use crate::model::{
     ConfigEntry, Datacenter, EntryKey, InstanceId, Namespace, NodeName, Partition, Problems, ServiceId,
@@ -55,6 +56,9 @@ pub trait Planner: Send + Sync + 'static {
 
     /// What a change does to every registered proxy.
     fn plan(&self, tried: Tried, detail: Detail) -> BoxFuture<'_, Result<Plan, PlanError>>;
+
+    /// What becomes of traffic when something fails; `down` and `more_down` of the answer are empty.
+    fn simulate(&self, failure: Failure) -> BoxFuture<'_, Result<Simulation, PlanError>>;
 }
 
 /// A change that was tried on a state.
@@ -100,6 +104,10 @@ impl Planner for NoPlanner {
     }
 
     fn plan(&self, _: Tried, _: Detail) -> BoxFuture<'_, Result<Plan, PlanError>> {
+        async { Err(PlanError::NoEngine) }.boxed()
+    }
+
+    fn simulate(&self, _: Failure) -> BoxFuture<'_, Result<Simulation, PlanError>> {
         async { Err(PlanError::NoEngine) }.boxed()
     }
 }
@@ -415,7 +423,11 @@ async fn apply(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Resul
 }
 
 /// A parameter that is a number, if it is there.
-fn number<T: FromStr>(name: &'static str, text: Option<&str>, expected: &'static str) -> Result<Option<T>, ApiError> {
+pub(super) fn number<T: FromStr>(
+    name: &'static str,
+    text: Option<&str>,
+    expected: &'static str,
+) -> Result<Option<T>, ApiError> {
     let Some(text) = text else { return Ok(None) };
     text.parse().map(Some).map_err(|_| ApiError::InvalidParameter { name, value: text.to_owned(), expected })
 }

@@ -9,6 +9,7 @@ mod gateways;
 mod happenings;
 mod lint;
 mod plan;
+mod simulate;
 mod tls;
 mod wait;
 

@@ -8,8 +8,8 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 
 use crate::api::{
-    AffectedProxy, Detail, Field, Plan, PlanError, PlannedImpact, PlannedProxies, PlannedResource, Planner, RowChange,
-    Tried, Unchanged,
+    AffectedProxy, Detail, Failure, Field, Plan, PlanError, PlannedImpact, PlannedProxies, PlannedResource, Planner,
+    RowChange, Simulation, Tried, Unchanged,
 };
 use crate::engine::{self, Configuration, Engine, LintFinding, Offline, Severity};
 use crate::envoy::change::{Comparer, Effect, FieldChange, Impact, ResourceChange, differing};
@@ -18,6 +18,7 @@ use crate::model::{Check, EntryKey, InstanceId, Problems, Service};
 use crate::store::{Guard, Key, Op, Outcome, View, Write};
 
 use super::lint::{finding, findings};
+use super::simulate::simulated;
 
 /// Most findings of a plan that are told.
 const MOST_FINDINGS: usize = 500;
@@ -37,7 +38,22 @@ impl Changes {
     pub fn new(engine: Engine) -> Self {
         Self { engine, guard: engine::guard() }
     }
+
+    /// Computes something from the configurations as they are and the proxies that are connected.
+    async fn computed<T: Send + 'static>(
+        &self,
+        compute: impl FnOnce(Offline, Streams) -> T + Send + 'static,
+    ) -> Result<T, PlanError> {
+        let offline = self.engine.offline().await.ok_or(PlanError::NoEngine)?;
+        let streams = self.engine.proxies().into_iter();
+        let streams = streams.map(|report| (report.instance, report.envoy_version)).collect();
+        let made = tokio::task::spawn_blocking(move || compute(offline, streams));
+        made.await.map_err(|error| PlanError::Failed(error.into()))
+    }
 }
+
+/// The proxies with a stream, with Envoy's version as it says it.
+pub(super) type Streams = BTreeMap<InstanceId, String>;
 
 impl Planner for Changes {
     fn tried(&self, view: &View, write: &Write) -> Result<(Outcome, View), Problems> {
@@ -45,27 +61,29 @@ impl Planner for Changes {
     }
 
     fn plan(&self, tried: Tried, detail: Detail) -> BoxFuture<'_, Result<Plan, PlanError>> {
-        async move {
-            let offline = self.engine.offline().await.ok_or(PlanError::NoEngine)?;
-            let streams = self.engine.proxies().into_iter();
-            let streams = streams.map(|report| (report.instance, report.envoy_version)).collect();
-            let made = tokio::task::spawn_blocking(move || {
-                let Tried { before, after, ops, is_changed } = tried;
-                Plan {
-                    index: before.index(),
-                    changed: is_changed,
-                    changes: rows(&before, &after, &ops),
-                    ..planned(offline, &before, &after).told(&streams, detail)
-                }
-            });
-            made.await.map_err(|error| PlanError::Failed(error.into()))
-        }
+        self.computed(move |offline, streams| {
+            let Tried { before, after, ops, is_changed } = tried;
+            Plan {
+                index: before.index(),
+                changed: is_changed,
+                changes: rows(&before, &after, &ops),
+                ..Planned::new(offline, &before, &after, &BTreeSet::new()).told(&streams, detail)
+            }
+        })
         .boxed()
+    }
+
+    fn simulate(&self, failure: Failure) -> BoxFuture<'_, Result<Simulation, PlanError>> {
+        self.computed(move |offline, streams| simulated(offline, &streams, &failure)).boxed()
     }
 }
 
 /// What becomes of proxies.
-struct Planned {
+pub(super) struct Planned {
+    /// The configurations before.
+    pub(super) before: BTreeMap<InstanceId, Configuration>,
+    /// The configurations after.
+    pub(super) after: BTreeMap<InstanceId, Configuration>,
     total: usize,
     /// Registered proxies whose configuration is made from something that changes, and comes out the same.
     same: usize,
@@ -82,41 +100,6 @@ struct ProxyChange {
     problems: Vec<String>,
 }
 
-fn planned(mut offline: Offline, before: &Arc<View>, after: &Arc<View>) -> Planned {
-    // The engine may be a commit away.
-    offline.advance(before.clone());
-    let keys: Vec<&Key> = after.changed_since(before).collect();
-    let mut readers = offline.readers_of(&keys);
-    let old = offline.configurations();
-    let known = findings(before, &offline);
-    offline.advance(after.clone());
-    readers.extend(offline.readers_of(&keys));
-    let new = offline.configurations();
-    let (mut comparer, none) = (Comparer::default(), Configuration::default());
-    let news = LintFinding::news(findings(after, &offline), &known).collect();
-    let mut planned = Planned { total: 0, same: 0, changes: BTreeMap::new(), gone: Vec::new(), findings: news };
-    for (instance, configuration) in new {
-        let had = old.get(&instance).unwrap_or(&none);
-        if !configuration.is_registered && !had.is_registered {
-            continue;
-        }
-        planned.total += 1;
-        if !configuration.is_registered {
-            planned.gone.push(instance);
-            continue;
-        }
-        let resources = changed(&mut comparer, had.snapshot.as_deref(), configuration.snapshot.as_deref());
-        let problems = configuration.problems.into_iter().filter(|problem| !had.problems.contains(problem));
-        let change = ProxyChange { resources, problems: problems.collect() };
-        if !change.resources.is_empty() || !change.problems.is_empty() {
-            planned.changes.insert(instance, change);
-        } else if readers.contains(&instance) {
-            planned.same += 1;
-        }
-    }
-    planned
-}
-
 fn changed(comparer: &mut Comparer, old: Option<&Snapshot>, new: Option<&Snapshot>) -> Vec<Arc<ResourceChange>> {
     let Some(new) = new else { return Vec::new() };
     match old {
@@ -126,7 +109,49 @@ fn changed(comparer: &mut Comparer, old: Option<&Snapshot>, new: Option<&Snapsho
 }
 
 impl Planned {
-    fn told(self, streams: &BTreeMap<InstanceId, String>, detail: Detail) -> Plan {
+    /// What becomes of all proxies, apart from those in `left_out`.
+    pub(super) fn new(
+        mut offline: Offline,
+        before: &Arc<View>,
+        after: &Arc<View>,
+        left_out: &BTreeSet<InstanceId>,
+    ) -> Self {
+        // The engine may be a commit away.
+        offline.advance(before.clone());
+        let keys: Vec<&Key> = after.changed_since(before).collect();
+        let mut readers = offline.readers_of(&keys);
+        let old = offline.configurations();
+        let known = findings(before, &offline);
+        offline.advance(after.clone());
+        readers.extend(offline.readers_of(&keys));
+        let new = offline.configurations();
+        let (mut comparer, none) = (Comparer::default(), Configuration::default());
+        let findings = LintFinding::news(findings(after, &offline), &known).collect();
+        let (mut total, mut same, mut changes, mut gone) = (0, 0, BTreeMap::new(), Vec::new());
+        for (instance, configuration) in new.iter().filter(|(instance, _)| !left_out.contains(instance)) {
+            let had = old.get(instance).unwrap_or(&none);
+            if !configuration.is_registered && !had.is_registered {
+                continue;
+            }
+            total += 1;
+            if !configuration.is_registered {
+                gone.push(instance.clone());
+                continue;
+            }
+            let resources = changed(&mut comparer, had.snapshot.as_deref(), configuration.snapshot.as_deref());
+            let problems = configuration.problems.iter().filter(|problem| !had.problems.contains(problem));
+            let change = ProxyChange { resources, problems: problems.cloned().collect() };
+            if !change.resources.is_empty() || !change.problems.is_empty() {
+                changes.insert(instance.clone(), change);
+            } else if readers.contains(instance) {
+                same += 1;
+            }
+        }
+        Self { before: old, after: new, total, same, changes, gone, findings }
+    }
+
+    /// The plan, without the change itself.
+    pub(super) fn told(self, streams: &Streams, detail: Detail) -> Plan {
         let mut impacts: BTreeMap<Impact, (usize, usize)> = BTreeMap::new();
         for change in self.changes.values() {
             let mut of_proxy: BTreeMap<Impact, usize> = BTreeMap::new();

@@ -99,7 +99,7 @@ impl Verb {
             Some(
                 "apply" | "at" | "bug-report" | "cert" | "check" | "debug" | "demo" | "diff" | "envoy" | "events"
                 | "explain" | "gateway" | "history" | "lint" | "path" | "plan" | "proxy" | "ps" | "ready" | "replay"
-                | "rollback" | "sni" | "status" | "topology" | "wait" | "why-changed",
+                | "rollback" | "simulate" | "sni" | "status" | "topology" | "wait" | "why-changed",
             )
             | None => Self::Ours,
             Some(_) => Self::Consuls,

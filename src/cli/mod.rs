@@ -35,6 +35,7 @@ mod reload;
 mod replay;
 mod rollback;
 mod services;
+mod simulate;
 mod snapshot;
 mod sni;
 mod status;
@@ -110,6 +111,8 @@ enum Command {
     Wait(Box<change::WaitOptions>),
     /// Tell what is wrong with the state although each part of it is right
     Lint(Box<change::LintOptions>),
+    /// Tell what would become of traffic if something were gone
+    Simulate(simulate::SimulateOptions),
     /// Set up a whole mesh with real Envoys on this machine, and show what it does
     Demo(demo::DemoOptions),
     /// Fetch the Envoy binary
@@ -232,6 +235,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Diff(options) => block_on(change::diff(&options)),
         Command::Wait(options) => block_on(change::wait(&options)),
         Command::Lint(options) => block_on(change::lint(&options)),
+        Command::Simulate(options) => block_on(simulate::run(&options)),
         Command::Demo(options) => demo::run(&options),
         Command::Envoy(command) => envoy::run(command),
         Command::Debug(command) => block_on(debug::run(command)),

@@ -35,6 +35,7 @@ mod refusal;
 mod rows;
 mod serve;
 mod sidecar;
+mod simulate;
 mod snapshot;
 mod sni;
 mod tenancy;

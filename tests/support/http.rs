@@ -103,10 +103,11 @@ async fn new_api(reports: Arc<Reports>) -> Api {
 }
 
 /// The same with rules across entries, and an engine that configures proxies.
-async fn new_api_with_engine(reports: Arc<Reports>) -> (Api, Engine) {
+async fn new_api_with_engine(reports: Arc<Reports>, hosted: &[&str]) -> (Api, Engine) {
     let (store, _) = Store::open(Box::new(Memory), engine::guard()).expect("memory opens");
     let authority = Authority::open(store.clone(), meshgate::ca::Options::default()).await.expect("a root is made");
-    let api = new_api(reports).await;
+    let mut api = new_api(reports).await;
+    api.options.hosted = hosted.iter().copied().map(Datacenter::from).collect();
     let own = engine::Options {
         datacenter: api.options.datacenter.clone(),
         hosted: api.options.datacenters().into_iter().collect(),
@@ -114,11 +115,14 @@ async fn new_api_with_engine(reports: Arc<Reports>) -> (Api, Engine) {
         default_intention: IntentionPolicy::Allow,
         dns_domain: DnsDomain::default(),
     };
-    let engine = Engine::new(own);
+    let engine = Engine::new(own.clone());
+    let explainer = Arc::new(Explainer { options: own, trust_domain: authority.trust_domain().clone() });
     tokio::spawn(authority.clone().run(api.shutdown.clone()));
     tokio::spawn(engine.clone().run(store.clone(), authority.clone(), api.shutdown.clone()));
     let api = Api {
         certificates: Arc::new(Issuer(authority)),
+        explanations: explainer.clone(),
+        paths: explainer,
         planner: Arc::new(Changes::new(engine.clone())),
         linter: Arc::new(Lint(engine.clone())),
         propagation: Arc::new(Acknowledged(engine.clone())),
@@ -147,8 +151,13 @@ impl TestApi {
 
     /// The same with rules across entries, and an engine that configures proxies.
     pub(crate) async fn with_engine() -> (Self, Engine) {
+        Self::with_engine_for(&[]).await
+    }
+
+    /// The same for these datacenters as well.
+    pub(crate) async fn with_engine_for(hosted: &[&str]) -> (Self, Engine) {
         let reports = Arc::new(Reports::default());
-        let (api, engine) = new_api_with_engine(reports.clone()).await;
+        let (api, engine) = new_api_with_engine(reports.clone(), hosted).await;
         (Self::serve(api, reports, |_| ()).await, engine)
     }
 

@@ -5,6 +5,8 @@ mod resource;
 mod topology;
 mod upstream;
 
+pub(super) use self::path::add_doors;
+pub(super) use self::topology::what_decides;
 use crate::api::{
     At, Dialled, ExplainedProxy, Explanations, GatewayExplanation, ModeExplanation, Named, ResourceExplanation,
     Setting, Unexplained, UpstreamExplanation,

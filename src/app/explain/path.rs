@@ -46,7 +46,7 @@ impl Paths for Explainer {
 
 /// Says at which addresses a proxy is reached: at that of the LAN from its own place, at that of the WAN from everywhere. One
 /// that it does not listen on is translated to its own on the way.
-fn add_doors(network: &mut Network, id: &InstanceId, service: &Service, node: &Node) {
+pub(in crate::app) fn add_doors(network: &mut Network, id: &InstanceId, service: &Service, node: &Node) {
     let name: Arc<str> = id.to_string().into();
     let address = |host: &str, port| SocketAddress::Tcp(host.into(), port);
     let host = if service.address.is_empty() { &node.address } else { &service.address };

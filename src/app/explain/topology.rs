@@ -121,7 +121,7 @@ impl Dialling<'_> {
 }
 
 /// Everything of a registration that its upstreams depend on: sidecars of one service differ in their addresses alone.
-fn what_decides(service: &Service) -> String {
+pub(in crate::app) fn what_decides(service: &Service) -> String {
     let mut proxy = service.proxy.clone();
     proxy.destination_service_id = ServiceId::default();
     proxy.local_service_address.clear();
