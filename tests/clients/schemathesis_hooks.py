@@ -6,6 +6,7 @@ import schemathesis
 
 # Where a call looks, and how fresh and how selected the answer is. Most random values of these are refused at once.
 REFUSED_SOON = ("dc", "datacenter", "partition", "ns", "max_stale", "stale", "consistent", "cached", "filter", "wait")
+PLACES = ("X-Consul-Partition", "X-Consul-Namespace")
 
 # What an answer says that means a defect, whatever its status.
 OWN_FAULTS = (
@@ -26,6 +27,9 @@ def before_call(context, case, kwargs):
                 case.query.pop(name, None)
         if "index" in case.query or "hash" in case.query:
             case.query["wait"] = "1ms"
+    if case.headers and chance.random() < 0.8:
+        for name in PLACES:
+            case.headers.pop(name, None)
     if isinstance(case.path_parameters, dict) and chance.random() < 0.5:
         for name in case.path_parameters:
             case.path_parameters[name] = "service-defaults" if name == "kind" else "web"

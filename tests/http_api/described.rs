@@ -55,6 +55,46 @@ fn sources(folder: &Path) -> String {
     entries.map(text).collect()
 }
 
+/// For each operation, the names of what is described in this part of a call.
+fn described_in(place: &str) -> Vec<BTreeSet<&'static str>> {
+    let items = api::openapi()["paths"].as_object().expect("an object").values();
+    let operations = items.flat_map(|item| item.as_object().expect("an object").values());
+    let names = operations.map(|operation| {
+        let parameters = operation["parameters"].as_array().expect("a list").iter();
+        let placed = parameters.filter(|parameter| parameter["in"] == place);
+        placed.map(|parameter| parameter["name"].as_str().expect("a name")).collect()
+    });
+    names.collect()
+}
+
+#[test]
+fn every_operation_tells_the_headers_that_it_reads() {
+    let sources = sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/api")));
+    let read = regex::Regex::new(r#"said\("[a-z]+", "(x-[a-z-]+)"\)"#).expect("an expression");
+    let mut read: BTreeSet<_> = read.captures_iter(&sources).map(|found| found[1].to_owned()).collect();
+    // Consul's clients send it, whether there are ACLs or not.
+    read.insert("x-consul-token".to_owned());
+
+    assert_eq!(read.len(), 3, "{read:?}");
+    for described in described_in("header") {
+        assert_eq!(described.iter().map(|name| name.to_ascii_lowercase()).collect::<BTreeSet<_>>(), read);
+    }
+}
+
+#[test]
+fn answers_tell_their_headers() {
+    let headers = |path: &str, status: &str| {
+        let of = &api::openapi()["paths"][path]["get"]["responses"][status]["headers"];
+        of.as_object().expect("an object").keys().map(String::as_str).collect::<Vec<_>>()
+    };
+
+    assert_eq!(headers("/v1/agent/self", "200"), ["X-Consul-Default-ACL-Policy"]);
+    assert_eq!(headers("/v1/agent/service/{id}", "200"), ["X-Consul-ContentHash", "X-Consul-Default-ACL-Policy"]);
+    assert_eq!(headers("/v1/agent/service/{id}", "404"), ["X-Consul-Default-ACL-Policy"]);
+    let of_a_read = headers("/v1/catalog/nodes", "200");
+    assert!(of_a_read.contains(&"X-Consul-Index") && of_a_read.contains(&"X-Consul-Query-Backend"), "{of_a_read:?}");
+}
+
 #[test]
 fn the_parameters_are_those_that_are_read() {
     let sources = sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/api")));
@@ -62,14 +102,7 @@ fn the_parameters_are_those_that_are_read() {
     let read = regex::Regex::new(read).expect("an expression");
     let names = read.captures_iter(&sources).filter_map(|found| found.get(1).or(found.get(2)));
     let read: BTreeSet<&str> = names.map(|name| name.as_str()).collect();
-    let mut described = BTreeSet::new();
-    for item in api::openapi()["paths"].as_object().expect("an object").values() {
-        for operation in item.as_object().expect("an object").values() {
-            let parameters = operation["parameters"].as_array().expect("a list").iter();
-            let in_query = parameters.filter(|parameter| parameter["in"] == "query");
-            described.extend(in_query.map(|parameter| parameter["name"].as_str().expect("a name")));
-        }
-    }
+    let described: BTreeSet<_> = described_in("query").iter().flatten().copied().collect();
 
     assert_eq!(read.difference(&described).collect::<Vec<_>>(), Vec::<&&str>::new(), "read and not described");
     assert_eq!(described.difference(&read).collect::<Vec<_>>(), Vec::<&&str>::new(), "described and not read");

@@ -202,7 +202,8 @@ impl TestApi {
     /// Any call. Checks what holds for every answer.
     pub(crate) async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: String) -> Answer {
         let mut request = self.client.request(method.clone(), format!("{}{path}", self.url)).body(body);
-        for (name, value) in headers {
+        let sent = headers;
+        for (name, value) in sent {
             request = request.header(*name, *value);
         }
         let response = request.send().await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"));
@@ -212,7 +213,7 @@ impl TestApi {
         let answer = Answer { call: format!("{method} {path}"), status, headers, body };
         answer.check(&method, path);
         if answer.header("content-encoding").is_empty() {
-            openapi::check(method.as_str(), path, status, answer.header("content-type"), &answer.body);
+            openapi::check((method.as_str(), path, sent), status, &answer.headers, &answer.body);
         }
         answer
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use jsonschema::Validator;
 use meshgate::api;
+use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 /// The variable with the file that calls are written to, one a line: test, operation, status.
@@ -34,8 +35,11 @@ fn fit(template: &str, path: &str) -> Option<(usize, usize)> {
     template.iter().zip(&path).all(fits).then_some((same, template.len()))
 }
 
+/// A call: method, path with its query, and headers.
+pub(crate) type Sent<'c> = (&'c str, &'c str, &'c [(&'c str, &'c str)]);
+
 /// Fails where an answer is not as the document says, and writes down the call if somebody wants to know.
-pub(crate) fn check(method: &str, path: &str, status: u16, content_type: &str, body: &[u8]) {
+pub(crate) fn check((method, path, sent): Sent<'_>, status: u16, headers: &HeaderMap, body: &[u8]) {
     // A path that takes other methods may be a name for this one.
     let Some((name, operation)) = operation(method, path).filter(|_| status != 405) else {
         assert!(status >= 400 || method == "OPTIONS", "{method} {path} is answered and not described");
@@ -45,10 +49,12 @@ pub(crate) fn check(method: &str, path: &str, status: u16, content_type: &str, b
     let Some(response) = operation["responses"].get(status.to_string()) else {
         panic!("{name} answers {status}, which is not described: {}", String::from_utf8_lossy(body))
     };
+    check_headers(&name, status, response, headers);
+    let content_type = headers.get("content-type").map_or("", |value| value.to_str().expect("headers are ASCII"));
     let media_type = content_type.split(';').next().unwrap_or_default();
     let described = response.get("content").and_then(|content| content.get(media_type));
     if status < 400 {
-        check_parameters(&name, operation, path);
+        check_parameters(&name, operation, path, sent);
     }
     if body.is_empty() {
         let wanted = response.get("content").and_then(|content| content.get("application/json"));
@@ -70,10 +76,26 @@ pub(crate) fn check(method: &str, path: &str, status: u16, content_type: &str, b
 /// What Consul's clients send and nothing reads: their token, and how a node is forced out of a cluster of many.
 const UNREAD: [&str; 3] = ["token", "prune", "wan"];
 
-/// Fails where a call that was understood had a parameter which the operation does not tell of.
-fn check_parameters(name: &str, operation: &Value, path: &str) {
+/// Fails where an answer has a header of Consul or meshgate which is not described, or lacks one that is.
+fn check_headers(name: &str, status: u16, response: &Value, headers: &HeaderMap) {
+    let described = response["headers"].as_object().expect("every answer has headers");
+    let given = headers.keys().map(reqwest::header::HeaderName::as_str).filter(|given| given.starts_with("x-"));
+    let strange: Vec<_> =
+        given.filter(|given| !described.keys().any(|known| known.eq_ignore_ascii_case(given))).collect();
+    assert!(strange.is_empty(), "{name} answers {status} with {strange:?}, which is not described");
+    let certain = described.iter().filter(|(_, header)| header["required"] == true);
+    let missing: Vec<_> = certain.map(|(known, _)| known).filter(|known| !headers.contains_key(*known)).collect();
+    assert!(missing.is_empty(), "{name} answers {status} without {missing:?}");
+}
+
+/// Fails where a call that was understood had a parameter or a header of Consul which the operation does not tell of.
+fn check_parameters(name: &str, operation: &Value, path: &str, sent: &[(&str, &str)]) {
     let described = operation["parameters"].as_array().expect("a list").iter();
     let described: Vec<_> = described.filter_map(|parameter| parameter["name"].as_str()).collect();
+    let of_consul = sent.iter().map(|(header, _)| *header).filter(|header| header.starts_with("x-"));
+    let strange: Vec<_> =
+        of_consul.filter(|header| !described.iter().any(|known| known.eq_ignore_ascii_case(header))).collect();
+    assert!(strange.is_empty(), "{name} takes {strange:?}, which is not described");
     let query = path.split_once('?').map_or("", |(_, query)| query);
     let given = query.split('&').filter_map(|pair| pair.split('=').next()).filter(|given| !given.is_empty());
     let strange: Vec<_> = given.filter(|given| !UNREAD.contains(given) && !described.contains(given)).collect();
