@@ -349,8 +349,8 @@ mod tests {
             (error.status().as_u16(), error.to_string().as_str()),
             (
                 500,
-                "the data directory cannot be written; nothing was changed. Make room on the disk, or mend it, and \
-                 restart the agent, which takes no writes until then"
+                "the data directory cannot be written; nothing was changed. Make room on the disk, or mend it: the \
+                 agent takes writes again as soon as it can write all of its state anew"
             )
         );
     }

@@ -31,8 +31,16 @@ pub trait Backend: Send {
     /// Makes a batch durable, whole or not at all, before it returns.
     ///
     /// # Errors
-    /// Nothing of the batch was kept.
+    /// Nobody knows whether the batch was kept, whole or not at all; the backend may take nothing more until
+    /// [`Backend::replace`].
     fn persist(&mut self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// Keeps exactly this from now on, whatever a batch that failed has left; durable before it returns. Called after a
+    /// failure, before each try of a batch until one succeeds.
+    ///
+    /// # Errors
+    /// It still fails; what is kept is what was before.
+    fn replace(&mut self, all: &dyn Fn() -> Loaded) -> Result<(), StoreError>;
 }
 
 /// Keeps nothing: for `-dev` and tests.
@@ -45,6 +53,10 @@ impl Backend for Memory {
     }
 
     fn persist(&mut self, _: &Batch) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn replace(&mut self, _: &dyn Fn() -> Loaded) -> Result<(), StoreError> {
         Ok(())
     }
 }

@@ -11,11 +11,11 @@ pub enum StoreError {
     /// The write would make the state inconsistent.
     #[error("{0}")]
     Rejected(Problems),
-    /// The data could not be made durable; nothing was changed. After a failure of the disk, the embedded store takes
-    /// no writes until it is opened again.
+    /// The data could not be made durable; nothing was changed. With later writes the embedded store tries to write all of
+    /// its state anew, and goes on when it can.
     #[error(
-        "the data directory cannot be written; nothing was changed. Make room on the disk, or mend it, and restart the \
-         agent, which takes no writes until then"
+        "the data directory cannot be written; nothing was changed. Make room on the disk, or mend it: the agent takes \
+         writes again as soon as it can write all of its state anew"
     )]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The file exists and cannot be opened.
@@ -84,6 +84,9 @@ pub enum Damage {
     /// Its pages make no sense.
     #[error("its pages make no sense ({0})")]
     Structure(Box<dyn std::error::Error + Send + Sync>),
+    /// The disk does not give them back.
+    #[error("the disk cannot read all of it ({0})")]
+    Unreadable(Box<dyn std::error::Error + Send + Sync>),
     /// Rows are not as they were written. Each is named by its key.
     #[error("{count} of the rows are not as they were written: {rows}", count = .0.len(), rows = listed(.0))]
     Rows(Vec<String>),

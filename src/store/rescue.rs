@@ -25,6 +25,8 @@ pub enum Loss {
     Unknown(String, String),
     /// So many rows have no sum that would tell whether they are as they were written.
     Unverified(usize),
+    /// So many pages of the file cannot be read.
+    Unreadable(usize),
     /// The file does not say which rows there were.
     PerhapsMissing,
     /// Rows that had been removed may be back, and older versions may stand for newer ones.
@@ -41,6 +43,9 @@ impl fmt::Display for Loss {
                 "{count} of the rows cannot be verified, because the format that they were written in has no checksums: \
                  look at them before they are used"
             ),
+            Self::Unreadable(count) => {
+                write!(f, "{count} pages of the file cannot be read from the disk, and what is on them is left out")
+            }
             Self::PerhapsMissing => f.write_str("other rows may be missing, because pages of the file are damaged"),
             Self::PerhapsOld => f.write_str(
                 "some rows may be back that were removed, and some may be older than they should, because nothing says \
@@ -61,12 +66,13 @@ impl Snapshot {
         let (view, bad) = load_most(remains.index.unwrap_or_default(), &rows);
         let damaged = remains.damaged.iter().map(|key| Loss::Damaged(named(key)));
         let unverified = Some(remains.unsealed.len()).filter(|count| *count > 0).map(Loss::Unverified);
+        let unreadable = Some(remains.unreadable).filter(|count| *count > 0).map(Loss::Unreadable);
         let unknown = bad.into_iter().map(|row| Loss::Unknown(row.key, row.source.to_string()));
         let doubts: &[Loss] = match remains.state {
             Remaining::Whole => &[],
             Remaining::Part | Remaining::Pages => &[Loss::PerhapsMissing, Loss::PerhapsOld],
         };
-        let losses = damaged.chain(unknown).chain(unverified).chain(doubts.iter().cloned()).collect();
+        let losses = damaged.chain(unknown).chain(unverified).chain(unreadable).chain(doubts.iter().cloned()).collect();
         Ok(Rescued { snapshot: Self::of(&view, id(view.index())), losses })
     }
 }

@@ -9,11 +9,11 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::apply::{Draft, RowChanges, load};
+use super::apply::{Draft, RowChanges, load, rows};
 use super::history::{self, Author, History, Retention};
 use super::view::Recent;
 use super::waiters::Waiters;
-use super::{Backend, Batch, Index, Key, Op, StoreError, View};
+use super::{Backend, Batch, Index, Key, Loaded, Op, StoreError, View};
 use crate::model::{EntryKey, Problems};
 
 /// Most writes that share one sync.
@@ -134,6 +134,7 @@ impl Store {
         let history = History::after(loaded.index, retention);
         let mut writer = Writer {
             backend,
+            has_failed: false,
             guard,
             current: current.clone(),
             announce,
@@ -242,6 +243,8 @@ impl Store {
 
 struct Writer {
     backend: Box<dyn Backend>,
+    /// Whether the backend holds what nobody knows, since a batch failed.
+    has_failed: bool,
     guard: Guard,
     current: Arc<ArcSwap<View>>,
     announce: watch::Sender<Arc<View>>,
@@ -298,7 +301,7 @@ impl Writer {
             return answer(answers);
         }
         batch.index = view.index();
-        if let Err(error) = self.backend.persist(&batch) {
+        if let Err(error) = self.persist(&before, &batch) {
             let shared = Arc::new(error);
             // Also to those that changed nothing or were refused: they may have seen drafts of a state that never was.
             let lost = || StoreError::Backend(Box::new(SharedError(shared.clone())));
@@ -316,6 +319,24 @@ impl Writer {
         // After the answers: those who wrote need not wait for all who are woken.
         self.announce_late.send_replace(view.clone());
         self.waiters.wake(view.changed_since(&before).map(|key| (key, view.changed_at(key))));
+    }
+
+    /// Makes a batch durable. Where that fails, nobody knows what of it the backend has, nor what the backend still takes: so
+    /// all that counts is written anew, and the batch is tried again.
+    fn persist(&mut self, before: &View, batch: &Batch) -> Result<(), StoreError> {
+        if !self.has_failed {
+            let Err(error) = self.backend.persist(batch) else { return Ok(()) };
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a write failed; all of the state is written anew"
+            );
+            self.has_failed = true;
+        }
+        self.backend.replace(&|| Loaded { index: before.index(), rows: rows(before) })?;
+        self.backend.persist(batch)?;
+        self.has_failed = false;
+        tracing::info!(index = batch.index, "the state was written anew, and writes are taken again");
+        Ok(())
     }
 
     fn draft(&self, view: &View, decide: Decide) -> Result<Drafted, StoreError> {

@@ -24,6 +24,8 @@ fn names(store: &Store) -> Vec<String> {
 pub(crate) struct Gate {
     arrived: Sender<Batch>,
     verdicts: Receiver<bool>,
+    /// Whether what was refused last may be done now.
+    is_full: bool,
 }
 
 /// The test's side of it.
@@ -34,7 +36,7 @@ pub(crate) struct Keeper {
 
 pub(crate) fn gate() -> (Gate, Keeper) {
     let ((arrived, arrivals), (verdicts, verdict)) = (channel(), channel());
-    (Gate { arrived, verdicts: verdict }, Keeper { arrived: arrivals, verdicts })
+    (Gate { arrived, verdicts: verdict, is_full: false }, Keeper { arrived: arrivals, verdicts })
 }
 
 impl Backend for Gate {
@@ -44,7 +46,13 @@ impl Backend for Gate {
 
     fn persist(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.arrived.send(batch.clone()).unwrap();
-        if self.verdicts.recv().unwrap() { Ok(()) } else { Err(StoreError::Backend("disk full".into())) }
+        self.is_full = !self.verdicts.recv().unwrap();
+        if self.is_full { Err(StoreError::Backend("disk full".into())) } else { Ok(()) }
+    }
+
+    /// Fails once after each refusal.
+    fn replace(&mut self, _: &dyn Fn() -> Loaded) -> Result<(), StoreError> {
+        if std::mem::take(&mut self.is_full) { Err(StoreError::Backend("disk full".into())) } else { Ok(()) }
     }
 }
 
@@ -195,6 +203,9 @@ async fn dropping_the_last_handle_closes_the_backend() {
             Ok(Loaded::default())
         }
         fn persist(&mut self, _: &Batch) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn replace(&mut self, _: &dyn Fn() -> Loaded) -> Result<(), StoreError> {
             Ok(())
         }
     }

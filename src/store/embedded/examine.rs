@@ -1,5 +1,6 @@
 //! What a file holds, once it is certain that nothing is missing.
 
+use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend};
@@ -8,7 +9,7 @@ use super::Failure;
 use super::format::{FORMAT, Formats, INDEX, META, ROWS, SEALED_SINCE, SUM};
 use super::named::named;
 use super::seal::{Total, opened};
-use crate::store::{Damage, Loaded};
+use crate::store::{Damage, Index, Loaded};
 
 /// What is in a file of a format that is known.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub(super) fn examine(file: impl StorageBackend, formats: Formats) -> Result<Res
     // Pages that no row is on, such as those that say which pages are free: a wrong one would cost rows later. What the
     // check mends after a crash is no damage, as long as nothing else comes of it.
     let was_clean = database.check_integrity()?;
-    if !was_clean && read(&database, format)? != loaded {
+    if !was_clean && !holds(&database, format, &loaded)? {
         return Err(Damage::Incomplete.into());
     }
     drop(ManuallyDrop::into_inner(database));
@@ -50,31 +51,52 @@ fn format(database: &Database) -> Result<u64, Failure> {
 /// # Errors
 /// As [`examine`].
 pub(super) fn read(database: &Database, format: u64) -> Result<Loaded, Failure> {
+    let mut rows = Vec::new();
+    let index = visit(database, format, |key, value| rows.push((key.to_vec(), value.to_vec())))?;
+    Ok(Loaded { index, rows })
+}
+
+/// True if a file holds exactly this, in whatever order.
+///
+/// # Errors
+/// As [`examine`].
+pub(super) fn holds(database: &Database, format: u64, all: &Loaded) -> Result<bool, Failure> {
+    let mut wanted: BTreeMap<&[u8], &[u8]> = all.rows.iter().map(|(key, value)| (&key[..], &value[..])).collect();
+    let mut is_equal = true;
+    let index = visit(database, format, |key, value| is_equal &= wanted.remove(key) == Some(value))?;
+    Ok(is_equal && wanted.is_empty() && index == all.index)
+}
+
+/// Shows `take` each row with its value, in the order of keys, and returns the index.
+fn visit(database: &Database, format: u64, mut take: impl FnMut(&[u8], &[u8])) -> Result<Index, Failure> {
     let transaction = database.begin_read()?;
     let (table, meta) = (transaction.open_table(ROWS)?, transaction.open_table(META)?);
     let number = |name| Ok::<_, Failure>(meta.get(name)?.map(|number| number.value()));
     let index = number(INDEX)?.unwrap_or(0);
-    let (mut rows, mut damaged, mut total) = (Vec::new(), Vec::new(), Total::of_index(index));
+    let (mut count, mut damaged, mut total) = (0, Vec::new(), Total::of_index(index));
     // Damaged pages could lead around in a circle.
     let most = table.len()?;
     for row in table.iter()? {
         let (key, stored) = row?;
         let (key, stored) = (key.value(), stored.value());
-        if rows.len() as u64 >= most {
+        if count >= most {
             return Err(Damage::Incomplete.into());
         }
         let value = if format >= SEALED_SINCE { opened(key, stored) } else { Some(stored) };
         total = total.with(stored);
         match value {
-            Some(value) => rows.push((key.to_vec(), value.to_vec())),
+            Some(value) => {
+                count += 1;
+                take(key, value);
+            }
             None => damaged.push(named(key)),
         }
     }
     if !damaged.is_empty() {
         return Err(Damage::Rows(damaged).into());
     }
-    if rows.len() as u64 != most || (format >= SEALED_SINCE && number(SUM)? != Some(total.0)) {
+    if count != most || (format >= SEALED_SINCE && number(SUM)? != Some(total.0)) {
         return Err(Damage::Incomplete.into());
     }
-    Ok(Loaded { index, rows })
+    Ok(index)
 }

@@ -5,13 +5,14 @@
 //! | 1 | key → value | `format`, `index` |
 //! | 2 | key → sum and value, see `seal` | `format`, `index`, `sum` |
 
+use std::ops::Bound;
 use std::path::PathBuf;
 
 use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::Failure;
 use super::seal::{Total, sealed};
-use crate::store::StoreError;
+use crate::store::{Loaded, StoreError};
 
 /// Rows by key.
 pub(super) const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
@@ -26,6 +27,9 @@ pub(super) const SUM: &str = "sum";
 
 /// The first format whose rows have sums.
 pub(super) const SEALED_SINCE: u64 = 2;
+
+/// Most rows that a step holds in memory.
+pub(super) const AT_ONCE: usize = 1024;
 
 /// Makes of what a file of one format holds what the next format holds.
 pub(super) type Step = fn(&WriteTransaction) -> Result<(), Failure>;
@@ -76,14 +80,25 @@ impl Formats {
 
 /// Writes what an empty file of the newest format holds.
 pub(super) fn initialise(database: &Database, formats: Formats) -> Result<(), Failure> {
+    fill(database, formats.newest(), &Loaded::default())
+}
+
+/// Writes into an empty file all that it holds.
+pub(super) fn fill(database: &Database, format: u64, all: &Loaded) -> Result<(), Failure> {
     let mut transaction = database.begin_write()?;
     transaction.set_quick_repair(true);
-    transaction.open_table(ROWS)?;
     {
+        let mut rows = transaction.open_table(ROWS)?;
+        let mut total = Total::of_index(all.index);
+        for (key, value) in &all.rows {
+            let stored = sealed(key, value);
+            rows.insert(key.as_slice(), stored.as_slice())?;
+            total = total.with(&stored);
+        }
         let mut meta = transaction.open_table(META)?;
-        meta.insert(FORMAT, formats.newest())?;
-        meta.insert(INDEX, 0)?;
-        meta.insert(SUM, Total::of_index(0).0)?;
+        meta.insert(FORMAT, format)?;
+        meta.insert(INDEX, all.index)?;
+        meta.insert(SUM, total.0)?;
     }
     transaction.commit()?;
     Ok(())
@@ -95,14 +110,20 @@ fn seal_rows(transaction: &WriteTransaction) -> Result<(), Failure> {
     let mut meta = transaction.open_table(META)?;
     let index = meta.get(INDEX)?.map_or(0, |index| index.value());
     let mut total = Total::of_index(index);
-    let mut all = Vec::new();
-    for row in rows.iter()? {
-        let (key, value) = row?;
-        all.push((key.value().to_vec(), sealed(key.value(), value.value())));
-    }
-    for (key, stored) in all {
-        total = total.with(&stored);
-        rows.insert(key.as_slice(), stored.as_slice())?;
+    let mut last: Option<Vec<u8>> = None;
+    loop {
+        let after = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut some = Vec::new();
+        for row in rows.range::<&[u8]>((after, Bound::Unbounded))?.take(AT_ONCE) {
+            let (key, value) = row?;
+            some.push((key.value().to_vec(), sealed(key.value(), value.value())));
+        }
+        let Some((key, _)) = some.last() else { break };
+        last = Some(key.clone());
+        for (key, stored) in some {
+            total = total.with(&stored);
+            rows.insert(key.as_slice(), stored.as_slice())?;
+        }
     }
     meta.insert(INDEX, index)?;
     meta.insert(SUM, total.0)?;

@@ -74,7 +74,7 @@ async fn child() {
     let variable = |name| std::env::var(name).expect("the parent sets it");
     let left = Arc::new(AtomicUsize::new(variable(CALLS).parse().unwrap()));
     let directory = variable(DIRECTORY);
-    let embedded = Embedded::open_on(Path::new(&directory), FORMATS, |file| {
+    let embedded = Embedded::open_on(Path::new(&directory), FORMATS, move |file| {
         Ok(Killing { file: FileBackend::new(file)?, left: left.clone() })
     });
     let embedded = embedded.unwrap();

@@ -4,11 +4,16 @@
 //! open ─► examine (a look that changes nothing: sums of rows, structure) ─► migrate, if the format is older ─► load
 //!                    │                                                         └─ keeps the old file beside it
 //!                    └─ damage: the process does not start; `salvage` saves what can be read
+//!
+//! write ─► failure (full, broken): nobody knows what of it is on the disk ─► replace: all rows into a new file beside it,
+//!          synced and read back, which takes its name
 //! ```
 
 #[cfg(test)]
 mod damage;
 mod examine;
+#[cfg(test)]
+mod failure;
 mod format;
 #[cfg(test)]
 #[cfg(unix)]
@@ -22,11 +27,13 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::fs::File;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use redb::backends::FileBackend;
 use redb::{
@@ -35,7 +42,7 @@ use redb::{
 };
 
 use self::examine::{Contents, examine};
-use self::format::{FORMATS, Formats, INDEX, META, ROWS, SUM, initialise};
+use self::format::{FORMATS, Formats, INDEX, META, ROWS, SUM, fill, initialise};
 pub(super) use self::named::named;
 use self::overlay::{Overlay, Shared};
 pub(super) use self::salvage::{Remaining, salvage};
@@ -45,15 +52,29 @@ use super::{Backend, Batch, Damage, Loaded, StoreError};
 const FILE: &str = "meshgate.redb";
 const UNFINISHED: &str = "meshgate.redb.new";
 
+/// After a replacement that failed, so many times as long as it took nothing is tried: each try writes all rows.
+const REST: u32 = 10;
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// Makes a database of a new file that nobody else can have until it is closed.
+type Make = Box<dyn Fn(File) -> Result<Database, Failure> + Send>;
+
 /// Rows in one file of the data directory. A file belongs to one process at a time.
-#[derive(Debug)]
 pub struct Embedded {
     database: Database,
     path: PathBuf,
     /// What was there when it was opened, until somebody has taken it.
     loaded: Option<Loaded>,
+    make: Make,
+    /// Until when no replacement is tried.
+    rests_until: Option<Instant>,
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedded").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Embedded {
@@ -75,7 +96,7 @@ impl Embedded {
     fn open_on<B: StorageBackend>(
         directory: &Path,
         formats: Formats,
-        backend: impl Fn(File) -> Result<B, DatabaseError>,
+        backend: impl Fn(File) -> Result<B, DatabaseError> + Send + 'static,
     ) -> Result<Self, StoreError> {
         let path = directory.join(FILE);
         let opened = unless_damaged(|| {
@@ -84,8 +105,13 @@ impl Embedded {
             })?;
             let opened = File::options().read(true).write(true).open(&path)?;
             keep_private(&opened)?;
+            let found = opened.metadata()?;
             let file = Arc::new(backend(opened)?);
             lock(&*file)?;
+            // Whoever had it may have put another one in its place before it was closed.
+            if !is_at(&path, &found)? {
+                return Err(DatabaseError::DatabaseAlreadyOpen.into());
+            }
             let contents = match unless_damaged(|| examine(Overlay::new(file.clone())?, formats)) {
                 Ok(Ok(contents)) => contents,
                 Ok(Err(found)) => {
@@ -102,24 +128,20 @@ impl Embedded {
                 keep(&path, contents.format)?;
             }
             let database = Builder::new().create_with_backend(Shared(file))?;
-            Self::take_over(database, &path, contents, formats).map(Ok)
+            taken_over(database, &path, contents, formats).map(Ok)
         });
         match opened {
-            Ok(Ok(embedded)) => Ok(embedded),
+            Ok(Ok((database, loaded))) => {
+                let make = move |file| {
+                    let file = Arc::new(backend(file)?);
+                    lock(&*file)?;
+                    Ok(Builder::new().create_with_backend(Shared(file))?)
+                };
+                Ok(Self { database, path, loaded: Some(loaded), make: Box::new(make), rests_until: None })
+            }
             Ok(Err(found)) => Err(formats.refuse(path, found)),
             Err(source) => Err(refused(path, source)),
         }
-    }
-
-    /// A file that was examined.
-    fn take_over(database: Database, path: &Path, contents: Contents, formats: Formats) -> Result<Self, Failure> {
-        let Contents { format, mut loaded } = contents;
-        if format < formats.newest() {
-            formats.migrate(&database, format)?;
-            loaded = examine::read(&database, formats.newest())?;
-            tracing::info!(path = %path.display(), from = format, to = formats.newest(), "the store has a newer format now");
-        }
-        Ok(Self { database, path: path.to_owned(), loaded: Some(loaded) })
     }
 
     fn write(&self, batch: &Batch) -> Result<(), redb::Error> {
@@ -146,6 +168,82 @@ impl Embedded {
         transaction.commit()?;
         Ok(())
     }
+
+    /// Puts a new file with these rows in the place of the one that is open. What a disk has of the old one after a failed
+    /// sync cannot be told by reading, as the system may show what never was written.
+    fn write_anew(&mut self, all: &Loaded) -> Result<(), Failure> {
+        let unfinished = self.path.with_file_name(UNFINISHED);
+        let made = filled(&unfinished, &self.make, all).and_then(|database| {
+            std::fs::rename(&unfinished, &self.path)?;
+            Ok(database)
+        });
+        if made.is_err() {
+            // It may be what takes the last room on the disk.
+            std::fs::remove_file(&unfinished).ok();
+        }
+        let old = std::mem::replace(&mut self.database, made?);
+        // To close what has failed may panic, and the file has no name any more.
+        catch_unwind(AssertUnwindSafe(|| drop(old))).ok();
+        // Held already, as nobody else may have it; but until this succeeds, a crash can bring the old one back.
+        self.directory()?.sync_all()?;
+        Ok(())
+    }
+
+    fn directory(&self) -> std::io::Result<File> {
+        File::open(self.path.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+/// A new file with these rows, synced and read back.
+fn filled(path: &Path, make: &Make, all: &Loaded) -> Result<Database, Failure> {
+    let file = new_file(path)?;
+    let database = make(file)?;
+    fill(&database, FORMATS.newest(), all)?;
+    if !examine::holds(&database, FORMATS.newest(), all)? {
+        return Err(Damage::Incomplete.into());
+    }
+    Ok(database)
+}
+
+/// A file under a name that nothing that counts has.
+fn new_file(path: &Path) -> Result<File, Failure> {
+    if path.try_exists()? {
+        std::fs::remove_file(path)?;
+    }
+    let made = File::options().read(true).write(true).create_new(true).open(path)?;
+    keep_private(&made)?;
+    Ok(made)
+}
+
+/// A file that was examined, in the newest format.
+fn taken_over(
+    database: Database,
+    path: &Path,
+    contents: Contents,
+    formats: Formats,
+) -> Result<(Database, Loaded), Failure> {
+    let Contents { format, loaded } = contents;
+    if format == formats.newest() {
+        return Ok((database, loaded));
+    }
+    // A migration needs room of its own, and what it makes is read again in any case.
+    drop(loaded);
+    formats.migrate(&database, format)?;
+    let loaded = examine::read(&database, formats.newest())?;
+    tracing::info!(path = %path.display(), from = format, to = formats.newest(), "the store has a newer format now");
+    Ok((database, loaded))
+}
+
+/// True if a name still leads to the file that was opened by it.
+fn is_at(path: &Path, opened: &std::fs::Metadata) -> std::io::Result<bool> {
+    let now = std::fs::metadata(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Ok((now.dev(), now.ino()) == (opened.dev(), opened.ino()))
+    }
+    #[cfg(not(unix))]
+    Ok(now.len() == opened.len())
 }
 
 /// Makes the file under another name and renames it when it is complete: one that is cut short in the middle could never
@@ -162,12 +260,7 @@ fn create_if_missing(
         return Ok(());
     }
     let unfinished = directory.join(UNFINISHED);
-    if unfinished.try_exists()? {
-        std::fs::remove_file(&unfinished)?;
-    }
-    let made = File::options().read(true).write(true).create_new(true).open(&unfinished)?;
-    keep_private(&made)?;
-    initialise(made)?;
+    initialise(new_file(&unfinished)?)?;
     std::fs::rename(&unfinished, path)?;
     directory_file.sync_all()?;
     Ok(())
@@ -233,10 +326,23 @@ fn refused(path: PathBuf, source: Failure) -> StoreError {
         Ok(damage) => return StoreError::Damaged { path, damage: *damage },
         Err(source) => source,
     };
+    if is_unreadable(&*source) {
+        return StoreError::Damaged { path, damage: Damage::Unreadable(source) };
+    }
     if is_damage(&*source) {
         return StoreError::Damaged { path, damage: Damage::Structure(source) };
     }
     StoreError::Open { path, source }
+}
+
+/// True if the disk itself does not give back what is on it.
+fn is_unreadable(error: &(dyn std::error::Error + 'static)) -> bool {
+    #[cfg(unix)]
+    let broken = Some(rustix::io::Errno::IO.raw_os_error());
+    #[cfg(not(unix))]
+    let broken = None::<i32>;
+    let Some(StorageError::Io(error)) = of_storage(error) else { return false };
+    broken.is_some() && error.raw_os_error() == broken
 }
 
 /// True for errors that say what the file holds, and not what the system refuses.
@@ -278,6 +384,21 @@ impl Backend for Embedded {
     }
 
     fn persist(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.write(batch).map_err(|error| StoreError::Backend(Box::new(error)))
+        unless_damaged(|| Ok(self.write(batch)?)).map_err(StoreError::Backend)
+    }
+
+    fn replace(&mut self, all: &dyn Fn() -> Loaded) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        if let Some(until) = self.rests_until.filter(|until| begun < *until) {
+            return Err(StoreError::Backend(Box::new(Resting(until - begun))));
+        }
+        let replaced = unless_damaged(|| self.write_anew(&all()));
+        self.rests_until = replaced.is_err().then(|| Instant::now() + begun.elapsed() * REST);
+        replaced.map_err(StoreError::Backend)
     }
 }
+
+/// The state could not be written anew a moment ago.
+#[derive(Debug, thiserror::Error)]
+#[error("it was tried a moment ago, and is tried again in {} ms", .0.as_millis())]
+struct Resting(Duration);

@@ -137,7 +137,10 @@ fn open(disk: &Disk) -> Result<Embedded, Failure> {
     // The file was made before, under another name: what is found is examined, as everywhere.
     let contents = contents(disk)?;
     let database = Database::builder().create_with_backend(disk.clone())?;
-    Embedded::take_over(database, Path::new("disk"), contents, FORMATS)
+    let path = PathBuf::from("/there/is/no/other/disk");
+    let (database, loaded) = taken_over(database, &path, contents, FORMATS)?;
+    let make: Make = Box::new(|_| Err("the disk has no file system".into()));
+    Ok(Embedded { database, path, loaded: Some(loaded), make, rests_until: None })
 }
 
 fn contents(disk: &Disk) -> Result<Contents, Failure> {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use redb::backends::FileBackend;
-use redb::{Builder, Database, ReadableDatabase, ReadableTableMetadata, StorageBackend, StorageError};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTableMetadata, StorageBackend, StorageError};
 
 use super::examine::examine;
 use super::format::{FORMAT, FORMATS, INDEX, META, ROWS, SEALED_SINCE};
@@ -37,6 +37,8 @@ pub(crate) struct Remains {
     pub(crate) damaged: BTreeSet<Vec<u8>>,
     /// How far the rest can be trusted.
     pub(crate) state: Remaining,
+    /// Pages that the disk does not give back.
+    pub(crate) unreadable: usize,
 }
 
 /// How far what is left of a file can be trusted.
@@ -57,9 +59,17 @@ pub(crate) enum Remaining {
 /// # Errors
 /// There is no such file, it has an unknown format, or a process has it open.
 pub(crate) fn salvage(directory: &Path) -> Result<Remains, StoreError> {
+    salvage_on(directory, FileBackend::new)
+}
+
+/// Like `salvage`, with `backend` between redb and the file.
+pub(super) fn salvage_on<B: StorageBackend>(
+    directory: &Path,
+    backend: impl Fn(File) -> Result<B, DatabaseError>,
+) -> Result<Remains, StoreError> {
     let path = directory.join(FILE);
     let refuse = |source: Failure| refused(path.clone(), source);
-    let held = Held::open(&path).map_err(refuse)?;
+    let held = Held::open(&path, backend).map_err(refuse)?;
     let file = || Ok::<_, Failure>(Overlay::new(held.0.clone())?);
     match unless_damaged(|| examine(file()?, FORMATS)) {
         Ok(Ok(contents)) => {
@@ -67,18 +77,35 @@ pub(crate) fn salvage(directory: &Path) -> Result<Remains, StoreError> {
             return Ok(Remains { index, rows, state: Remaining::Whole, ..Remains::default() });
         }
         Ok(Err(found)) => return Err(FORMATS.refuse(path, found)),
-        Err(source) => {
-            if let error @ (StoreError::Open { .. } | StoreError::InUse { .. }) = refuse(source) {
-                return Err(error);
-            }
+        // Whatever is wrong with it, a part may be readable.
+        Err(_) => {}
+    }
+    let mut unreadable = 0;
+    let mut bytes = || {
+        let (bytes, missing) = readable(&*held.0)?;
+        unreadable = missing;
+        Ok(bytes)
+    };
+    let mut remains = match unless_damaged(|| Ok(Builder::new().create_with_backend(file()?)?)) {
+        // It is not closed, as in `examine`.
+        Ok(database) => gather(&ManuallyDrop::new(database), &mut bytes),
+        Err(_) => bytes().map(|bytes| scan(&bytes)).map_err(|error: io::Error| refuse(error.into()))?,
+    };
+    remains.unreadable = unreadable;
+    Ok(remains)
+}
+
+/// The bytes of a file, with zeros in place of the pages that cannot be read, and how many these are.
+fn readable(file: &impl StorageBackend) -> io::Result<(Vec<u8>, usize)> {
+    let mut bytes = vec![0; usize::try_from(file.len()?).map_err(io::Error::other)?];
+    let mut unreadable = 0;
+    for (number, page) in bytes.chunks_mut(PAGE).enumerate() {
+        if file.read((number * PAGE) as u64, page).is_err() {
+            page.fill(0);
+            unreadable += 1;
         }
     }
-    let bytes = || std::fs::read(&path);
-    match unless_damaged(|| Ok(Builder::new().create_with_backend(file()?)?)) {
-        // It is not closed, as in `examine`.
-        Ok(database) => Ok(gather(&ManuallyDrop::new(database), bytes)),
-        Err(_) => bytes().map(|bytes| scan(&bytes)).map_err(|error| refuse(error.into())),
-    }
+    Ok((bytes, unreadable))
 }
 
 /// What the file lists, and, unless that is everything that it says it has, what else is on its pages if they can be read.
@@ -91,19 +118,19 @@ pub(super) fn gather(database: &Database, bytes: impl FnOnce() -> io::Result<Vec
 }
 
 /// A file that nobody writes to for as long as this lives.
-struct Held(Arc<FileBackend>);
+struct Held<B: StorageBackend>(Arc<B>);
 
-impl Held {
+impl<B: StorageBackend> Held<B> {
     /// # Errors
     /// There is no such file, or another process has it open.
-    fn open(path: &Path) -> Result<Self, Failure> {
-        let file = FileBackend::new(File::open(path)?)?;
+    fn open(path: &Path, backend: impl Fn(File) -> Result<B, DatabaseError>) -> Result<Self, Failure> {
+        let file = backend(File::open(path)?)?;
         held(file.try_lock_shared_range(Bound::Unbounded, Bound::Unbounded))?;
         Ok(Self(Arc::new(file)))
     }
 }
 
-impl Drop for Held {
+impl<B: StorageBackend> Drop for Held<B> {
     fn drop(&mut self) {
         // What is left open of a damaged file must not hold it any longer. The process that reads it ends soon in any case.
         self.0.close().ok();

@@ -268,6 +268,31 @@ fn a_file_of_an_unknown_format_is_refused_and_left_alone() {
     }
 }
 
+#[test]
+fn a_format_without_sums_gets_them_however_many_rows_there_are() {
+    let _undisturbed = undisturbed();
+    let directory = tempfile::tempdir().unwrap();
+    // More than are held in memory at once, and not a multiple of that.
+    let count = 2 * format::AT_ONCE + 7;
+    let rows: Vec<_> = (0..count).map(|n| (format!("n{n:06}").into_bytes(), n.to_string().into_bytes())).collect();
+    {
+        let database = Database::create(directory.path().join(FILE)).unwrap();
+        let transaction = database.begin_write().unwrap();
+        {
+            let mut table = transaction.open_table(ROWS).unwrap();
+            rows.iter().for_each(|(key, value)| drop(table.insert(key.as_slice(), value.as_slice()).unwrap()));
+            let mut meta = transaction.open_table(META).unwrap();
+            [(format::FORMAT, 1), (INDEX, 9)].into_iter().for_each(|(name, to)| drop(meta.insert(name, to).unwrap()));
+        }
+        transaction.commit().unwrap();
+    }
+
+    let loaded = Embedded::open(directory.path()).unwrap().load().unwrap();
+
+    assert_eq!(loaded, Loaded { index: 9, rows: rows.clone() });
+    assert_eq!(examined(&directory.path().join(FILE)).loaded.rows, rows);
+}
+
 /// A made-up step: all keys get longer.
 fn lengthen(transaction: &redb::WriteTransaction) -> Result<(), Failure> {
     let mut rows = transaction.open_table(ROWS)?;

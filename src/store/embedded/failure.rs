@@ -1,0 +1,217 @@
+//! A disk that fails while the process runs: for a moment, for a while, or where it is read.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use std::sync::Mutex;
+
+use futures::executor::block_on;
+use redb::backends::FileBackend;
+
+use super::salvage::{Remaining, salvage_on};
+use super::tests::{open_store, pair, pairs, undisturbed};
+use super::*;
+use crate::store::Store;
+
+/// What a disk cannot do; shared with the test.
+#[derive(Debug, Clone)]
+struct Faults(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    /// Calls that change the file, so far.
+    calls: usize,
+    /// Those of them that fail.
+    fail: Range<usize>,
+    /// Bytes that cannot be read.
+    unreadable: Range<u64>,
+}
+
+impl Faults {
+    fn none() -> Self {
+        Self(Arc::new(Mutex::new(State { calls: 0, fail: 0..0, unreadable: 0..0 })))
+    }
+
+    /// From now on, these of the coming calls fail.
+    fn set(&self, fail: Range<usize>) {
+        let mut state = self.0.lock().unwrap();
+        (state.calls, state.fail) = (0, fail);
+    }
+
+    fn call(&self) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        state.calls += 1;
+        let fails = state.fail.contains(&(state.calls - 1));
+        if fails { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    /// How a file is opened on this disk.
+    fn disk(&self) -> impl Fn(File) -> Result<Failing, DatabaseError> + Send + 'static {
+        let faults = self.clone();
+        move |file| Ok(Failing { file: FileBackend::new(file)?, faults: faults.clone() })
+    }
+
+    fn open(&self, directory: &Path) -> (Store, std::thread::JoinHandle<()>) {
+        open_store(Embedded::open_on(directory, FORMATS, self.disk()).unwrap())
+    }
+}
+
+#[derive(Debug)]
+struct Failing {
+    file: FileBackend,
+    faults: Faults,
+}
+
+impl StorageBackend for Failing {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let unreadable = self.faults.0.lock().unwrap().unreadable.clone();
+        if offset < unreadable.end && unreadable.start < offset + out.len() as u64 {
+            return Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()));
+        }
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.faults.call()?;
+        self.file.set_len(length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.faults.call()?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.faults.call()?;
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_shared_range(start, end)
+    }
+}
+
+/// The pairs that the next process finds.
+fn found(directory: &Path) -> BTreeSet<u64> {
+    let (store, writer) = open_store(Embedded::open(directory).unwrap());
+    let found = pairs(&store.view());
+    drop(store);
+    writer.join().unwrap();
+    found
+}
+
+#[test]
+fn a_disk_that_fails_once_costs_no_write() {
+    let _undisturbed = undisturbed();
+    for call in 0.. {
+        let directory = tempfile::tempdir().unwrap();
+        let faults = Faults::none();
+        let (store, writer) = faults.open(directory.path());
+        faults.set(call..call + 1);
+
+        let written = (1..=4).all(|number| block_on(store.write(pair(number))).is_ok());
+
+        let calls = faults.0.lock().unwrap().calls;
+        faults.set(0..0);
+        assert!(written, "call {call}");
+        drop(store);
+        writer.join().unwrap();
+        assert_eq!(found(directory.path()), (1..=4).collect(), "call {call}");
+        if calls <= call {
+            assert!(call > 10, "only {call} calls");
+            return;
+        }
+    }
+}
+
+#[test]
+fn writes_are_taken_again_once_there_is_room_and_what_was_refused_is_not_there() {
+    let _undisturbed = undisturbed();
+    for call in 0.. {
+        let directory = tempfile::tempdir().unwrap();
+        let faults = Faults::none();
+        let (store, writer) = faults.open(directory.path());
+        block_on(store.write(pair(1))).unwrap();
+        faults.set(call..usize::MAX);
+
+        let acknowledged: BTreeSet<_> =
+            (2..=4).filter(|number| block_on(store.write(pair(*number))).is_ok()).chain([1]).collect();
+        let failed = acknowledged.len() < 4;
+        let seen = pairs(&store.view());
+        let beside = directory.path().join(UNFINISHED).exists();
+        faults.set(0..0);
+        while block_on(store.write(pair(5))).is_err() {
+            // Not at once: it rests after a try that failed.
+            std::thread::yield_now();
+        }
+
+        assert_eq!(seen, acknowledged, "call {call}");
+        assert!(!beside, "what could not be finished takes room");
+        drop(store);
+        writer.join().unwrap();
+        assert_eq!(found(directory.path()), &acknowledged | &[5].into(), "call {call}");
+        if !failed {
+            assert!(call > 5, "only {call} calls");
+            return;
+        }
+    }
+}
+
+#[test]
+fn the_new_file_belongs_to_the_process_that_made_it() {
+    let _undisturbed = undisturbed();
+    let directory = tempfile::tempdir().unwrap();
+    let faults = Faults::none();
+    let (store, writer) = faults.open(directory.path());
+    let old = File::open(directory.path().join(FILE)).unwrap().metadata().unwrap();
+    faults.set(0..1);
+    block_on(store.write(pair(1))).unwrap();
+
+    assert!(!is_at(&directory.path().join(FILE), &old).unwrap(), "it is the old file still");
+    let second = Embedded::open(directory.path()).unwrap_err();
+
+    assert!(matches!(second, StoreError::InUse { .. }), "{second}");
+    drop(store);
+    writer.join().unwrap();
+}
+
+#[test]
+fn pages_that_the_disk_cannot_read_are_told_and_the_rows_of_the_others_are_saved() {
+    let _undisturbed = undisturbed();
+    let directory = tempfile::tempdir().unwrap();
+    let (store, writer) = open_store(Embedded::open(directory.path()).unwrap());
+    for number in 1..=200 {
+        block_on(store.write(pair(number))).unwrap();
+    }
+    drop(store);
+    writer.join().unwrap();
+    let path = directory.path().join(FILE);
+    let before = std::fs::read(&path).unwrap();
+    let page = before.chunks(4096).rposition(|page| page.starts_with(&[super::salvage::LEAF])).unwrap() as u64;
+    let faults = Faults::none();
+    faults.0.lock().unwrap().unreadable = page * 4096..page * 4096 + 1;
+
+    let error = Embedded::open_on(directory.path(), FORMATS, faults.disk()).unwrap_err().to_string();
+    let remains = salvage_on(directory.path(), faults.disk()).unwrap();
+
+    assert!(
+        error.contains("is damaged: the disk cannot read all of it (") && error.contains("save what can be"),
+        "{error}"
+    );
+    assert_eq!((remains.unreadable, remains.state), (1, Remaining::Pages));
+    assert!((300..400).contains(&remains.rows.len()), "{} of 400 rows", remains.rows.len());
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    assert_eq!(found(directory.path()), (1..=200).collect());
+}
