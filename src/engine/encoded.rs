@@ -32,12 +32,16 @@ type Encoded<'p> = (&'p Arc<Resource>, Option<&'p Given>);
 
 impl EncodedPart {
     /// A newer state of the same part.
-    pub(super) fn next(&self, place: &Place, part: Part, interner: &mut Interner) -> Self {
+    pub(super) fn next(&self, place: &Place, mut part: Part, interner: &mut Interner) -> Self {
+        let listeners = self.listeners.next(&part.resources.listeners, interner);
+        let clusters = self.clusters.next(&part.resources.clusters, interner);
+        let routes = self.routes.next(&part.resources.routes, interner);
+        // What could not be made trusts nobody.
+        listeners.keep_made(&mut part.resources.listeners);
+        clusters.keep_made(&mut part.resources.clusters);
         let trusts = part.trust_sources(place).collect::<BTreeMap<_, _>>().into_iter().collect();
-        let Part { resources: ir::Resources { listeners, clusters, routes }, endpoints, importers, ways, left_out } =
-            part;
+        let Part { resources: _, endpoints, importers, ways, left_out } = part;
         let forwarded = Forwarded { ways, importers };
-        let clusters = self.clusters.next(clusters, interner);
         let named = endpoints.into_iter().filter_map(|(name, source)| {
             let generated = names::cluster(&name);
             match clusters.resource(&generated) {
@@ -54,8 +58,8 @@ impl EncodedPart {
             trusts,
             forwarded: (!forwarded.is_empty()).then(|| Arc::new(forwarded)),
             left_out: left_out.iter().map(ToString::to_string).collect(),
-            listeners: self.listeners.next(listeners, interner),
-            routes: self.routes.next(routes, interner),
+            listeners,
+            routes,
             clusters,
         }
     }

@@ -271,6 +271,11 @@ proptest! {
     }
 
     #[test]
+    fn a_part_that_goes_bad_stays_as_it_was((world, spoil) in quarantine::spoiled()) {
+        runtime().block_on(quarantine::a_part_that_goes_bad_stays_as_it_was(world, spoil))?;
+    }
+
+    #[test]
     fn step_by_step_leads_where_a_new_start_leads((before, after, steps) in change()) {
         runtime().block_on(steps_lead_where_a_new_start_leads(before, after, steps))?;
     }

@@ -1,5 +1,9 @@
 //! One bad part costs nothing but itself: N valid parts and a bad one are the N valid ones.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use meshgate::envoy::snapshot::{NodeIdentity, ResourceType, Snapshot};
 use meshgate::model::{OpaqueConfig, Service, ServiceKind};
 use meshgate::store::Op;
 use proptest::prelude::{Strategy, any};
@@ -8,9 +12,9 @@ use proptest::test_runner::TestCaseError;
 use proptest::{prop_assert, prop_assert_eq, prop_assume};
 use serde_json::json;
 
-use crate::support::mesh::Mesh;
+use crate::support::mesh::{Mesh, Watched};
 use crate::world::{self, Purpose, World};
-use crate::{engine_options, snapshots, without_secrets, write};
+use crate::{Fence, engine_options, snapshots, without_secrets, write};
 
 /// Documents that are none of what they stand for, each in a way of its own.
 const DOCUMENTS: [&str; 6] = [
@@ -56,13 +60,13 @@ impl Spoil {
         (!sidecars.is_empty()).then(|| sidecars[self.sidecar.index(sidecars.len())])
     }
 
-    /// The sidecar with the bad hatch.
-    fn applied(&self, op: &Op) -> Op {
+    /// The sidecar with the bad hatch, and the name of the hatch.
+    fn applied(&self, op: &Op) -> (Op, &'static str) {
         let Op::PutService(node, service) = op else { unreachable!("the row of a sidecar") };
         let mut service = service.clone();
         let (config, hatch) = self.place(&mut service);
         config.insert(hatch.to_owned(), json!(self.document));
-        Op::PutService(node.clone(), service)
+        (Op::PutService(node.clone(), service), hatch)
     }
 
     fn place<'s>(&self, service: &'s mut Service) -> (&'s mut OpaqueConfig, &'static str) {
@@ -75,6 +79,21 @@ impl Spoil {
     }
 }
 
+/// What a sidecar should have for a local cluster that an operator gives.
+fn given_cluster(op: &Op) -> Op {
+    let Op::PutService(node, service) = op else { unreachable!("the row of a sidecar") };
+    let mut service = service.clone();
+    let cluster = json!({
+        "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+        "name": "local_app", "type": "STATIC", "connect_timeout": "7s",
+        "load_assignment": {"cluster_name": "local_app", "endpoints": [{"lb_endpoints": [
+            {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 8080}}}},
+        ]}]},
+    });
+    service.proxy.config.insert("envoy_local_cluster_json".to_owned(), json!(cluster.to_string()));
+    Op::PutService(node.clone(), service)
+}
+
 /// A mesh that is written with the bad hatch has what it has without it, less what the hatch stands for and what leads there:
 /// where there was nothing, there is nothing.
 pub(crate) async fn a_bad_part_costs_only_itself(world: World, spoil: Spoil) -> Result<(), TestCaseError> {
@@ -85,7 +104,7 @@ pub(crate) async fn a_bad_part_costs_only_itself(world: World, spoil: Spoil) -> 
     let Op::PutService(node, service) = sidecar else { unreachable!("the row of a sidecar") };
     let (valid, bad) = (Mesh::start(engine_options()).await, Mesh::start(engine_options()).await);
     let mut with_bad = rows.clone();
-    with_bad[position] = spoil.applied(sidecar);
+    with_bad[position] = spoil.applied(sidecar).0;
     write(&valid, rows.clone()).await;
     write(&bad, with_bad).await;
 
@@ -99,6 +118,60 @@ pub(crate) async fn a_bad_part_costs_only_itself(world: World, spoil: Spoil) -> 
         } else {
             prop_assert_eq!(contents, wanted, "{:?}", of);
         }
+    }
+    Ok(())
+}
+
+/// Who is connected when a part goes bad keeps every byte, the last good version of that part included; and it is told.
+pub(crate) async fn a_part_that_goes_bad_stays_as_it_was(world: World, spoil: Spoil) -> Result<(), TestCaseError> {
+    let rows = world.rows();
+    let found = spoil.row(&rows);
+    prop_assume!(found.is_some());
+    let Some((_, sidecar)) = found else { return Ok(()) };
+    let mesh = Mesh::start(engine_options()).await;
+    write(&mesh, rows.clone()).await;
+    let mut watched = BTreeMap::new();
+    for proxy in world.proxies() {
+        watched.insert(proxy.clone(), Watched::new(&mesh.engine, &proxy));
+    }
+    let mut fence = Fence::new(&mesh).await;
+    let mut held: BTreeMap<NodeIdentity, Arc<Snapshot>> = BTreeMap::new();
+    for (proxy, watched) in &mut watched {
+        held.insert(proxy.clone(), watched.next().await);
+    }
+
+    // A hatch that is right concerns its sidecar and one cluster of it.
+    let good = given_cluster(sidecar);
+    mesh.store.write(vec![good.clone()]).await.expect("it is accepted");
+    fence.pass(&mesh).await;
+    let came: Vec<_> = watched.iter_mut().filter_map(|(proxy, it)| Some((proxy.clone(), it.came()?))).collect();
+    prop_assert_eq!(came.len(), 1);
+    for (proxy, snapshot) in came {
+        for kind in ResourceType::ALL {
+            let (new, old) = (snapshot.get(kind), held[&proxy].get(kind));
+            let differs = new.iter().filter(|(name, resource)| old.get(name) != Some(*resource));
+            let differs: Vec<_> = differs.map(|(name, _)| name.to_string()).collect();
+            let expected: &[&str] = if kind == ResourceType::Cluster { &["local_app"] } else { &[] };
+            prop_assert_eq!(differs, expected);
+        }
+        held.insert(proxy, snapshot);
+    }
+
+    // The same hatch goes bad, or another one of the sidecar does.
+    let (bad, hatch) = spoil.applied(&good);
+    mesh.store.write(vec![bad]).await.expect("a hatch is judged when it is used");
+    fence.pass(&mesh).await;
+    for (proxy, watched) in &mut watched {
+        // That something could not be made is news, for a client that holds it from somebody else.
+        let Some(came) = watched.came() else { continue };
+        for kind in ResourceType::ALL {
+            prop_assert_eq!(came.get(kind), held[proxy].get(kind), "{:?} of {:?} for {}", kind, proxy, hatch);
+        }
+    }
+    if OF_SIDECAR.contains(&hatch) {
+        let offline = mesh.engine.offline().await.expect("the engine runs");
+        let problems: Vec<_> = offline.configurations().into_values().flat_map(|it| it.problems).collect();
+        prop_assert!(problems.iter().any(|problem| problem.contains(hatch)), "{hatch}: {problems:?}");
     }
     Ok(())
 }

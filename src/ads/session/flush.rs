@@ -1,6 +1,6 @@
 //! What is sent next: one step of the order, one response.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +8,14 @@ use super::Session;
 use super::type_state::{Action, Batch, Held, InFlight, Sent, TypeState};
 use crate::ads::message::{Content, Response, Variant};
 use crate::ads::order::{Carries, Step};
+use crate::envoy::listening_addresses;
 use crate::envoy::snapshot::{Numbers, Resource, ResourceSet, ResourceType, Snapshot, Version};
 
 /// Delta responses are split when their resources exceed this many bytes (R50).
 const SPLIT_BYTES: usize = 8 << 20;
+
+/// A listener, and where it listens.
+type Place = (BTreeSet<String>, Arc<Resource>);
 
 /// What a response changes for the client.
 #[derive(Debug, Default)]
@@ -62,10 +66,9 @@ impl Session {
         if users.iter().any(|user| user.is_unanswered()) {
             return None;
         }
-        // A listener whose change was refused still runs as it was.
+        // A listener whose change was refused still runs as it was, and so does one whose place another one should take.
         let in_use = |name: &str| {
-            let kept =
-                users.iter().flat_map(|user| user.rejected.values()).filter_map(|rejection| rejection.kept.as_ref());
+            let kept = users.iter().flat_map(|user| user.kept());
             kept.flat_map(|kept| kept.references.iter()).any(|used| &**used == name)
         };
         let removed: Vec<_> = batch.removals.into_iter().filter(|name| !in_use(name)).collect();
@@ -113,10 +116,14 @@ impl Session {
         if !is_whole && (step.kind != ResourceType::Listener || outgoing.removed.is_empty()) {
             cut(&mut outgoing.upserts);
         }
-        let upserts: Vec<_> = outgoing.upserts.iter().map(|resource| state.mark_sent(resource)).collect();
+        let places = state.places(&outgoing);
+        let gone = outgoing.removed.iter().filter_map(|name| state.pending.remove(name));
+        let of_removals: Vec<_> = gone.map(|pending| pending.changed).collect();
+        let sent = outgoing.upserts.iter().map(|resource| state.mark_sent(resource, &places));
+        let upserts: Vec<_> = sent.collect();
         let of_upserts = upserts.iter().map(|sent| sent.changed);
-        let of_removals = outgoing.removed.iter().filter_map(|name| state.pending.remove(name).map(|it| it.changed));
-        let mut changed = of_upserts.chain(of_removals).reduce(Numbers::and).unwrap_or_else(|| state.all_taken());
+        let mut changed =
+            of_upserts.chain(of_removals.iter().copied()).reduce(Numbers::and).unwrap_or_else(|| state.all_taken());
         if state.pending.is_empty() {
             // An empty map keeps a node, and most streams have nothing pending for most of the time.
             state.pending = BTreeMap::new();
@@ -160,14 +167,33 @@ impl Session {
 }
 
 impl TypeState {
-    fn mark_sent(&mut self, resource: &Resource) -> Sent {
+    /// What the client may still use, though the snapshot does not have it or has something else.
+    fn kept(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        let refused = self.rejected.values().flat_map(|rejection| rejection.kept.iter().chain(&rejection.displaced));
+        refused.chain(self.standins.values().map(|standin| &standin.resource))
+    }
+
+    /// Where the listeners listen that this takes away while it adds others, as far as it is known what the client has.
+    fn places(&self, outgoing: &Outgoing) -> Vec<Place> {
+        if self.kind != ResourceType::Listener || outgoing.upserts.is_empty() {
+            return Vec::new();
+        }
+        let held = outgoing.removed.iter().filter_map(|name| match &self.pending.get(name)?.held {
+            Held::Resource(held) => Some(held),
+            Held::Nothing | Held::Version(_) | Held::Unknown => self.rejected.get(name)?.kept.as_ref(),
+        });
+        held.map(|held| (listening_addresses(held), held.clone())).collect()
+    }
+
+    fn mark_sent(&mut self, resource: &Resource, places: &[Place]) -> Sent {
         let pending = self.pending.remove(&resource.name);
         let changed = pending.as_ref().map_or(self.all_taken(), |pending| pending.changed);
         let before = match pending.map(|pending| pending.held) {
             Some(Held::Resource(held)) => Some(held),
             Some(Held::Nothing | Held::Version(_) | Held::Unknown) | None => None,
         };
-        Sent { name: resource.name.clone(), version: resource.version, before, changed }
+        let displaced = displaced(resource, places);
+        Sent { name: resource.name.clone(), version: resource.version, before, displaced, changed }
     }
 
     fn content(&self, outgoing: &Outgoing, set: &ResourceSet) -> Content {
@@ -199,6 +225,16 @@ impl TypeState {
         }
         all
     }
+}
+
+/// Those of them that listened where this one should.
+fn displaced(listener: &Resource, places: &[Place]) -> Vec<Arc<Resource>> {
+    if places.is_empty() {
+        return Vec::new();
+    }
+    let addresses = listening_addresses(listener);
+    let same = places.iter().filter(|(place, _)| !place.is_disjoint(&addresses));
+    same.map(|(_, held)| held.clone()).collect()
 }
 
 /// Keeps as many as fit into one response, at least one.

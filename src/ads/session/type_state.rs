@@ -21,6 +21,8 @@ pub(super) struct TypeState {
     pub(super) pending: BTreeMap<Arc<str>, Pending>,
     /// Contents that the client refused.
     pub(super) rejected: BTreeMap<Arc<str>, Rejection>,
+    /// What the client keeps, though the snapshot does not have it, by its name.
+    pub(super) standins: BTreeMap<Arc<str>, Standin>,
     /// The set that the client refused, where sets travel as a whole, and what of it may be to blame.
     pub(super) rejected_set: Option<(Version, Numbers)>,
     pub(super) in_flight: Option<InFlight>,
@@ -83,6 +85,17 @@ pub(super) struct Rejection {
     pub(super) retry: bool,
     /// What the client had before and may still use.
     pub(super) kept: Option<Arc<Resource>>,
+    /// Listeners that were taken away in the same response and listened where this one should.
+    pub(super) displaced: Vec<Arc<Resource>>,
+}
+
+/// A listener whose place another one should take, which the client refused. An Envoy takes away what is gone before it
+/// looks at what is new, so that it would have neither.
+#[derive(Debug)]
+pub(super) struct Standin {
+    pub(super) resource: Arc<Resource>,
+    /// The name of the one that was refused.
+    pub(super) refused: Arc<str>,
 }
 
 /// The response that the client has not answered yet.
@@ -106,6 +119,8 @@ pub(super) struct Sent {
     pub(super) name: Arc<str>,
     pub(super) version: Version,
     pub(super) before: Option<Arc<Resource>>,
+    /// Listeners that the same response takes away and that listened where this one should.
+    pub(super) displaced: Vec<Arc<Resource>>,
     /// The snapshots that it comes from.
     pub(super) changed: Numbers,
 }
@@ -147,6 +162,7 @@ impl TypeState {
             subscription: Subscription::default(),
             pending: BTreeMap::new(),
             rejected: BTreeMap::new(),
+            standins: BTreeMap::new(),
             rejected_set: None,
             in_flight: None,
             answer_due: false,
@@ -191,6 +207,7 @@ impl TypeState {
     /// Notes that the snapshot has something else under a name than before, since one of these.
     pub(super) fn note_change(&mut self, name: &Arc<str>, before: Option<&Arc<Resource>>, changed: Numbers) {
         if self.subscription.covers(name) {
+            let before = before.or(self.standins.get(name).map(|standin| &standin.resource));
             let held = before.map_or(Held::Nothing, |resource| Held::Resource(resource.clone()));
             self.note_pending(name, held, Reason::Changed, changed);
         }
@@ -231,11 +248,13 @@ impl TypeState {
         let subscription = &self.subscription;
         self.pending.retain(|name, _| subscription.covers(name));
         self.rejected.retain(|name, _| subscription.covers(name));
+        self.standins.retain(|name, _| subscription.covers(name));
     }
 
     /// Drops pending names that turn out to be in order, and sorts the others.
     pub(super) fn gather(&mut self, snapshot: &Snapshot) -> Batch {
         let set = snapshot.get(self.kind);
+        self.end_standins(set);
         let mut pending = std::mem::take(&mut self.pending);
         let mut batch = Batch::default();
         pending.retain(|name, entry| match self.action(name, entry, set) {
@@ -248,6 +267,25 @@ impl TypeState {
         });
         self.pending = pending;
         batch
+    }
+
+    /// Takes away what stood in for something that is not refused any more, or no longer wanted.
+    fn end_standins(&mut self, set: &ResourceSet) {
+        let rejected = &self.rejected;
+        let is_refused = |name: &Arc<str>| {
+            let refused = rejected.get(name).filter(|refused| !refused.retry);
+            refused.is_some_and(|refused| refused.content == set.get(name).map(|wanted| wanted.version))
+        };
+        let is_over = |name: &Arc<str>, it: &mut Standin| set.contains_key(name) || !is_refused(&it.refused);
+        let over: Vec<_> = self.standins.extract_if(.., is_over).collect();
+        for (name, standin) in over {
+            self.note_pending(&name, Held::Resource(standin.resource), Reason::Changed, self.all_taken());
+        }
+    }
+
+    /// What the client should have under a name.
+    fn wanted<'s>(&'s self, name: &str, set: &'s ResourceSet) -> Option<&'s Arc<Resource>> {
+        set.get(name).or_else(|| self.standins.get(name).map(|standin| &standin.resource))
     }
 
     /// True if another process gave it to the client, perhaps for what this one could not make.
@@ -277,7 +315,7 @@ impl TypeState {
 
     /// What a pending name needs; `None` if the client is as it should be.
     fn action(&self, name: &Arc<str>, pending: &Pending, set: &ResourceSet) -> Option<Action> {
-        let Some(resource) = set.get(name) else { return self.action_without(name, pending) };
+        let Some(resource) = self.wanted(name, set) else { return self.action_without(name, pending) };
         let is_held = match &pending.held {
             Held::Nothing | Held::Unknown => false,
             Held::Version(version) => *version == resource.version,
@@ -306,9 +344,11 @@ impl TypeState {
     }
 
     /// Has what was refused sent once more: it may have been for a secret that it leads to, which is another one now.
+    ///
+    /// Not where something stands in for it: that would have to go for the attempt, which costs its connections.
     pub(super) fn try_refused_again(&mut self) {
-        for rejection in self.rejected.values_mut() {
-            rejection.retry = true;
+        for (name, rejection) in &mut self.rejected {
+            rejection.retry |= !self.standins.values().any(|standin| standin.refused == *name);
         }
         self.answer_due |= self.rejected_set.take().is_some();
     }
@@ -338,11 +378,19 @@ impl TypeState {
         if self.sends_whole_set() {
             self.rejected_set = sent.set.map(|set| (set, sent.changed));
         } else {
+            let is_alone = sent.upserts.len() == 1;
             let retry = sent.upserts.len() + sent.removed.len() > 1;
-            let upserts = sent.upserts.into_iter().map(|it| (it.name, Some(it.version), it.before, it.changed));
-            let removed = sent.removed.into_iter().map(|name| (name, None, None, sent.changed));
-            for (name, content, before, changed) in upserts.chain(removed) {
-                self.reject(name, Rejection { content, retry, kept: before }, changed);
+            let upserts = sent.upserts.into_iter().map(|it| {
+                // Nobody refuses that something goes. An attempt without it would only keep its place empty for longer.
+                let retry = retry && (!is_alone || it.displaced.is_empty());
+                let content = Some(it.version);
+                (it.name, Rejection { content, retry, kept: it.before, displaced: it.displaced }, it.changed)
+            });
+            let removed = sent.removed.into_iter().map(|name| {
+                (name, Rejection { content: None, retry, kept: None, displaced: Vec::new() }, sent.changed)
+            });
+            for (name, rejection, changed) in upserts.chain(removed) {
+                self.reject(name, rejection, changed);
             }
         }
         Event::Nacked { kind: self.kind, resources, message }
@@ -353,8 +401,16 @@ impl TypeState {
             return;
         }
         self.note_pending(&name, Held::Unknown, Reason::Changed, changed).held = Held::Unknown;
-        let earlier = self.rejected.remove(&name);
-        rejection.kept = rejection.kept.or(earlier.and_then(|earlier| earlier.kept));
+        if let Some(earlier) = self.rejected.remove(&name) {
+            rejection.kept = rejection.kept.or(earlier.kept);
+            rejection.displaced.extend(earlier.displaced);
+        }
+        if !rejection.retry {
+            for resource in rejection.displaced.drain(..) {
+                self.note_pending(&resource.name, Held::Unknown, Reason::Changed, changed).held = Held::Unknown;
+                self.standins.insert(resource.name.clone(), Standin { resource, refused: name.clone() });
+            }
+        }
         self.rejected.insert(name, rejection);
     }
 }

@@ -101,9 +101,9 @@ impl<K> Entry<K> {
 
 impl<T: Encodable> Table<T> {
     /// The table that holds these, after this one.
-    pub(super) fn next(&self, items: Vec<T>, interner: &mut Interner) -> Self {
-        let entry = |item: T| {
-            let (name, fingerprint) = (item.name(), fingerprint(&item));
+    pub(super) fn next(&self, items: &[T], interner: &mut Interner) -> Self {
+        let entry = |item: &T| {
+            let (name, fingerprint) = (item.name(), fingerprint(item));
             match self.get(&name) {
                 Some(same) if same.fingerprint == fingerprint => same.clone(),
                 Some(older) => Arc::new(Entry::new(item, (&name, fingerprint), older.past(), interner)),
@@ -115,7 +115,7 @@ impl<T: Encodable> Table<T> {
                 }
             }
         };
-        let mut entries: Vec<_> = items.into_iter().map(entry).collect();
+        let mut entries: Vec<_> = items.iter().map(entry).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Self { entries: entries.into() }
     }
@@ -163,6 +163,13 @@ impl<T: Encodable> Table<T> {
         self.entries.iter().any(|entry| entry.resource.is_none())
     }
 
+    /// Leaves of what is wanted what could be made.
+    pub(super) fn keep_made(&self, wanted: &mut Vec<T>) {
+        if self.is_incomplete() {
+            wanted.retain(|item| !self.is_missing(&item.name()));
+        }
+    }
+
     /// True if the resource that is generated as `name` is wanted and could not be made.
     pub(super) fn is_missing(&self, name: &str) -> bool {
         self.get(name).is_some_and(|entry| entry.resource.is_none())
@@ -194,17 +201,22 @@ impl Table<ir::Listener> {
 
 impl<K> Entry<K> {
     fn new<T: Encodable<Kept = K>>(
-        wanted: T,
+        wanted: &T,
         (name, fingerprint): (&str, u64),
         past: Option<AllGiven>,
         interner: &mut Interner,
     ) -> Self {
-        let (kept, given) = (wanted.kept(), wanted.given());
-        let mut encoded = wanted;
+        let given = wanted.given();
+        let mut encoded = given.clone();
         let mut problems = Vec::new();
-        let resource = encoded.encode().or_else(|errors| {
+        let resource = wanted.encode().or_else(|errors| {
             problems.extend(errors.iter().map(ToString::to_string));
-            if encoded.take_back(&errors, past.as_ref()) { encoded.encode() } else { Err(errors) }
+            let mut usable = wanted.clone();
+            if !usable.take_back(&errors, past.as_ref()) {
+                return Err(errors);
+            }
+            encoded = usable.given();
+            usable.encode()
         });
         let resource = resource.ok().map(|resource| interner.intern(T::KIND, resource));
         Self {
@@ -214,9 +226,9 @@ impl<K> Entry<K> {
                 Some(_) | None => name.into(),
             },
             fingerprint,
-            kept,
+            kept: wanted.kept(),
             given: given.boxed(),
-            encoded: resource.as_ref().and_then(|_| encoded.given().boxed()),
+            encoded: resource.as_ref().and_then(|_| encoded.boxed()),
             resource,
             problems: problems.into(),
         }

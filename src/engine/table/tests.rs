@@ -36,7 +36,7 @@ fn document(name: &str) -> Value {
 
 /// The listeners after an update: their names and what they do with callers; and the number of problems.
 fn update(table: &mut Table<Listener>, listener: Listener) -> (Vec<(String, String)>, usize) {
-    *table = table.next(vec![listener], &mut Interner::default());
+    *table = table.next(&[listener], &mut Interner::default());
     let shown = table.resources().map(|(resource, _)| {
         let message = shown::resource(ResourceType::Listener, &resource.body).expect("it can be shown");
         let rules = &message["filterChains"][0]["filters"][0]["typedConfig"]["rules"];
@@ -95,14 +95,14 @@ fn tracing_that_is_wrong_stays_as_it_was() {
         ..listener(1, RbacAction::Deny, None)
     };
 
-    table = table.next(vec![traced("nonsense")], &mut interner);
+    table = table.next(&[traced("nonsense")], &mut interner);
     assert_eq!((table.resources().count(), table.problems().count()), (1, 1));
 
     let good = json!({"@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.\
                                 HttpConnectionManager.Tracing"});
-    table = table.next(vec![traced(&good.to_string())], &mut interner);
+    table = table.next(&[traced(&good.to_string())], &mut interner);
     assert_eq!(table.problems().count(), 0);
-    table = table.next(vec![traced("nonsense")], &mut interner);
+    table = table.next(&[traced("nonsense")], &mut interner);
     let kept = table.entries.first().and_then(|entry| entry.past()).and_then(|past| past.tracing);
     assert_eq!(kept.map(|given| given.document.to_string()), Some(good.to_string()));
 }
@@ -117,10 +117,10 @@ fn a_cluster_that_is_given_another_name_is_found_under_it() {
     };
     let ours = json!({"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "ours"});
 
-    table = table.next(vec![cluster(Some(ours))], &mut Interner::default());
+    table = table.next(&[cluster(Some(ours))], &mut Interner::default());
 
     assert_eq!(table.resource("local_app").map(|resource| &*resource.name), Some("ours"));
     assert_eq!(table.renamed("local_app").map(|(name, given)| (&**name, &*given.origin)), Some(("ours", "hatch")));
-    table = table.next(vec![cluster(None)], &mut Interner::default());
+    table = table.next(&[cluster(None)], &mut Interner::default());
     assert_eq!(table.renamed("local_app"), None);
 }

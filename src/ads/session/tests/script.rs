@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! set CDS a@1 b@2; set LDS l@1>a   snapshot: resource a of content 1; a listener that leads to cluster a
+//! set LDS l@1:80                   snapshot: a listener of this content that listens on port 80
 //! del CDS a                        snapshot without it
 //! lack LDS, whole LDS              snapshot in which something could not be made; one with everything
 //! CDS +a -b ~c@1                   Delta request: subscribe, unsubscribe, initial version (of content 1; ? is foreign)
@@ -19,6 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
+use envoy_types::pb::envoy::config::core::v3::{Address, SocketAddress, address};
+use envoy_types::pb::envoy::config::listener::v3::Listener;
+use prost::Message;
 
 use crate::ads::message::{Content, Event, Interest, Request, Response, Variant};
 use crate::ads::session::Session;
@@ -159,7 +164,26 @@ pub(super) fn resource(kind: ResourceType, text: &str) -> Resource {
         None => (text, Vec::new()),
     };
     let (name, content) = head.split_once('@').unwrap();
-    Resource::new(name, Bytes::copy_from_slice(content.as_bytes()), references.into_iter().map(Arc::from))
+    let body = match content.split_once(':') {
+        Some((_, port)) => listener(content, port.parse().unwrap()),
+        None => Bytes::copy_from_slice(content.as_bytes()),
+    };
+    Resource::new(name, body, references.into_iter().map(Arc::from))
+}
+
+/// A listener of this content.
+pub(super) fn listener(content: &str, port: u32) -> Bytes {
+    let port = PortSpecifier::PortValue(port);
+    let socket = SocketAddress { address: "127.0.0.1".to_owned(), port_specifier: Some(port), ..Default::default() };
+    let address = Address { address: Some(address::Address::SocketAddress(socket)) };
+    let listener = Listener { address: Some(address), stat_prefix: content.to_owned(), ..Default::default() };
+    Bytes::from(listener.encode_to_vec())
+}
+
+/// What a resource was made with.
+pub(super) fn content(resource: &Resource) -> String {
+    let listener = Listener::decode(resource.body.clone()).ok().filter(|it| it.address.is_some());
+    listener.map_or_else(|| String::from_utf8(resource.body.to_vec()).unwrap(), |listener| listener.stat_prefix)
 }
 
 fn initial_version(held: &str) -> (String, String) {
@@ -171,7 +195,7 @@ fn initial_version(held: &str) -> (String, String) {
 fn show(response: &Response) -> String {
     let name = |resource: &Resource| match *resource == stub::missing_route(&resource.name) {
         true => format!("{}@stub", resource.name),
-        false => format!("{}@{}", resource.name, String::from_utf8(resource.body.to_vec()).unwrap()),
+        false => format!("{}@{}", resource.name, content(resource)),
     };
     let words: Vec<_> = match &response.content {
         Content::Delta { resources, removed } => {

@@ -1,0 +1,194 @@
+//! A listener that is refused does not cost the one whose place it should take.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::script::{check, content, listener};
+use crate::ads::message::{Content, Interest, Request, Response, Variant};
+use crate::ads::session::Session;
+use crate::envoy::snapshot::{Published, Resource, ResourceType, Snapshot};
+
+#[test]
+fn places_of_refused_listeners() {
+    check(
+        Variant::Delta,
+        "who had the place gets it back, until the other one changes",
+        &[
+            ("set LDS a@1:80 b@1:81; LDS", "LDS +a@1:80 +b@1:81"),
+            ("ack LDS", "(acked LDS)"),
+            ("del LDS a; set LDS ours@1:80", "LDS +ours@1:80 -a"),
+            ("nack LDS", "(nacked LDS ours) | LDS +a@1:80"),
+            ("ack LDS", ""),
+            ("set LDS b@2:81", "LDS +b@2:81"),
+            ("ack LDS", ""),
+            ("set LDS ours@2:80", "LDS +ours@2:80 -a"),
+            ("ack LDS", "(acked LDS)"),
+            ("set LDS b@3:81", "LDS +b@3:81"),
+        ],
+    );
+    check(
+        Variant::Delta,
+        "who had the place goes with the one that was refused",
+        &[
+            ("set LDS a@1:80; LDS", "LDS +a@1:80"),
+            ("ack LDS; del LDS a; set LDS ours@1:80", "(acked LDS) | LDS +ours@1:80 -a"),
+            ("nack LDS", "(nacked LDS ours) | LDS +a@1:80"),
+            ("ack LDS; del LDS ours", "LDS -a -ours"),
+            ("ack LDS", "(acked LDS)"),
+        ],
+    );
+    check(
+        Variant::Delta,
+        "who had the place stays when it is wanted again",
+        &[
+            ("set LDS a@1:80; LDS", "LDS +a@1:80"),
+            ("ack LDS; del LDS a; set LDS ours@1:80", "(acked LDS) | LDS +ours@1:80 -a"),
+            ("nack LDS", "(nacked LDS ours) | LDS +a@1:80"),
+            ("ack LDS; del LDS ours; set LDS a@1:80", "LDS -ours"),
+            ("ack LDS; set LDS a@2:80", "(acked LDS) | LDS +a@2:80"),
+        ],
+    );
+    check(
+        Variant::Delta,
+        "of several new ones the culprit is found first, and only its place is given back",
+        &[
+            ("set LDS a@1:80 b@1:81; LDS", "LDS +a@1:80 +b@1:81"),
+            ("ack LDS", "(acked LDS)"),
+            ("del LDS a b; set LDS bad@1:80 good@1:81", "LDS +bad@1:80 +good@1:81 -a -b"),
+            ("nack LDS", "(nacked LDS bad good) | LDS -a"),
+            ("ack LDS", "LDS -b"),
+            ("ack LDS", "LDS +bad@1:80"),
+            ("nack LDS", "(nacked LDS bad) | LDS +a@1:80"),
+            ("ack LDS", "LDS +good@1:81"),
+            ("ack LDS", ""),
+        ],
+    );
+    check(
+        Variant::Delta,
+        "an attempt for a new certificate would cost who stands in",
+        &[
+            ("set SDS s@1; set LDS a@1:80; LDS; SDS +s", "SDS +s@1 | LDS +a@1:80"),
+            ("ack SDS; ack LDS", "(acked SDS) | (acked LDS)"),
+            ("del LDS a; set LDS ours@1:80", "LDS +ours@1:80 -a"),
+            ("nack LDS", "(nacked LDS ours) | LDS +a@1:80"),
+            ("ack LDS; set SDS s@2", "SDS +s@2"),
+        ],
+    );
+    check(
+        Variant::Delta,
+        "a cluster stays as long as who stands in leads to it",
+        &[
+            ("set CDS c@1; set LDS a@1:80>c; CDS; LDS", "CDS +c@1"),
+            ("ack CDS", "(acked CDS) | LDS +a@1:80"),
+            ("ack LDS; del CDS c; del LDS a; set LDS ours@1:80", "(acked LDS) | LDS +ours@1:80 -a"),
+            ("nack LDS", "(nacked LDS ours) | LDS +a@1:80"),
+            ("ack LDS", ""),
+            ("del LDS ours", "LDS -a -ours"),
+            ("ack LDS", "(acked LDS) | CDS -c"),
+        ],
+    );
+}
+
+/// Names of listeners, each with its port.
+const LISTENERS: [(&str, u32); 5] = [("a", 80), ("b", 80), ("c", 80), ("d", 81), ("e", 81)];
+
+/// A content that the client refuses.
+const BAD: u8 = 9;
+
+/// What should be there: on each port one of its listeners or none, each of some content.
+type Wanted = BTreeMap<u32, (&'static str, u8)>;
+
+fn wanted() -> impl Strategy<Value = Wanted> {
+    let on = |port: u32| {
+        let names: Vec<_> = LISTENERS.into_iter().filter(|(_, at)| *at == port).map(|(name, _)| name).collect();
+        let content = prop_oneof![2 => 1..3_u8, 1 => Just(BAD)];
+        prop::option::weighted(0.8, (prop::sample::select(names), content))
+    };
+    (on(80), on(81))
+        .prop_map(|(a, b)| [(80, a), (81, b)].into_iter().filter_map(|(port, it)| Some((port, it?))).collect())
+}
+
+/// A client that takes away what is gone before it adds what is new, and has no two listeners on one port, as Envoy.
+struct Client {
+    session: Session,
+    held: BTreeMap<Arc<str>, String>,
+    published: u64,
+}
+
+impl Client {
+    fn new() -> Self {
+        let mut session = Session::new(Variant::Delta, 100);
+        let interest = Interest::Delta { subscribe: vec![], unsubscribe: vec![], initial_versions: vec![] };
+        let request = Request { kind: ResourceType::Listener, nonce: String::new(), rejection: None, interest };
+        session.on_request(request).unwrap();
+        Self { session, held: BTreeMap::new(), published: 0 }
+    }
+
+    /// Takes what should be there, and answers until nothing comes any more.
+    fn follow(&mut self, wanted: &Wanted) {
+        let mut snapshot = Snapshot::default();
+        for (port, (name, content)) in wanted {
+            let body = listener(&format!("{content}:{port}"), *port);
+            snapshot.insert(ResourceType::Listener, Arc::new(Resource::new(name, body, [])));
+        }
+        self.published += 1;
+        self.session.on_snapshot(Published { number: self.published, snapshot: Arc::new(snapshot) });
+        for _ in 0..50 {
+            match self.session.next(Duration::ZERO) {
+                Some(response) => self.answer(response),
+                None => return,
+            }
+        }
+        panic!("responses without end");
+    }
+
+    fn answer(&mut self, response: Response) {
+        let Content::Delta { resources, removed } = response.content else { panic!("a set in a Delta stream") };
+        removed.iter().for_each(|name| drop(self.held.remove(name)));
+        let mut is_refused = false;
+        for resource in resources {
+            let content = content(&resource);
+            let (_, port) = content.split_once(':').unwrap();
+            let is_taken = self.held.iter().any(|(name, held)| *name != resource.name && held.ends_with(port));
+            if is_taken || content.starts_with(&BAD.to_string()) {
+                is_refused = true;
+            } else {
+                self.held.insert(resource.name.clone(), content);
+            }
+        }
+        let rejection = is_refused.then(|| "no".to_owned());
+        let interest = Interest::Delta { subscribe: vec![], unsubscribe: vec![], initial_versions: vec![] };
+        let nonce = response.nonce.to_string();
+        self.session.on_request(Request { kind: ResourceType::Listener, nonce, rejection, interest }).unwrap();
+    }
+
+    /// The ports on which something listens.
+    fn ports(&self) -> BTreeSet<u32> {
+        self.held.values().map(|content| content.split_once(':').unwrap().1.parse().unwrap()).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_refused_listener_costs_no_port(steps in prop::collection::vec(wanted(), 1..8)) {
+        let mut client = Client::new();
+        for wanted in steps {
+            let before = client.ports();
+            client.follow(&wanted);
+
+            for (port, (name, content)) in &wanted {
+                if *content == BAD {
+                    prop_assert_eq!(client.ports().contains(port), before.contains(port), "{} on {}", name, port);
+                } else {
+                    prop_assert_eq!(client.held.get(*name), Some(&format!("{content}:{port}")));
+                }
+            }
+            prop_assert!(client.ports().iter().all(|port| wanted.contains_key(port)), "{:?}", client.held);
+        }
+    }
+}
