@@ -136,6 +136,9 @@ pub struct Resource {
     /// Names of resources this one leads to, sorted: for a listener or route the clusters, for a cluster that takes its
     /// endpoints from EDS its own name.
     pub references: Box<[Arc<str>]>,
+    /// For a listener that an operator gives under another name: the one that is generated otherwise. It is what to go on with
+    /// where a client refuses the other one.
+    pub instead_of: Option<Arc<Resource>>,
 }
 
 impl Resource {
@@ -149,6 +152,7 @@ impl Resource {
             version: Version::of(&canonical),
             body: canonical,
             references: references.into_boxed_slice(),
+            instead_of: None,
         }
     }
 }

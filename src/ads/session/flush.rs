@@ -14,7 +14,7 @@ use crate::envoy::snapshot::{Numbers, Resource, ResourceSet, ResourceType, Snaps
 /// Delta responses are split when their resources exceed this many bytes (R50).
 const SPLIT_BYTES: usize = 8 << 20;
 
-/// A listener, and where it listens.
+/// Where a listener listens.
 type Place = (BTreeSet<String>, Arc<Resource>);
 
 /// What a response changes for the client.
@@ -173,14 +173,22 @@ impl TypeState {
         refused.chain(self.standins.values().map(|standin| &standin.resource))
     }
 
-    /// Where the listeners listen that this takes away while it adds others, as far as it is known what the client has.
+    /// The listeners that this takes away while it adds others, as far as it is known what the client has.
     fn places(&self, outgoing: &Outgoing) -> Vec<Place> {
         if self.kind != ResourceType::Listener || outgoing.upserts.is_empty() {
             return Vec::new();
         }
+        let generated = |name: &str| {
+            let mut generated = outgoing.upserts.iter().filter_map(|upsert| upsert.instead_of.as_ref());
+            generated.find(|it| *it.name == *name)
+        };
         let held = outgoing.removed.iter().filter_map(|name| match &self.pending.get(name)?.held {
             Held::Resource(held) => Some(held),
-            Held::Nothing | Held::Version(_) | Held::Unknown => self.rejected.get(name)?.kept.as_ref(),
+            // The client said what it has when it came back, or was given it by another control plane.
+            Held::Nothing | Held::Version(_) | Held::Unknown => {
+                let kept = self.rejected.get(name).and_then(|rejection| rejection.kept.as_ref());
+                kept.or_else(|| generated(name))
+            }
         });
         held.map(|held| (listening_addresses(held), held.clone())).collect()
     }
@@ -227,14 +235,20 @@ impl TypeState {
     }
 }
 
-/// Those of them that listened where this one should.
+/// Those of them whose place this one takes: it is an operator's for the same, or it listens where they did.
 fn displaced(listener: &Resource, places: &[Place]) -> Vec<Arc<Resource>> {
     if places.is_empty() {
         return Vec::new();
     }
     let addresses = listening_addresses(listener);
-    let same = places.iter().filter(|(place, _)| !place.is_disjoint(&addresses));
-    same.map(|(_, held)| held.clone()).collect()
+    let is_displaced =
+        |(place, held): &&Place| stands_for(held) == stands_for(listener) || !place.is_disjoint(&addresses);
+    places.iter().filter(is_displaced).map(|(_, held)| held.clone()).collect()
+}
+
+/// What a listener is called where it is generated.
+fn stands_for(listener: &Resource) -> &Arc<str> {
+    listener.instead_of.as_ref().map_or(&listener.name, |generated| &generated.name)
 }
 
 /// Keeps as many as fit into one response, at least one.

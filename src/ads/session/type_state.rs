@@ -85,7 +85,7 @@ pub(super) struct Rejection {
     pub(super) retry: bool,
     /// What the client had before and may still use.
     pub(super) kept: Option<Arc<Resource>>,
-    /// Listeners that were taken away in the same response and listened where this one should.
+    /// Listeners that were taken away in the same response and whose place this one should take.
     pub(super) displaced: Vec<Arc<Resource>>,
 }
 
@@ -119,7 +119,7 @@ pub(super) struct Sent {
     pub(super) name: Arc<str>,
     pub(super) version: Version,
     pub(super) before: Option<Arc<Resource>>,
-    /// Listeners that the same response takes away and that listened where this one should.
+    /// Listeners that the same response takes away and whose place this one takes.
     pub(super) displaced: Vec<Arc<Resource>>,
     /// The snapshots that it comes from.
     pub(super) changed: Numbers,

@@ -37,6 +37,9 @@ pub(super) trait Encodable: Clone + Hash {
     /// Puts what was given for `older` in place of what cannot be used. False if nothing is left to encode.
     fn take_back(&mut self, errors: &GivenErrors, older: Option<&AllGiven>) -> bool;
 
+    /// The resource as it is without what an operator gave, if clients can go on with that.
+    fn generated(&self) -> Option<Resource>;
+
     /// True if this is what `older` was, with another name.
     fn replaces(&self, older: &Self::Kept) -> bool;
 }
@@ -218,7 +221,12 @@ impl<K> Entry<K> {
             encoded = usable.given();
             usable.encode()
         });
-        let resource = resource.ok().map(|resource| interner.intern(T::KIND, resource));
+        let resource = resource.ok().map(|mut resource| {
+            if *resource.name != *name {
+                resource.instead_of = wanted.generated().map(|generated| interner.intern(T::KIND, generated));
+            }
+            interner.intern(T::KIND, resource)
+        });
         Self {
             // Most are called as they are generated, and share the text.
             name: match &resource {
@@ -274,6 +282,10 @@ impl Encodable for ir::Listener {
         true
     }
 
+    fn generated(&self) -> Option<Resource> {
+        Self { given: None, ..self.clone() }.encode().ok()
+    }
+
     fn replaces(&self, older: &Listening) -> bool {
         self.name == older.name
     }
@@ -304,6 +316,11 @@ impl Encodable for ir::Cluster {
         true
     }
 
+    fn generated(&self) -> Option<Resource> {
+        // Clusters that are gone are taken away after the others were acknowledged.
+        None
+    }
+
     fn replaces(&self, (): &()) -> bool {
         // Another name is another cluster.
         false
@@ -331,6 +348,10 @@ impl Encodable for ir::RouteConfiguration {
 
     fn take_back(&mut self, _: &GivenErrors, _: Option<&AllGiven>) -> bool {
         true
+    }
+
+    fn generated(&self) -> Option<Resource> {
+        None
     }
 
     fn replaces(&self, (): &()) -> bool {

@@ -75,6 +75,23 @@ fn a_document_that_turns_wrong_leaves_the_last_good_one_with_the_rules_of_today(
 }
 
 #[test]
+fn a_document_of_another_name_knows_what_it_stands_for() {
+    let mut table = Table::default();
+    let stands_for = |table: &Table<Listener>| {
+        let (resource, _) = table.resources().next().expect("it could be made");
+        resource.instead_of.clone()
+    };
+
+    update(&mut table, listener(1, RbacAction::Deny, None));
+    let (generated, _) = table.resources().next().expect("it could be made");
+    let generated = generated.clone();
+    update(&mut table, listener(1, RbacAction::Deny, Some(&document("ours"))));
+    assert_eq!(stands_for(&table), Some(generated));
+    update(&mut table, listener(1, RbacAction::Deny, Some(&document("public_listener:0.0.0.0:1"))));
+    assert_eq!(stands_for(&table), None);
+}
+
+#[test]
 fn what_was_generated_before_a_wrong_document_goes_on_being_generated() {
     let mut table = Table::default();
     let bad = json!({});

@@ -92,6 +92,45 @@ fn places_of_refused_listeners() {
     );
 }
 
+#[test]
+fn places_of_what_operators_give() {
+    check(
+        Variant::Delta,
+        "who comes back with the generated one keeps it, whatever it is taken for",
+        &[
+            ("set LDS ours@1:80/a@1:80; LDS ~a@1:80", "LDS +ours@1:80 -a"),
+            ("nack LDS", "(nacked LDS ours) | LDS +a@1:80"),
+            ("ack LDS", ""),
+            ("set LDS ours@2:80/a@1:80", "LDS +ours@2:80 -a"),
+            ("ack LDS", "(acked LDS)"),
+        ],
+    );
+    check(
+        Variant::Delta,
+        "who comes back with another version of it has the one of today from then on",
+        &[
+            ("set LDS ours@1:80/a@2:80; LDS ~a@1:80", "LDS +ours@1:80 -a"),
+            ("nack LDS", "(nacked LDS ours) | LDS +a@2:80"),
+        ],
+    );
+    check(
+        Variant::Delta,
+        "who had nothing gets nothing",
+        &[("set LDS ours@1:80/a@1:80; LDS", "LDS +ours@1:80"), ("nack LDS", "(nacked LDS ours)")],
+    );
+    check(
+        Variant::Delta,
+        "one that should listen elsewhere takes the place all the same",
+        &[
+            ("set LDS a@1:80; LDS", "LDS +a@1:80"),
+            ("ack LDS; del LDS a; set LDS ours@1:81/a@1:80", "(acked LDS) | LDS +ours@1:81 -a"),
+            ("nack LDS", "(nacked LDS ours) | LDS +a@1:80"),
+            ("ack LDS; del LDS ours; set LDS theirs@1:82/a@1:80", "LDS +theirs@1:82 -a -ours"),
+            ("nack LDS", "(nacked LDS theirs) | LDS +a@1:80"),
+        ],
+    );
+}
+
 /// Names of listeners, each with its port.
 const LISTENERS: [(&str, u32); 5] = [("a", 80), ("b", 80), ("c", 80), ("d", 81), ("e", 81)];
 

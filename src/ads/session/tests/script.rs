@@ -3,6 +3,7 @@
 //! ```text
 //! set CDS a@1 b@2; set LDS l@1>a   snapshot: resource a of content 1; a listener that leads to cluster a
 //! set LDS l@1:80                   snapshot: a listener of this content that listens on port 80
+//! set LDS ours@1:80/l@1:80         snapshot: an operator's listener in place of that one
 //! del CDS a                        snapshot without it
 //! lack LDS, whole LDS              snapshot in which something could not be made; one with everything
 //! CDS +a -b ~c@1                   Delta request: subscribe, unsubscribe, initial version (of content 1; ? is foreign)
@@ -27,7 +28,7 @@ use prost::Message;
 
 use crate::ads::message::{Content, Event, Interest, Request, Response, Variant};
 use crate::ads::session::Session;
-use crate::envoy::snapshot::{Open, Published, Resource, ResourceType, Snapshot, Version};
+use crate::envoy::snapshot::{Open, Published, Resource, ResourceType, Snapshot};
 use crate::envoy::stub;
 
 /// A session, the snapshot behind it and what its client said last.
@@ -163,12 +164,14 @@ pub(super) fn resource(kind: ResourceType, text: &str) -> Resource {
         None if kind == ResourceType::Cluster => (text, vec![text.split('@').next().unwrap()]),
         None => (text, Vec::new()),
     };
+    let (head, generated) = head.split_once('/').map_or((head, None), |(head, generated)| (head, Some(generated)));
     let (name, content) = head.split_once('@').unwrap();
     let body = match content.split_once(':') {
         Some((_, port)) => listener(content, port.parse().unwrap()),
         None => Bytes::copy_from_slice(content.as_bytes()),
     };
-    Resource::new(name, body, references.into_iter().map(Arc::from))
+    let instead_of = generated.map(|generated| Arc::new(resource(kind, generated)));
+    Resource { instead_of, ..Resource::new(name, body, references.into_iter().map(Arc::from)) }
 }
 
 /// A listener of this content.
@@ -188,7 +191,10 @@ pub(super) fn content(resource: &Resource) -> String {
 
 fn initial_version(held: &str) -> (String, String) {
     let (name, content) = held.split_once('@').unwrap();
-    let version = if content == "?" { "foreign".to_owned() } else { Version::of(content.as_bytes()).to_string() };
+    let version = match content {
+        "?" => "foreign".to_owned(),
+        _ => resource(ResourceType::Listener, held).version.to_string(),
+    };
     (name.to_owned(), version)
 }
 
