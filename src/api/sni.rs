@@ -11,7 +11,8 @@ use super::filter::Filtered;
 use super::named::{At, Named};
 use super::route::{Routes, Tail, get, prefix};
 use crate::model::{
-    ConfigEntry, Datacenter, EntryKind, Place, ServiceKey, SniKind, SniMeaning, TrustDomain, is_default, is_sni,
+    ConfigEntry, Datacenter, EntryKind, Place, QueryKey, ServiceKey, SniKind, SniMeaning, TrustDomain, is_default,
+    is_sni,
 };
 use crate::store::Reader;
 
@@ -168,6 +169,14 @@ impl Known {
                 self.meanings.extend(subsets.map(|subset| SniMeaning::of_service(service, subset, &domain)));
             }
         }
+        for QueryKey { place: Place { datacenter, partition }, name } in reader.queries(place) {
+            self.meanings.insert(SniMeaning {
+                name,
+                datacenter,
+                partition,
+                ..SniMeaning::new(SniKind::Query, &domain)
+            });
+        }
         let peers: BTreeSet<_> = reader.peerings(place).map(|row| row.value.name.clone()).collect();
         for exported in call.api.exports.of(reader, place) {
             for peer in exported.peers.intersection(&peers) {
@@ -188,7 +197,12 @@ impl Known {
     }
 
     fn has(&self, meaning: &SniMeaning) -> bool {
+        // The SNI of a query does not say its partition.
+        let is_same_query = |known: &&SniMeaning| {
+            known.kind == SniKind::Query && (&known.name, &known.datacenter) == (&meaning.name, &meaning.datacenter)
+        };
         self.meanings.contains(meaning)
+            || meaning.kind == SniKind::Query && self.meanings.iter().any(|known| is_same_query(&known))
     }
 
     /// All of them with what they collide with, by their SNIs.

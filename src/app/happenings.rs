@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 
 use crate::api::{
@@ -115,29 +115,12 @@ fn resources(snapshot: &Snapshot, problems: Vec<String>) -> Resources {
 fn resource_state(kind: ResourceType, resource: &Arc<Resource>) -> ResourceState {
     let mut shown = json::resource(kind, &resource.body).unwrap_or_else(|error| json!({ "error": error.to_string() }));
     // An operator can put keys into listeners and clusters of their own.
-    hide_keys(&mut shown);
     hide_private_keys_in(&mut shown);
     ResourceState {
         kind: kind.to_string(),
         name: resource.name.to_string(),
         version: resource.version.to_string(),
         resource: shown,
-    }
-}
-
-/// Puts a word in place of the keys of a secret.
-fn hide_keys(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            for (name, field) in fields {
-                match name.as_str() {
-                    "privateKey" | "password" | "privateKeyProvider" | "pkcs12" => *field = "<hidden>".into(),
-                    _ => hide_keys(field),
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(hide_keys),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -16,6 +16,8 @@ use crate::api::{PathAnswer, PathLink};
 
 /// How long a real connection may take.
 const PROBE: Duration = Duration::from_secs(10);
+/// Most bytes of the head of an answer that are read.
+const HEAD: usize = 16 << 10;
 /// How long a connection that nobody says anything on must stay open to count: Envoy gives up dialling after 5 s unless told.
 const STAYS: Duration = Duration::from_secs(6);
 
@@ -81,10 +83,13 @@ fn lines(answer: &PathAnswer) -> Vec<String> {
         let head = if link.number == answer.first_broken { "Fix:" } else { "then:" };
         lines.push(format!("{:<5} {}", head.bold(), link.fix));
     }
-    for way in answer.ways.iter().filter(|_| answer.ok) {
+    // Where some of the traffic arrives, it matters which.
+    let arrives = answer.ways.iter().any(|way| way.outcome == "arrives");
+    for way in answer.ways.iter().filter(|_| answer.ok || arrives) {
         let hops: Vec<_> = way.hops.iter().map(|hop| hop.proxy.rsplit('/').next().unwrap_or_default()).collect();
         lines.push(format!("way: {} -> {} {}", hops.join(" -> "), way.outcome, way.end));
     }
+    lines.extend(answer.left_out.iter().map(|what| format!("not looked at: {what}")));
     lines
 }
 
@@ -139,6 +144,7 @@ async fn probe(answer: &PathAnswer, http: &str) -> Probe {
 
 fn written(http: &str) -> String {
     let (method, path) = http.split_once(' ').unwrap_or(("GET", if http.is_empty() { "/" } else { http }));
+    let method = method.to_ascii_uppercase();
     format!("{method} {path} HTTP/1.1\r\nhost: meshgate-probe\r\nconnection: close\r\n\r\n")
 }
 
@@ -146,7 +152,7 @@ fn written(http: &str) -> String {
 /// end can be reached.
 async fn talk(address: SocketAddr, request: Option<&str>) -> std::io::Result<(bool, String)> {
     let mut stream = TcpStream::connect(address).await?;
-    let mut answer = [0; 512];
+    let mut answer = vec![0; HEAD];
     let Some(request) = request else {
         return Ok(match timeout(STAYS, stream.read(&mut answer)).await {
             Ok(Ok(0)) => (false, "closed at once".to_owned()),
@@ -156,19 +162,60 @@ async fn talk(address: SocketAddr, request: Option<&str>) -> std::io::Result<(bo
     };
     stream.write_all(request.as_bytes()).await?;
     let mut read = 0;
-    while read < answer.len() && !answer[..read].contains(&b'\n') {
+    while read < answer.len() && !answer[..read].windows(4).any(|end| end == b"\r\n\r\n") {
         match stream.read(&mut answer[read..]).await? {
             0 => break,
             more => read += more,
         }
     }
-    let line = String::from_utf8_lossy(&answer[..read]).lines().next().unwrap_or_default().to_owned();
+    Ok(judged(&String::from_utf8_lossy(&answer[..read])))
+}
+
+/// Whether an application answered, and the first line, from the head of an answer.
+fn judged(head: &str) -> (bool, String) {
+    let mut lines = head.lines();
+    let line = lines.next().unwrap_or_default().to_owned();
+    // Envoy adds it to what others answer, and not to what it says by itself.
+    let is_forwarded = lines.any(|line| {
+        line.split_once(':').is_some_and(|(name, _)| name.eq_ignore_ascii_case("x-envoy-upstream-service-time"))
+    });
     let code: Option<u16> = line.split(' ').nth(1).and_then(|code| code.parse().ok());
     match code {
         // Envoy says so where it finds nobody, where nobody answers, and where the other end lets nobody in.
-        Some(403 | 502..=504) => Ok((false, line)),
-        Some(_) => Ok((true, line)),
-        None if line.is_empty() => Ok((false, "closed without an answer".to_owned())),
-        None => Ok((false, format!("no HTTP came back: {line:?}"))),
+        Some(403 | 502..=504) => (false, line),
+        // And so where no route matches, or the request is none.
+        Some(400 | 404) if !is_forwarded => (false, format!("{line} (from the sidecar itself)")),
+        Some(_) => (true, line),
+        None if line.is_empty() => (false, "closed without an answer".to_owned()),
+        None => (false, format!("no HTTP came back: {line:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_envoy_answers_by_itself_is_no_success() {
+        let forwarded = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nX-Envoy-Upstream-Service-Time: 2\r\n\r\n";
+        for (head, expected) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", true),
+            ("HTTP/1.1 500 Internal Server Error\r\n\r\n", true),
+            ("HTTP/1.1 404 Not Found\r\nserver: envoy\r\n\r\n", false),
+            ("HTTP/1.1 400 Bad Request\r\nserver: envoy\r\n\r\n", false),
+            (forwarded, true),
+            ("HTTP/1.1 503 Service Unavailable\r\n\r\n", false),
+            ("HTTP/1.1 403 Forbidden\r\n\r\n", false),
+            ("SSH-2.0-OpenSSH\r\n", false),
+            ("", false),
+        ] {
+            assert_eq!(judged(head).0, expected, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn the_request_that_is_sent_is_the_one_that_is_followed() {
+        assert!(written("get /x").starts_with("GET /x HTTP/1.1\r\n"));
+        assert!(written("").starts_with("GET / HTTP/1.1\r\n"));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde::ser::{SerializeMap, Serializer};
@@ -359,7 +361,12 @@ fn hide_private_keys(tree: &mut Tree) {
     }
 }
 
-/// The same for a value that is shown in other ways.
+/// True for a field of Envoy's that holds a key, or what opens one.
+pub fn holds_private_key(field: &str) -> bool {
+    matches!(field, "privateKey" | "password" | "privateKeyProvider" | "pkcs12")
+}
+
+/// The same for a value that is shown in other ways, and a word in place of what Envoy's fields for keys hold.
 pub fn hide_private_keys_in(value: &mut Value) {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -368,7 +375,10 @@ pub fn hide_private_keys_in(value: &mut Value) {
         Value::Object(members) => {
             for (mut key, mut value) in std::mem::take(members) {
                 hide_private_key(&mut key);
-                hide_private_keys_in(&mut value);
+                match holds_private_key(&key) {
+                    true => value = "<hidden>".into(),
+                    false => hide_private_keys_in(&mut value),
+                }
                 members.insert(key, value);
             }
         }
@@ -383,6 +393,26 @@ fn hide_private_key(text: &mut String) {
         let behind = mark + MARK.len();
         let end = text[behind..].find(MARK).map_or(text.len(), |end| behind + end + MARK.len());
         text.replace_range(start..end, "<hidden>");
+    }
+    hide_encoded_private_key(text, MARK);
+}
+
+/// The same for PEM in base64, as the `inlineBytes` of Envoy's JSON are written.
+fn hide_encoded_private_key(text: &mut String, mark: &str) {
+    /// How `-----BEGIN` is written.
+    const BEGIN: &str = "LS0tLS1CRUdJTi";
+    let is_encoded = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
+    let mut from = 0;
+    while let Some(start) = text[from..].find(BEGIN).map(|found| from + found) {
+        let length = text[start..].bytes().position(|byte| !is_encoded(byte)).unwrap_or(text.len() - start);
+        let is_key = STANDARD.decode(&text[start..start + length]).is_ok_and(|pem| {
+            // What is no text is no PEM.
+            str::from_utf8(&pem).is_ok_and(|pem| pem.contains(mark))
+        });
+        if is_key {
+            text.replace_range(start..start + length, "<hidden>");
+        }
+        from = start + if is_key { "<hidden>".len() } else { length };
     }
 }
 
@@ -437,6 +467,19 @@ mod tests {
         assert_eq!((datacenter.as_str(), node.datacenter.as_str()), ("east", "north"));
         assert_eq!(service.peer_name.as_str(), "p");
         assert_eq!(whole.queries[0].value.nodes[0].node.datacenter.as_str(), "east");
+    }
+
+    #[test]
+    fn keys_are_hidden_in_base64_too() {
+        let key = "LS0tLS1CRUdJTiBFQyBQUklWQVRFIEtFWS0tLS0tCk1JSQotLS0tLUVORCBFQyBQUklWQVRFIEtFWS0tLS0tCg==";
+        let certificate = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSQo=";
+        let mut value =
+            serde_json::json!({ "hatch": format!("{{\"a\":\"{certificate}\",\"b\":\"{key}\"}}"), "k": key });
+
+        hide_private_keys_in(&mut value);
+
+        let hatch = format!("{{\"a\":\"{certificate}\",\"b\":\"<hidden>\"}}");
+        assert_eq!(value, serde_json::json!({ "hatch": hatch, "k": "<hidden>" }));
     }
 
     #[test]

@@ -8,11 +8,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::explain::Row;
+use super::leaves::Leaves;
 use super::preview::Preview;
 use super::{Options, guard};
 use crate::envoy::json;
@@ -20,10 +20,11 @@ use crate::envoy::snapshot::ResourceType;
 use crate::model::{FieldPath, GatewayMode, GoDuration, InstanceId, TrustDomain};
 use crate::store::{CheckKey, Guard, Key, NodeKey, Op, Reader, View};
 
-/// Most resources that are made to explain one, which takes some seconds. What is not tried is said.
-const MOST_MADE: usize = 100_000;
-/// The time after which nothing more is tried, should a state be dearer than that.
-const MOST_TIME: Duration = Duration::from_secs(10);
+/// Most bytes of resources that are made to explain one, which takes some seconds. What is not tried is said. It is no time, so
+/// that the answer does not depend on what else the machine does.
+const MOST_MADE: usize = 128 << 20;
+/// What a trial costs besides what it makes, in bytes of resources that take as long.
+const TRIAL: usize = 4 << 10;
 /// Most leaves that the effects together may have: what one change moves can be a whole list.
 const MOST_LEAVES: usize = 50_000;
 
@@ -45,8 +46,9 @@ pub struct Change {
 pub struct Effect {
     /// The change.
     pub change: Change,
-    /// The leaves of the resource that are others then, with what they say then. Empty if the resource is not there then.
-    pub leaves: BTreeMap<FieldPath, Value>,
+    /// The leaves of the resource that are others then, as [`Leaves`] calls them, with what they say then. Empty if the resource
+    /// is not there then.
+    pub leaves: BTreeMap<String, Value>,
 }
 
 impl Effect {
@@ -104,20 +106,21 @@ impl Asked<'_> {
         let preview = self.preview(view);
         let now = self.resource(&preview, name)?;
         // Whatever it asks for and forwards is made again for each trial.
-        let made = preview.get(self.proxy).map_or(1, |previewed| {
-            ResourceType::ALL.into_iter().map(|kind| previewed.snapshot.get(kind).len()).sum::<usize>().max(1)
+        let made = preview.get(self.proxy).map_or(0, |previewed| {
+            let bytes = |kind| previewed.snapshot.get(kind).values().map(|resource| resource.body.len()).sum::<usize>();
+            ResourceType::ALL.into_iter().map(bytes).sum()
         });
         let mut trial = Trial {
             view,
             asked: self,
             name,
             guard: guard(),
-            now: &now,
+            now: (&now, &Leaves::of(&now)),
             keys: preview.keys_read(),
             was_whole: preview.get(self.proxy).is_some_and(|previewed| previewed.is_whole),
-            left: (MOST_MADE / made).max(1),
+            made,
+            left: MOST_MADE,
             leaves: MOST_LEAVES,
-            until: Instant::now() + MOST_TIME,
             is_cut: false,
         };
         let mut effects = Vec::new();
@@ -202,6 +205,7 @@ fn rows(view: &View, keys: &BTreeSet<Key>) -> BTreeSet<Row> {
             | Key::TrustBundles(_)
             | Key::ImportedFrom(_)
             | Key::ImportedNames(_)
+            | Key::Queries(_)
             | Key::FederationStates
             | Key::CaConfig
             | Key::Roots
@@ -218,15 +222,16 @@ struct Trial<'t> {
     asked: Asked<'t>,
     name: &'t str,
     guard: Guard,
-    now: &'t Value,
+    /// The resource as it is, and its leaves.
+    now: (&'t Value, &'t Leaves),
     keys: &'t BTreeSet<Key>,
     was_whole: bool,
-    /// How many more may be tried.
+    /// How many bytes of resources each trial makes.
+    made: usize,
+    /// How many more may be made.
     left: usize,
     /// How many more leaves may differ.
     leaves: usize,
-    /// When nothing more is tried.
-    until: Instant,
     /// Something was not tried.
     is_cut: bool,
 }
@@ -262,16 +267,17 @@ impl Trial<'_> {
 
     /// What a change does; `None` if it does nothing, or nobody could make it.
     fn effect(&mut self, change: Change, op: Op) -> Option<Effect> {
-        // Finding out that nothing reads what would change, or that it would be refused, is work too.
-        if self.left == 0 || self.leaves == 0 || Instant::now() > self.until {
+        if self.left < TRIAL + self.made || self.leaves == 0 {
             self.is_cut = true;
             return None;
         }
-        self.left -= 1;
+        // Finding out that nothing reads what would change, or that it would be refused, is work too.
+        self.left -= TRIAL;
         let ops = [op];
         let after = Arc::new(self.view.after(&ops));
         after.changed_since(self.view).find(|key| self.keys.contains(*key))?;
         (self.guard)(self.view, &after, &ops).ok()?;
+        self.left -= self.made;
         let preview = self.asked.preview(&after);
         // What cannot be made then stays as it is.
         let previewed = preview.get(self.asked.proxy)?;
@@ -281,24 +287,12 @@ impl Trial<'_> {
         let newer = self.asked.resource(&preview, self.name);
         let leaves = match &newer {
             None => BTreeMap::new(),
-            Some(newer) if *newer == *self.now => return None,
-            Some(newer) => differences(self.now, newer),
+            Some(newer) if newer == self.now.0 => return None,
+            Some(newer) => self.now.1.differences(&Leaves::of(newer)),
         };
         self.leaves = self.leaves.saturating_sub(leaves.len());
         Some(Effect { change, leaves })
     }
-}
-
-/// The leaves that differ, with what they say in `newer`; null if they are gone.
-pub fn differences(older: &Value, newer: &Value) -> BTreeMap<FieldPath, Value> {
-    let leaves = |value: &Value| -> BTreeMap<FieldPath, Value> {
-        let unnamed = |field: FieldPath| (field.without_names(), field.get(value).cloned().unwrap_or_default());
-        FieldPath::leaves(value).into_iter().map(unnamed).collect()
-    };
-    let (older, newer) = (leaves(older), leaves(newer));
-    let all: BTreeSet<&FieldPath> = older.keys().chain(newer.keys()).collect();
-    let differs = |field: &&&FieldPath| older.get(**field) != newer.get(**field);
-    all.iter().filter(differs).map(|field| ((*field).clone(), newer.get(*field).cloned().unwrap_or_default())).collect()
 }
 
 /// Other values that a field could have, those first that are most likely to be taken.
@@ -338,22 +332,4 @@ fn other_texts(text: &str) -> Vec<String> {
         return vec!["7s".to_owned(), "8s".to_owned()];
     }
     vec![format!("{text}x")]
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn differences_are_leaves() {
-        let older = json!({ "a": 1, "b": [{ "c": 2 }, { "c": 3 }], "d": "x" });
-        let newer = json!({ "a": 1, "b": [{ "c": 4 }], "e": true });
-
-        let found: Vec<_> = differences(&older, &newer).into_iter().map(|(k, v)| (k.to_string(), v)).collect();
-
-        let expected = [("b[0].c", json!(4)), ("b[1].c", json!(null)), ("d", json!(null)), ("e", json!(true))];
-        assert_eq!(found, expected.map(|(field, value)| (field.to_owned(), value)));
-    }
 }

@@ -76,31 +76,11 @@ impl FieldPath {
         }
     }
 
-    /// The same path without the names of elements, which is the same whatever they are called.
-    #[must_use]
-    pub fn without_names(&self) -> Self {
-        let unnamed = |step: &Step| match step {
-            Step::Key(key) => Step::Key(key.clone()),
-            Step::At(position, _) => Step::At(*position, String::new()),
-        };
-        Self(self.0.iter().map(unnamed).collect())
-    }
-
     /// Every field of a value that holds no others, and every element of its lists, outer ones first.
     pub fn all(value: &Value) -> Vec<Self> {
         let mut found = Vec::new();
         Self::default().collect(value, &mut found);
         found
-    }
-
-    /// Those of all fields that hold no others, empty objects and lists among them.
-    pub fn leaves(value: &Value) -> Vec<Self> {
-        let is_leaf = |field: &Self| match field.get(value) {
-            Some(Value::Object(fields)) => fields.is_empty(),
-            Some(Value::Array(items)) => items.is_empty(),
-            found => found.is_some(),
-        };
-        Self::all(value).into_iter().filter(is_leaf).collect()
     }
 
     fn collect(&self, value: &Value, found: &mut Vec<Self>) {

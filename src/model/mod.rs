@@ -68,7 +68,9 @@ pub use node::Node;
 pub use peering::{Imported, ImportedKey, PeerKey, PeerTrustBundle, Peering, PeeringState, is_peer_name};
 pub use prepared_query::{QueryKey, QueryResult};
 pub use problem::{Problem, ProblemKind, Problems};
-pub use proxy::{DestinationType, Expose, ExposePath, OpaqueConfig, Proxy, ProxyMode, TransparentProxy, Upstream};
+pub use proxy::{
+    DestinationType, Expose, ExposePath, OpaqueConfig, Proxy, ProxyMode, QUERY_PREFIX, TransparentProxy, Upstream,
+};
 pub use service::{Connect, Locality, PeerMeta, Service, ServiceAddress, ServiceDefinition, ServiceKind, Weights};
 pub use sidecar::{SidecarPorts, expand_sidecar};
 pub use sni::{

@@ -128,6 +128,9 @@ pub enum DestinationType {
     PreparedQuery,
 }
 
+/// What upstreams that name prepared queries begin with, in names of listeners (contract 1.6) and in what operators write.
+pub const QUERY_PREFIX: &str = "prepared_query:";
+
 /// A service that the application calls through a local listener.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

@@ -240,7 +240,8 @@ impl fmt::Display for SniMeaning {
             }
             SniKind::Exported => write!(f, "service {name} of {partition}/{namespace}, exported to peer {peer}"),
             SniKind::Gateways => write!(f, "whatever is in {datacenter}/{partition}"),
-            SniKind::Query => write!(f, "prepared query {name} of {datacenter}"),
+            SniKind::Query if partition.is_default() => write!(f, "prepared query {name} of {datacenter}"),
+            SniKind::Query => write!(f, "prepared query {name} of {datacenter}/{partition}"),
             SniKind::PeeringServers => write!(f, "the servers of {datacenter}, for peers"),
         }
     }

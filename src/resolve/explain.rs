@@ -3,6 +3,7 @@
 //! **Invariant.** Nothing is decided here. Modes, names and sources of endpoints are those that the clusters are made of, by
 //! the same calls.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::chain::{Scope, TargetKey};
@@ -14,7 +15,7 @@ use super::precedence::{Decision, Ladder, Rung};
 use super::reach::{Reach, Route};
 use super::state::{Instance, State};
 use super::upstream;
-use crate::ir::{ClusterName, Discovery, Endpoint, Health, UpstreamId};
+use crate::ir::{ClusterName, Discovery, Endpoint, Health, SocketAddress, UpstreamId};
 use crate::model::entry::ProxyDefaults;
 use crate::model::{
     AddressForm, CheckStatus, EntryKey, EntryKind, FieldPath, Namespace, Partition, Place, QueryKey, Service,
@@ -123,12 +124,14 @@ impl LedTo {
         };
         let (assignment, omissions) = assignment(state, &self.cluster, source);
         let (candidates, forms) = candidates(state, source);
-        let owner = |wanted: &Endpoint| {
-            let has_it = |instance: &&Instance| {
-                forms.iter().any(|form| endpoint(instance, *form, false).address == wanted.address)
-            };
-            candidates.iter().find(has_it).cloned()
-        };
+        let mut owners: BTreeMap<SocketAddress, &Instance> = BTreeMap::new();
+        for instance in &candidates {
+            for form in &forms {
+                // Of several at one address, the first one counts.
+                owners.entry(endpoint(instance, *form, false).address).or_insert(instance);
+            }
+        }
+        let owner = |endpoint: &Endpoint| owners.get(&endpoint.address).map(|owner| (*owner).clone());
         let owned = assignment.endpoints.into_iter().map(|endpoint| Owned { owner: owner(&endpoint), endpoint });
         (owned.collect(), omissions)
     }

@@ -526,8 +526,12 @@ impl Draft {
 
     fn put_query(&mut self, result: QueryResult) {
         let key = result.key();
+        let is_new = self.view.query(&key).is_none();
         if let Some(row) = put(&mut self.view.queries, &key, result, self.stamp) {
             self.rows.push((row_key(tag::QUERY, &key), Some(row_value(None, &row))));
+            if is_new {
+                self.touch(Key::Queries(key.place.clone()));
+            }
             self.touch(Key::Query(key));
         }
     }
@@ -535,6 +539,7 @@ impl Draft {
     fn delete_query(&mut self, key: &QueryKey) {
         if self.view.queries.remove(key).is_some() {
             self.rows.push((row_key(tag::QUERY, key), None));
+            self.touch(Key::Queries(key.place.clone()));
             self.touch(Key::Query(key.clone()));
         }
     }

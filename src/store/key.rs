@@ -55,6 +55,8 @@ pub enum Key {
     Imported(PeerKey, ServiceName),
     /// The federation states of all datacenters.
     FederationStates,
+    /// The names of the prepared queries of a place.
+    Queries(Place),
     /// The results of a prepared query.
     Query(QueryKey),
     /// The configuration of the CA.

@@ -204,6 +204,12 @@ impl<'v> Reader<'v> {
         self.view.imported(peer, service)
     }
 
+    /// The prepared queries of a place that there are results of.
+    pub fn queries(&self, place: &Place) -> impl Iterator<Item = QueryKey> {
+        self.note(Key::Queries(place.clone()));
+        self.view.queries(place).map(|row| row.value.key())
+    }
+
     /// The results of a prepared query.
     pub fn query(&self, key: &QueryKey) -> Option<&'v Stored<QueryResult>> {
         self.note(Key::Query(key.clone()));

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use meshgate::api::CentralConfig;
-use meshgate::model::{CheckId, Place, Proxy, Service};
-use meshgate::store::{NodeKey, Reader};
+use meshgate::model::{CheckId, Place, Proxy, QueryResult, Service};
+use meshgate::store::{NodeKey, Op, Reader};
 
 use serde_json::json;
 
@@ -66,6 +66,27 @@ async fn a_change_wakes_the_query() {
 
     assert!(answer.index() > seen);
     assert_eq!(answer.json().as_array().expect("a list").len(), 2);
+}
+
+#[tokio::test]
+async fn a_new_prepared_query_wakes_who_waits_for_the_names_in_tls() {
+    let api = TestApi::start().await;
+    api.register(json!({ "Name": "web" })).await;
+    let seen = api.get("/v1/meshgate/sni?all").await.index();
+
+    let place = Place::new(&"dc1".into(), &"default".into());
+    let query = QueryResult {
+        datacenter: place.datacenter,
+        partition: place.partition,
+        name: "geo".to_owned(),
+        nodes: Vec::new(),
+    };
+    let write = async {
+        api.store.write(vec![Op::PutQuery(query)]).await.expect("it is accepted");
+    };
+    let answer = woken(&api, &format!("/v1/meshgate/sni?all&index={seen}&{LONG}"), write).await;
+
+    assert!(answer.text().contains("geo.default.dc1.query."), "{}", answer.text());
 }
 
 #[tokio::test]

@@ -176,3 +176,52 @@ async fn a_resource_is_told_field_by_field_with_the_rows_it_comes_from() {
     api.get(&of("web?type=cluster&resource=api&field=x")).await.says(404, "has no field \"x\"");
     api.get(&of("web?type=filter&resource=api")).await.says(400, "expected listener, cluster, endpoint or route");
 }
+
+#[tokio::test]
+async fn an_endpoint_that_goes_is_all_that_its_instance_is_named_for() {
+    let api = two_datacenters().await;
+    for (id, port) in [("near-1", 4001), ("near-2", 4002), ("near-3", 4003)] {
+        let sidecar = json!({ "Port": port + 1000 });
+        let service = json!({ "ID": id, "Name": "cache", "Port": port, "Connect": { "SidecarService": sidecar } });
+        api.put("/v1/agent/service/register", service).await.is(200, "");
+    }
+
+    let told = api.get("/v1/meshgate/explain/resource/web?type=endpoint&resource=cache").await.json();
+
+    let rows = told["Fields"].as_array().expect("a list");
+    let of_first =
+        rows.iter().filter(|row| row["Sources"].to_string().contains("registration of near-1-sidecar-proxy "));
+    let leaves: Vec<_> = of_first.map(|row| row["Field"].as_str().expect("a text")).collect();
+    assert!(!leaves.is_empty(), "{told:#}");
+    assert!(leaves.iter().all(|leaf| !leaf.contains(":5002]") && !leaf.contains(":5003]")), "{leaves:#?}");
+    assert!(
+        leaves.iter().any(|leaf| leaf.starts_with("endpoints[priority 0].lbEndpoints[") && leaf.contains(":5001].")),
+        "{leaves:#?}"
+    );
+}
+
+#[tokio::test]
+async fn private_keys_in_escape_hatches_are_not_shown() {
+    let api = two_datacenters().await;
+    let key = "-----BEGIN PRIVATE KEY-----\nMIIsecret\n-----END PRIVATE KEY-----";
+    let hatch = json!({
+        "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "cache", "type": "STATIC",
+        "connect_timeout": "5s", "metadata": { "filter_metadata": { "own": { "pem": key } } },
+    });
+    let upstream = json!({
+        "DestinationName": "cache", "LocalBindPort": 9292, "Config": { "envoy_cluster_json": hatch.to_string() },
+    });
+    let sidecar = json!({ "Port": 21_000, "Proxy": { "Upstreams": [upstream] } });
+    let service = json!({ "Name": "hatching", "Port": 8080, "Connect": { "SidecarService": sidecar } });
+    api.put("/v1/agent/service/register", service).await.is(200, "");
+
+    let told = api.get("/v1/meshgate/explain/resource/hatching?type=cluster&resource=cache").await;
+
+    let body = told.json();
+    let fields = body["Fields"].as_array().expect("a list");
+    let pem = fields.iter().find(|row| row["Field"].as_str().expect("a text").ends_with(".pem")).expect("it is there");
+    assert_eq!(pem["Value"], "<hidden>", "{pem:#}");
+    // Without the hatch the cluster has another name.
+    assert!(body["Exists"].to_string().contains("envoy_cluster_json"), "{body:#}");
+    assert!(!told.text().contains("MIIsecret"), "{}", told.text());
+}

@@ -3,8 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use meshgate::api::{Nack, ProxyState, ProxyStatus, TypeState};
-use meshgate::model::{Datacenter, Namespace, Partition, ServiceKey, ServiceName, SpiffeId};
-use meshgate::store::Op;
+use meshgate::model::{
+    Datacenter, HealthEntry, Namespace, NodeName, Partition, Place, QueryResult, ServiceId, ServiceKey, ServiceName,
+    SpiffeId,
+};
+use meshgate::store::{NodeKey, Op};
 use serde_json::{Value, json};
 
 use crate::support::http::TestApi;
@@ -234,6 +237,27 @@ async fn of_nine_links_the_broken_one_is_told() {
     mesh.only_broken(8, "refused the cluster for SNI").await;
     mesh.all_connected();
 
+    // 3 and 4: a gateway refused its listeners, and runs older ones.
+    for (datacenter, number) in [("dc1", 3), ("dc2", 4)] {
+        mesh.all_connected();
+        let refused = Nack {
+            resources: vec!["default".to_owned()],
+            message: "no such address".to_owned(),
+            time: String::new(),
+            since: 0,
+            index: 0,
+            causes: Vec::new(),
+        };
+        let mut states = mesh.connected.proxies();
+        let gateway =
+            states.iter_mut().find(|it| it.datacenter.as_str() == datacenter && it.id.as_str() == "mesh-gateway");
+        let nacked = TypeState { acked: false, nacks: 1, last_nack: Some(refused), ..accepted("LDS") };
+        gateway.expect("it is connected").types = vec![nacked];
+        mesh.connected.set(states);
+        mesh.only_broken(number, "mesh-gateway refused its listeners: no such address").await;
+    }
+    mesh.all_connected();
+
     // 9: nobody is well.
     api.put(&format!("/v1/agent/check/fail/api-up{FAR}"), "").await.is(200, "");
     mesh.only_broken(9, "0 healthy / 1").await;
@@ -327,6 +351,62 @@ async fn each_leg_of_a_splitter_has_to_arrive() {
     let sources = json!([{ "Name": "web", "Action": "deny" }]);
     mesh.entry("", json!({ "Kind": "service-intentions", "Name": "new", "Sources": sources })).await;
     assert_broken(&mesh.path(question).await, 6, "1 of 2 ways stop");
+}
+
+#[tokio::test]
+async fn of_many_that_are_alike_a_few_are_looked_at_and_that_is_said() {
+    let mesh = Mesh::start().await;
+    for number in 1..=5_u16 {
+        let id = format!("api-{number}");
+        let check = json!({ "CheckID": format!("{id}-up"), "TTL": "1h", "Status": "passing" });
+        let sidecar = json!({ "Port": 22_000 + number, "Check": check });
+        let service =
+            json!({ "ID": id, "Name": "api", "Port": 8090 + number, "Connect": { "SidecarService": sidecar } });
+        mesh.put(FAR, service).await;
+    }
+
+    let path = mesh.path("from=web&to=api@dc2").await;
+
+    assert_eq!((&path["Ok"], &path["LeftOut"]), (&json!(true), &json!(["3 of 6 sidecars of api@dc2"])), "{path:#}");
+    let ways = path["Ways"].as_array().expect("a list");
+    assert!(ways.len() == 3 && ways.iter().all(|way| way["Outcome"] == "arrives"), "{ways:#?}");
+}
+
+#[tokio::test]
+async fn a_prepared_query_is_judged_by_the_service_that_it_finds() {
+    let mesh = Mesh::start().await;
+    mesh.served("near", "").await;
+    mesh.api.get("/v1/agent/connect/ca/leaf/near").await.says(200, "PRIVATE KEY");
+    mesh.caller(json!([{ "DestinationType": "prepared_query", "DestinationName": "geo", "LocalBindPort": 9191 }]))
+        .await;
+    let view = mesh.api.store.view();
+    let place = Place::new(&Datacenter::from("dc1"), &Partition::default());
+    let node = NodeKey::new(&place, &NodeName::from("localhost"));
+    let row = view.service(&node.instance(&ServiceId::from("near-sidecar-proxy"))).expect("it is registered");
+    let found = HealthEntry {
+        node: view.node(&node).expect("it is registered").value.clone(),
+        service: row.value.clone(),
+        checks: Vec::new(),
+        modify_index: 0,
+    };
+    let query = |nodes| {
+        let (datacenter, partition) = (Datacenter::from("dc1"), Partition::default());
+        Op::PutQuery(QueryResult { datacenter, partition, name: "geo".to_owned(), nodes })
+    };
+    mesh.api.store.write(vec![query(vec![found])]).await.expect("it is accepted");
+    let question = "from=web&to=prepared_query:geo";
+
+    let path = mesh.path(question).await;
+    assert_eq!((of_status(&path, "broken"), &path["Ok"]), (vec![], &json!(true)), "{path:#}");
+    assert_eq!(path["To"], "dc1/default/default/near");
+    assert!(path["Links"][8]["Detail"].as_str().expect("a text").starts_with("near: 1 healthy / 1"), "{path:#}");
+    let sources = json!([{ "Name": "web", "Action": "deny" }]);
+    mesh.entry("", json!({ "Kind": "service-intentions", "Name": "near", "Sources": sources })).await;
+    assert_broken(&mesh.path(question).await, 6, "deny (service-intentions/near");
+    mesh.api.delete("/v1/config/service-intentions/near").await.is(200, "{}");
+
+    mesh.api.store.write(vec![query(Vec::new())]).await.expect("it is accepted");
+    assert_broken(&mesh.path(question).await, 9, "prepared query geo finds nobody");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The names that travel in TLS handshakes.
 
-use meshgate::model::{Datacenter, Namespace, Partition, PeerName, SniKind, SniMeaning, TrustDomain};
+use meshgate::model::{Datacenter, Namespace, Partition, PeerName, QueryResult, SniKind, SniMeaning, TrustDomain};
+use meshgate::store::Op;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -150,4 +151,31 @@ async fn what_means_two_things_is_listed() {
     assert_eq!(conflicts[0]["Conflicts"], json!([conflicts[1]["About"]]));
     assert_eq!(names(&here), ["api.default.dc1.internal.T", "dc1.internal.T", both, both]);
     assert_eq!(names(&all).len(), 5, "{all:#}");
+}
+
+#[tokio::test]
+async fn prepared_queries_are_known_and_conflict_across_partitions() {
+    let api = TestApi::start().await;
+    let query = |partition: &str| {
+        let (datacenter, partition) = (Datacenter::from("dc1"), Partition::from(partition));
+        Op::PutQuery(QueryResult { datacenter, partition, name: "geo".to_owned(), nodes: Vec::new() })
+    };
+    api.put("/v1/agent/service/register", json!({ "Name": "web", "Port": 80 })).await.is(200, "");
+    api.store.write(vec![query("default")]).await.expect("it is accepted");
+    let list = api.get("/v1/meshgate/sni?all").await.json();
+    let rows = list.as_array().expect("a list");
+    let geo = rows.iter().find(|row| row["Kind"] == "query").expect("the query is listed");
+    let sni = geo["SNI"].as_str().expect("a text").to_owned();
+    assert!(sni.starts_with("geo.default.dc1.query."), "{sni}");
+
+    let decoded = api.get(&format!("/v1/meshgate/sni/decode/{sni}")).await.json();
+    assert_eq!((&decoded[0]["Kind"], &decoded[0]["Known"]), (&json!("query"), &json!(true)), "{decoded:#}");
+    let other = api.get(&format!("/v1/meshgate/sni/decode/{}", sni.replace("geo", "far"))).await.json();
+    assert_eq!(other[0]["Known"], false, "{other:#}");
+    assert_eq!(api.get("/v1/meshgate/sni?all&conflicts").await.json(), json!([]));
+
+    api.put("/v1/agent/service/register?partition=front", json!({ "Name": "web", "Port": 80 })).await.is(200, "");
+    api.store.write(vec![query("front")]).await.expect("it is accepted");
+    let conflicts = api.get("/v1/meshgate/sni?all&conflicts").await.json();
+    assert_eq!(conflicts.as_array().map(Vec::len), Some(2), "{conflicts:#}");
 }

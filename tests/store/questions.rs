@@ -46,6 +46,7 @@ pub(crate) enum Question {
     ImportedFrom(PeerKey),
     ImportedNames(PeerKey),
     Imported(PeerKey, ServiceName),
+    Queries(Place),
     Query(QueryKey),
     Roots,
     ActiveRoot,
@@ -138,7 +139,8 @@ pub(crate) fn all() -> Vec<Question> {
             Question::MeshServiceKeys(place.clone()),
             Question::MeshGateways(place.clone()),
             Question::Peerings(place.clone()),
-            Question::TrustBundles(place),
+            Question::TrustBundles(place.clone()),
+            Question::Queries(place),
         ]);
     }
     for peer in peers() {
@@ -204,6 +206,7 @@ pub(crate) fn ask(view: &View, question: &Question) -> Answer {
         Question::ImportedFrom(peer) => rows(reader.imported_from(&peer)),
         Question::ImportedNames(peer) => text(&reader.imported_names(&peer).collect::<Vec<_>>()),
         Question::Imported(peer, service) => rows(reader.imported(&peer, &service)),
+        Question::Queries(place) => text(&reader.queries(&place).collect::<Vec<_>>()),
         Question::Query(key) => rows(reader.query(&key)),
         Question::Roots => rows(reader.roots()),
         Question::ActiveRoot => text(&reader.active_root()),
@@ -287,6 +290,9 @@ pub(crate) fn expected(tables: &Tables, question: &Question) -> String {
                 key.peer == peer && dialled(&row.value).as_ref() == Some(&service)
             };
             text(&tables.imported.iter().filter(of).map(|(_, row)| shown(row)).collect::<Vec<_>>())
+        }
+        Question::Queries(place) => {
+            text(&tables.queries.keys().filter(|key| key.place == place).cloned().collect::<Vec<_>>())
         }
         Question::Query(key) => text(&tables.queries.get(&key).map(shown).into_iter().collect::<Vec<_>>()),
         Question::Roots => {

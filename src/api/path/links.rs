@@ -1,7 +1,11 @@
 //! The links, each judged by itself, so that of several faults all are told, and of one only that one.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
 use time::OffsetDateTime;
 
+use super::sample::Sample;
 use super::verdict::settle;
 use super::{PathAnswer, PathLink, Trace, TraceQuestion, TracedRequest};
 use crate::api::call::Call;
@@ -9,10 +13,10 @@ use crate::api::error::ApiError;
 use crate::api::explain::{GatewayExplanation, TargetExplanation, TargetService, UpstreamExplanation};
 use crate::api::intentions::deciding;
 use crate::api::named::{self, At, Named};
-use crate::api::seam::ProxyState;
+use crate::api::seam::{Nack, ProxyState};
 use crate::model::{
-    ConfigEntry, Datacenter, EntryKey, EntryKind, InstanceId, IntentionAction, Namespace, Partition, PeerKey, PeerName,
-    Place, ServiceKey, ServiceName, SpiffeId,
+    ConfigEntry, Datacenter, EntryKey, EntryKind, InstanceId, IntentionAction, Namespace, NodeName, Partition, PeerKey,
+    PeerName, Place, QUERY_PREFIX, QueryKey, ServiceId, ServiceKey, ServiceName, SpiffeId,
 };
 use crate::store::{NodeKey, Reader};
 
@@ -49,20 +53,22 @@ pub(super) enum Found {
 }
 
 /// The caller.
-struct Caller {
-    place: Place,
+pub(super) struct Caller {
+    pub(super) place: Place,
     service: ServiceName,
-    sidecar: Option<InstanceId>,
+    pub(super) sidecar: Option<InstanceId>,
     state: Option<ProxyState>,
 }
 
 /// What all links are about.
 pub(super) struct Subject {
-    caller: Caller,
+    pub(super) caller: Caller,
     /// The service that is meant: that of the upstream's target where there is one.
     to: TargetService,
     upstream: Result<Option<UpstreamExplanation>, String>,
     pub(super) target: Option<TargetExplanation>,
+    /// The prepared query that the upstream names. The links are about a service that it finds.
+    pub(super) query: Option<QueryKey>,
 }
 
 impl Subject {
@@ -95,7 +101,7 @@ impl Asked<'_> {
         let is_http = subject.upstream.as_ref().is_ok_and(|up| up.as_ref().is_some_and(|up| up.http));
         let request =
             request.or_else(|| is_http.then(|| TracedRequest { method: "GET".to_owned(), path: "/".to_owned() }));
-        let trace = self.trace(&subject, request);
+        let (trace, left_out) = self.trace(&subject, request);
         let mut found = [
             self.registration(&subject),
             self.upstream(&subject),
@@ -108,6 +114,7 @@ impl Asked<'_> {
             self.endpoints(&subject),
         ];
         let is_known = settle(&mut found, &subject, &trace);
+        self.tell_refusals(&subject, &mut found);
         let links: Vec<_> = found.into_iter().enumerate().map(|(position, found)| link(position + 1, found)).collect();
         let first = links.iter().find(|link| link.status == "broken");
         let shown = |datacenter: &str, service: &ServiceName| {
@@ -127,6 +134,7 @@ impl Asked<'_> {
             first_broken: first.map_or(0, |link| link.number),
             fix: first.map(|link| link.fix.clone()).unwrap_or_default(),
             ways: trace.ways,
+            left_out,
             links,
         })
     }
@@ -155,7 +163,22 @@ impl Asked<'_> {
             upstream.targets.iter().find(is_it).or_else(|| upstream.targets.first()).cloned()
         });
         let to = target.as_ref().map_or(to, |target| target.service.clone());
-        Ok(Subject { caller, to, upstream, target })
+        let is_query =
+            upstream.as_ref().is_ok_and(|found| found.as_ref().is_some_and(|it| it.upstream.starts_with(QUERY_PREFIX)));
+        let query =
+            is_query.then(|| QueryKey { place: Place::new(&to.datacenter, &to.partition), name: to.name.clone() });
+        let to = query.as_ref().and_then(|query| self.found_service(query)).unwrap_or(to);
+        Ok(Subject { caller, to, upstream, target, query })
+    }
+
+    /// The service that a prepared query finds. Of several, which failover leads to, that of the first instance.
+    fn found_service(&self, query: &QueryKey) -> Option<TargetService> {
+        let nodes = &self.reader.query(query)?.value.nodes;
+        nodes.iter().find_map(|entry| {
+            let ServiceName { partition, namespace, name } = entry.service.mesh_destination()?;
+            let (name, datacenter) = (name.to_string(), entry.node.datacenter.clone());
+            Some(TargetService { name, namespace, partition, datacenter, peer: PeerName::default() })
+        })
     }
 
     /// The caller with its sidecar: of several, the first that is connected.
@@ -172,7 +195,8 @@ impl Asked<'_> {
             (sidecars, service) = (vec![proxy], of);
         }
         let connected = self.call.api.proxies.proxies();
-        let state = |id: &InstanceId| connected.iter().find(|state| is_of(state, id)).cloned();
+        let connected: BTreeMap<_, _> = connected.into_iter().map(|state| (id_of(&state), state)).collect();
+        let state = |id: &InstanceId| connected.get(id).cloned();
         let sidecar = sidecars.iter().find(|id| state(id).is_some()).or_else(|| sidecars.first()).cloned();
         let state = sidecar.as_ref().and_then(state);
         Ok(Caller { place, service, sidecar, state })
@@ -223,40 +247,22 @@ impl Asked<'_> {
         Ok(all.find(leads_there))
     }
 
-    fn trace(&self, subject: &Subject, request: Option<TracedRequest>) -> Trace {
+    /// Follows the traffic, and says what it was not followed through.
+    fn trace(&self, subject: &Subject, request: Option<TracedRequest>) -> (Trace, Vec<String>) {
         let (Some(proxy), Ok(Some(upstream))) = (&subject.caller.sidecar, &subject.upstream) else {
-            return Trace::default();
+            return (Trace::default(), Vec::new());
         };
-        let mut places = vec![subject.caller.place.clone()];
-        let mut services = Vec::new();
-        for target in upstream.targets.iter().filter(|target| target.service.peer.is_default()) {
-            let TargetService { name, namespace, partition, datacenter, .. } = &target.service;
-            let service = ServiceName::new(partition, namespace, name);
-            services.push(ServiceKey { datacenter: datacenter.clone(), service });
-            places.push(Place::new(datacenter, partition));
-        }
-        places.sort();
-        places.dedup();
-        let of_service = |service: &ServiceKey| named::sidecars(self.reader, service);
-        let sidecars: Vec<_> = services.iter().flat_map(of_service).filter(|id| id != proxy).collect();
-        let of_place = |place: &Place| {
-            let rows = self.reader.mesh_gateways(place).into_iter();
-            let place = place.clone();
-            rows.map(move |row| NodeKey::new(&place, &row.node.value.node).instance(&row.service.value.id))
-        };
-        let gateways = places.iter().flat_map(of_place);
-        let mut others: Vec<InstanceId> = sidecars.into_iter().chain(gateways).collect();
-        others.sort();
-        others.dedup();
+        let Sample { followed, left_out, told } = self.sample(subject, upstream);
         let question = TraceQuestion {
             proxy: proxy.clone(),
             upstream: upstream.upstream.clone(),
             request,
-            others,
+            others: followed.into_iter().collect(),
+            left_out: left_out.into_iter().collect(),
             sni: subject.target.as_ref().map(|target| target.sni.clone()).unwrap_or_default(),
             places: subject.target_place().into_iter().collect(),
         };
-        self.call.api.paths.trace(self.reader, &question)
+        (self.call.api.paths.trace(self.reader, &question), told)
     }
 
     fn registration(&self, subject: &Subject) -> Found {
@@ -341,7 +347,7 @@ impl Asked<'_> {
         ))
     }
 
-    fn gateways(&self, place: &Place) -> Vec<GatewayExplanation> {
+    pub(super) fn gateways(&self, place: &Place) -> Vec<GatewayExplanation> {
         self.call.api.explanations.gateways(self.reader, place)
     }
 
@@ -513,7 +519,7 @@ impl Asked<'_> {
             return Found::Unknown(format!("peer {} told the SNI {}", subject.to.peer, target.sni));
         };
         let wrong: Vec<_> = trace.gateways.iter().filter_map(|(id, wrong)| Some((id, wrong.as_ref()?))).collect();
-        if let Some(refused) = self.refused(trace, &target.sni) {
+        if let Some((_, refused)) = self.refusal(&place, &[Needed::Cluster(&target.sni)]) {
             let at = options(&place);
             return Found::Broken(
                 refused,
@@ -534,14 +540,41 @@ impl Asked<'_> {
         }
     }
 
-    /// What a gateway refused of what it needs.
-    fn refused(&self, trace: &Trace, sni: &str) -> Option<String> {
+    /// Tells where a gateway on the way runs something else than what it was sent. Ways say nothing against that: they are
+    /// followed through what was sent.
+    fn tell_refusals(&self, subject: &Subject, found: &mut [Found; 9]) {
+        let Some(target) = &subject.target else { return };
+        let (own, remote) = subject.gateways();
+        let local = own.then(|| subject.caller.place.clone());
+        let local = local
+            .and_then(|place| Some((self.refusal(&place, &[Needed::Listeners, Needed::Cluster(&target.sni)])?, place)));
+        let remote = subject.target_place().filter(|_| remote);
+        let remote = remote.and_then(|place| Some((self.refusal(&place, &[Needed::Listeners])?, place)));
+        for (number, refusal) in [(3, local), (4, remote)] {
+            let Some(((id, detail), place)) = refusal else { continue };
+            let fix = format!("meshgate why-changed {id}{}", options(&place));
+            match &mut found[number - 1] {
+                Found::Broken(known, _) => known.push_str(&format!("; {detail}")),
+                link @ (Found::Ok(_)
+                | Found::Warning(..)
+                | Found::Blocked(_)
+                | Found::Unused(_)
+                | Found::Unknown(_)) => *link = Found::Broken(detail, fix),
+            }
+        }
+    }
+
+    /// What a connected gateway of a place refused of what is needed of it.
+    fn refusal(&self, place: &Place, needed: &[Needed<'_>]) -> Option<(ServiceId, String)> {
+        let gateways = self.gateways(place);
+        let ids: BTreeSet<_> = gateways.iter().map(|it| instance(place, &it.node, &it.instance)).collect();
         let states = self.call.api.proxies.proxies();
-        let mut gateways = states.iter().filter(|state| trace.gateways.keys().any(|id| is_of(state, id)));
-        gateways.find_map(|state| {
-            let nack = state.types.iter().find(|kind| !kind.acked).and_then(|kind| kind.last_nack.as_ref())?;
-            let about = nack.resources.iter().any(|resource| resource == sni) || nack.message.contains(sni);
-            about.then(|| format!("{} refused the cluster for SNI {sni}: {}", state.id, nack.message))
+        states.iter().filter(|state| ids.contains(&id_of(state))).find_map(|state| {
+            state.types.iter().filter(|kind| !kind.acked).find_map(|kind| {
+                let nack = kind.last_nack.as_ref()?;
+                let what = needed.iter().find(|needed| needed.is_in(&kind.kind, nack))?;
+                Some((state.id.clone(), format!("{} refused {what}: {}", state.id, nack.message)))
+            })
         })
     }
 
@@ -570,6 +603,10 @@ impl Asked<'_> {
         let is_hidden = to.partition != subject.caller.place.partition && instances.is_empty();
         if is_hidden && !self.reader.endpoints(&service).is_empty() {
             return Found::Ok(format!("{}: {} registered", to.name, self.reader.endpoints(&service).len()));
+        }
+        if let Some(query) = subject.query.as_ref().filter(|_| instances.is_empty()) {
+            let fix = format!("meshgate catalog services{}   # lists what the query can find", options(&query.place));
+            return Found::Broken(format!("prepared query {} finds nobody who takes mesh traffic", query.name), fix);
         }
         let healthy = instances.iter().filter(|instance| instance.healthy).count();
         let detail = format!("{}: {healthy} healthy / {}", to.name, instances.len());
@@ -601,9 +638,46 @@ fn link(number: usize, found: Found) -> PathLink {
     PathLink { number, name, status: status.to_owned(), detail, id, because_of, fix }
 }
 
-fn is_of(state: &ProxyState, id: &InstanceId) -> bool {
-    let ProxyState { datacenter, partition, node, id: service, .. } = state;
-    (datacenter, partition) == (&id.place.datacenter, &id.place.partition) && (node, service) == (&id.node, &id.id)
+fn id_of(state: &ProxyState) -> InstanceId {
+    NodeKey::new(&Place::new(&state.datacenter, &state.partition), &state.node).instance(&state.id)
+}
+
+/// An instance of a place, by the names that explanations have.
+pub(super) fn instance(place: &Place, node: &str, id: &str) -> InstanceId {
+    NodeKey::new(place, &NodeName::from(node)).instance(&ServiceId::from(id))
+}
+
+/// What a way needs of a gateway.
+enum Needed<'a> {
+    /// That it listens.
+    Listeners,
+    /// A cluster for this SNI.
+    Cluster(&'a str),
+}
+
+impl Needed<'_> {
+    /// A refusal of resources of this type is about it, as far as it can be told.
+    fn is_in(&self, kind: &str, nack: &Nack) -> bool {
+        match self {
+            Needed::Listeners => kind == "LDS",
+            Needed::Cluster(sni) => {
+                // Gateways have one cluster for all of another datacenter or partition.
+                let covers = |resource: &String| {
+                    sni.strip_suffix(resource.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+                };
+                kind == "CDS" && (nack.resources.iter().any(covers) || nack.message.contains(sni))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Needed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Needed::Listeners => f.write_str("its listeners"),
+            Needed::Cluster(sni) => write!(f, "the cluster for SNI {sni}"),
+        }
+    }
 }
 
 /// Why a link that is about the target cannot be judged.

@@ -4,6 +4,7 @@
 //! configurations that the proxies on the way are sent: where it stops although no link says why, that is told too.
 
 mod links;
+mod sample;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -42,6 +43,8 @@ pub struct TraceQuestion {
     pub request: Option<TracedRequest>,
     /// The proxies that may be on the way, besides the sidecar.
     pub others: Vec<InstanceId>,
+    /// Those that may be on the way too, and are not looked at: what leads there is not told.
+    pub left_out: Vec<InstanceId>,
     /// The SNI that gateways of these places should know.
     pub sni: String,
     /// The places of those gateways.
@@ -132,6 +135,8 @@ pub struct PathAnswer {
     pub fix: String,
     /// The ways that traffic takes by the configurations of the proxies.
     pub ways: Vec<Way>,
+    /// What traffic was not followed through, because there is much that is alike.
+    pub left_out: Vec<String>,
 }
 
 /// A link of a path.

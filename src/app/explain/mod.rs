@@ -14,7 +14,7 @@ use crate::api::{
 use crate::engine::{self, Row};
 use crate::envoy::names;
 use crate::ir::UpstreamId;
-use crate::model::{EntryKey, FieldPath, InstanceId, Place, Service, ServiceKind, TrustDomain, Upstream};
+use crate::model::{EntryKey, FieldPath, InstanceId, Place, QUERY_PREFIX, Service, ServiceKind, TrustDomain, Upstream};
 use crate::resolve::PartError;
 use crate::resolve::explain::{self, Leading, Says};
 use crate::store::{Index, Reader};
@@ -152,7 +152,7 @@ impl Sidecar<'_> {
                 || at.may_be_peer(&id.peer)
                 || own && at.may_be_datacenter(self.instance.place.datacenter.as_str())
         };
-        let name = named.name.strip_prefix("prepared_query:");
+        let name = named.name.strip_prefix(QUERY_PREFIX);
         name.is_some() == id.is_query
             && *service.name == *name.unwrap_or(&named.name)
             && named.partition.as_ref().is_none_or(|partition| *partition == service.partition)

@@ -13,7 +13,8 @@ use crate::store::{NodeKey, Reader};
 
 impl Paths for Explainer {
     fn trace(&self, reader: &Reader<'_>, question: &TraceQuestion) -> Trace {
-        let ids: Vec<_> = std::iter::once(&question.proxy).chain(&question.others).cloned().collect();
+        let followed = std::iter::once(&question.proxy).chain(&question.others);
+        let ids: Vec<_> = followed.clone().cloned().collect();
         let view = Arc::new(reader.view().clone());
         let preview = Preview::new(&self.options, &self.trust_domain, &view, ids);
         reader.note_all(preview.keys_read());
@@ -23,7 +24,9 @@ impl Paths for Explainer {
             let _ = network.add_proxy(&id.to_string(), previewed.snapshot.clone());
             network.locate(&id.to_string(), &id.place.to_string());
         }
-        for id in &question.others {
+        question.left_out.iter().for_each(|id| network.leave_out(&id.to_string()));
+        // The caller too: a service can call itself.
+        for id in followed.clone().chain(&question.left_out) {
             let node = reader.node(&NodeKey::new(&id.place, &id.node));
             if let (Some(service), Some(node)) = (reader.service(id), node) {
                 add_doors(&mut network, id, &service.value, &node.value);
@@ -36,7 +39,7 @@ impl Paths for Explainer {
         let answer = network.from_upstream(&question.proxy.to_string(), &question.upstream, &traffic);
         let is_sidecar =
             |id: &&InstanceId| reader.service(id).is_some_and(|row| row.value.kind == ServiceKind::ConnectProxy);
-        let sidecars: Vec<String> = question.others.iter().filter(is_sidecar).map(ToString::to_string).collect();
+        let sidecars: Vec<String> = followed.filter(is_sidecar).map(ToString::to_string).collect();
         let ways = answer.outcomes.iter().map(|outcome| way(outcome, &sidecars)).collect();
         let is_asked = |id: &InstanceId| question.places.contains(&id.place) && !sidecars.contains(&id.to_string());
         let gateways = preview.iter().filter(|(id, _)| is_asked(id));

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::{Explainer, label, text};
 use crate::api::{FieldExplanation, ResourceExplanation, Setting, SourceExplanation, Unexplained};
-use crate::engine::{Change, Effect, Provenance, ProvenanceAsked, Row};
+use crate::codec::{hide_private_keys_in, holds_private_key};
+use crate::engine::{Change, Effect, Leaves, Provenance, ProvenanceAsked, Row};
 use crate::envoy::snapshot::ResourceType;
-use crate::model::{FieldPath, InstanceId, Partition};
+use crate::model::{InstanceId, Partition};
 use crate::store::{Index, Reader};
 
 /// The type that operators call so.
@@ -44,36 +47,38 @@ impl Explainer {
         let Some(provenance) = asked.provenance(&view, found) else {
             return Err(Unexplained::NotThere(format!("{} has no {type_name} {found:?}", proxy.id)));
         };
-        let Provenance { resource, effects, is_cut } = provenance;
-        let mut sources: BTreeMap<FieldPath, Vec<SourceExplanation>> = BTreeMap::new();
+        let Provenance { mut resource, effects, is_cut } = provenance;
+        let mut sources: BTreeMap<&str, Vec<SourceExplanation>> = BTreeMap::new();
         let mut exists = Vec::new();
         for effect in &effects {
             let source = source(reader, effect);
             if effect.is_end() {
                 exists.push(source.clone());
             }
-            for (leaf, then) in &effect.leaves {
-                let source = SourceExplanation { then: text(then), ..source.clone() };
-                sources.entry(leaf.clone()).or_default().push(source);
+            for (leaf, then) in effect.leaves.iter().filter(|(leaf, _)| is_within(leaf, field)) {
+                let source = SourceExplanation { then: shown_at(leaf, then), ..source.clone() };
+                sources.entry(leaf).or_default().push(source);
             }
         }
-        let leaves = FieldPath::all(&resource).into_iter().map(|leaf| leaf.without_names());
-        let is_leaf = |leaf: &FieldPath| leaf.get(&resource).is_some_and(|it| !it.is_object() && !it.is_array());
-        let mut all: Vec<FieldPath> = leaves.filter(is_leaf).collect();
-        // What some change would add.
-        all.extend(sources.keys().filter(|leaf| leaf.get(&resource).is_none()).cloned());
-        let fields: Vec<_> = all
-            .into_iter()
-            .filter(|leaf| is_within(&leaf.to_string(), field))
-            .map(|leaf| FieldExplanation {
-                field: leaf.to_string(),
-                value: leaf.get(&resource).map(text).unwrap_or_default(),
-                sources: sources.remove(&leaf).unwrap_or_default(),
+        let leaves = Leaves::of(&resource).values;
+        let mut fields: Vec<_> = leaves
+            .iter()
+            .filter(|(leaf, _)| is_within(leaf, field))
+            .map(|(leaf, value)| {
+                let sources = sources.remove(leaf.as_str()).unwrap_or_default();
+                FieldExplanation { field: hidden(leaf), value: shown_at(leaf, value), sources }
             })
             .collect();
+        // What some change would add.
+        fields.extend(sources.into_iter().map(|(leaf, sources)| FieldExplanation {
+            field: hidden(leaf),
+            value: String::new(),
+            sources,
+        }));
         if fields.is_empty() {
             return Err(Unexplained::NotThere(format!("{type_name} {found:?} of {} has no field {field:?}", proxy.id)));
         }
+        hide_private_keys_in(&mut resource);
         Ok(ResourceExplanation {
             proxy: proxy.id.clone(),
             kind: type_name.to_owned(),
@@ -105,17 +110,34 @@ fn the_one<'n>(names: &'n [String], wanted: &str) -> Result<&'n str, String> {
 /// True for a field, and for those inside of it.
 fn is_within(leaf: &str, field: &str) -> bool {
     let rest = leaf.strip_prefix(field);
-    rest.is_some_and(|rest| field.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']))
+    rest.is_some_and(|rest| field.is_empty() || rest.is_empty() || rest.starts_with(['.', '[', ' ']))
+}
+
+/// A value on one line, without the private keys that escape hatches can hold.
+fn shown(value: &Value) -> String {
+    let mut value = value.clone();
+    hide_private_keys_in(&mut value);
+    text(&value)
+}
+
+/// The same for a leaf, which can be in a field that holds a key.
+fn shown_at(leaf: &str, value: &Value) -> String {
+    if leaf.split(['.', '[']).any(holds_private_key) { "<hidden>".to_owned() } else { shown(value) }
+}
+
+/// The same for the path of a leaf, which says what an item matches where that is all it is called.
+fn hidden(path: &str) -> String {
+    shown(&Value::from(path))
 }
 
 fn source(reader: &Reader<'_>, effect: &Effect) -> SourceExplanation {
     let Change { row, field, from, to } = &effect.change;
     let (source, partition) = called(row);
     let modify_index: Index = row.read(reader).map_or(0, |(_, index)| index);
-    let value = if field.0.is_empty() { String::new() } else { text(from) };
+    let value = if field.0.is_empty() { String::new() } else { shown(from) };
     SourceExplanation {
         setting: Setting { source, partition, field: field.to_string(), value, modify_index },
-        instead: to.as_ref().map(text),
+        instead: to.as_ref().map(shown),
         then: String::new(),
     }
 }

@@ -71,7 +71,7 @@ fn by_label<'i>(labels: &'i [String], items: &'i [Value]) -> BTreeMap<&'i str, &
 }
 
 /// What names the items of a list; `None` unless each has a name of its own.
-fn labels(field: &str, items: &[Value]) -> Option<Vec<String>> {
+pub fn labels(field: &str, items: &[Value]) -> Option<Vec<String>> {
     let labels: Vec<_> = items.iter().map(|item| label(field, item)).collect::<Option<_>>()?;
     let distinct = labels.iter().collect::<BTreeSet<_>>().len();
     (distinct == labels.len()).then_some(labels)

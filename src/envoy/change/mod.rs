@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub use fields::{FieldChange, differing};
+pub use fields::{FieldChange, differing, labels};
 
 use super::json;
 use super::snapshot::{Resource, ResourceType, Snapshot, Version};

@@ -9,7 +9,7 @@ use crate::ir::SocketAddress;
 /// Every outcome that is possible, sorted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
-    /// The outcomes; never empty.
+    /// The outcomes; empty only where every way leads into a proxy that is left out.
     pub outcomes: BTreeSet<Outcome>,
 }
 

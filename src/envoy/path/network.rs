@@ -22,6 +22,7 @@ pub struct Network {
     proxies: BTreeMap<Arc<str>, Proxy>,
     doors: BTreeMap<SocketAddress, BTreeSet<Door>>,
     places: BTreeMap<Arc<str>, Arc<str>>,
+    left_out: BTreeSet<Arc<str>>,
 }
 
 /// Where a connection to some address comes out.
@@ -98,6 +99,12 @@ impl Network {
         self.places.insert(proxy.into(), place.into());
     }
 
+    /// Leaves a proxy out, so that large meshes can be looked at in part: ways that lead into it are not followed, and are no
+    /// outcomes.
+    pub fn leave_out(&mut self, proxy: &str) {
+        self.left_out.insert(proxy.into());
+    }
+
     /// True if a proxy accepts what is dialled at this address of its own.
     pub fn listens(&self, proxy: &str, local: &SocketAddress) -> bool {
         let found = self.proxy(proxy).map(|proxy| proxy.listener_at(&canonical(local)));
@@ -106,6 +113,10 @@ impl Network {
 
     pub(super) fn proxy(&self, name: &str) -> Option<&Proxy> {
         self.proxies.get(name)
+    }
+
+    pub(super) fn is_left_out(&self, proxy: &str) -> bool {
+        self.left_out.contains(proxy)
     }
 
     /// Where a connection comes out that a proxy, or somebody who is none, opens to an address. What has this address in the

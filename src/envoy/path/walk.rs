@@ -244,7 +244,7 @@ impl<'n> Walk<'n> {
             let sni = wire.sni().map(str::to_owned);
             return self.end(trail, End::Instance { address: address.clone(), sni });
         }
-        for (proxy, local) in doors {
+        for (proxy, local) in doors.into_iter().filter(|(proxy, _)| !self.network.is_left_out(proxy)) {
             self.arrive(Arrival { proxy, local, wire: wire.clone() }, None, trail.clone());
         }
     }
