@@ -232,7 +232,9 @@ async fn a_bundle_makes_the_same_mesh(world: World) -> Result<(), TestCaseError>
     Ok(())
 }
 
+/// So many cases where they run fast, and a fifth of them in a debug build.
 fn config(cases: u32) -> ProptestConfig {
+    let cases = if cfg!(debug_assertions) { cases.div_ceil(5) } else { cases };
     // Rows are many, so that making a failing mesh smaller could go on for long.
     ProptestConfig { cases, failure_persistence: None, max_shrink_time: 60_000, ..ProptestConfig::default() }
 }
