@@ -51,6 +51,37 @@ fn services_and_entries_of_files_are_there_when_it_is_ready() {
 }
 
 #[test]
+fn a_new_data_directory_gets_the_certificate_authority_that_files_ask_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = |bits: u32| {
+        format!(
+            "connect {{\n ca_config {{\n leaf_cert_ttl = \"24h\"\n private_key_bits = {bits}\n \
+             cluster_id = \"11111111-2222-3333-4444-555555555555\"\n}}\n}}\n"
+        )
+    };
+    let line = format!("-data-dir {0} -config-file {0}/agent.hcl", directory.path().display());
+    let read = |agent: &Agent, path: &str| serde_json::from_str::<Value>(&agent.get(path)).unwrap();
+
+    write(directory.path(), "agent.hcl", &config(384));
+    let agent = Agent::start(&line);
+    let roots = read(&agent, "/v1/connect/ca/roots");
+    assert_eq!(roots["TrustDomain"], "11111111-2222-3333-4444-555555555555.consul");
+    assert_eq!(roots["Roots"][0]["PrivateKeyBits"], 384);
+    let shown = read(&agent, "/v1/connect/ca/configuration");
+    assert_eq!((&shown["Config"]["LeafCertTTL"], &shown["Config"]["PrivateKeyBits"]), (&json!("24h"), &json!(384)));
+    agent.signal("-TERM");
+    agent.wait();
+
+    // What is there stays, and whoever changed the file is told.
+    write(directory.path(), "agent.hcl", &config(256));
+    let agent = Agent::start(&line);
+    assert_eq!(read(&agent, "/v1/connect/ca/roots")["ActiveRootID"], roots["ActiveRootID"]);
+    agent.signal("-TERM");
+    let (_, log) = agent.wait();
+    assert!(log.iter().any(|line| line.contains("change that with meshgate connect ca set-config")), "{log:?}");
+}
+
+#[test]
 fn what_was_registered_outlives_an_orderly_stop_and_a_kill() {
     let directory = tempfile::tempdir().unwrap();
     let line = format!("-data-dir {}", directory.path().join("data").display());

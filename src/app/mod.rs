@@ -268,7 +268,9 @@ impl App {
         process: &Process,
     ) -> Result<Self, AppError> {
         let (mut app, listeners) = Self::open(settings, opened, checks, secured, process)?;
-        let authority = Authority::open(app.store.by(Author::Authority), crate::ca::Options::default()).await?;
+        let (config, cluster_id) = (app.settings.ca.clone(), app.settings.cluster_id.clone());
+        let ca = crate::ca::Options { config, cluster_id, ..Default::default() };
+        let authority = Authority::open(app.store.by(Author::Authority), ca).await?;
         let options = app.api_options();
         files::take_over(&app.store.by(Author::Files), &app.settings, &options).await?;
         let reloader = Arc::new(Reloader::new(&app, options));

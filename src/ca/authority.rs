@@ -10,22 +10,22 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::issue::{Signer, check_identity};
+use super::issue::{Signer, Terms, check_identity};
 use super::renewal::{EndTold, due, end_to_tell, is_fit, is_valid};
-use super::root::{Cluster, generate_key, make_root};
-use super::rotation::outlived;
+use super::root::Cluster;
+use super::rotation::{first, outlived};
 use super::{CaError, Options};
-use crate::model::{Leaf, Root, SpiffeId, TrustDomain};
+use crate::model::{CaConfig, KeyKind, Leaf, Root, SpiffeId, TrustDomain};
 use crate::store::{Index, Key, Op, Store, Stored, View, Write};
 
 /// Most leaves of one commit, so that the first of a fleet do not wait for the last.
-pub(super) const BATCH: usize = 256;
+const BATCH: usize = 256;
+/// The same where their keys are RSA, each of which takes as long to make as hundreds of others.
+const BATCH_OF_RSA: usize = 8;
 /// Time between two looks for leaves that are due. Short against the lifetime of a leaf, and the clock may jump.
 const LOOK: Duration = Duration::from_secs(60);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(5);
-/// Ten years, Consul's `RootCertTTL`.
-const ROOT_TTL: Duration = Duration::from_secs(87_600 * 60 * 60);
 /// Shortest lifetime of a leaf: a renewal that comes one look late is in time.
 const MIN_LEAF_TTL: Duration = Duration::from_secs(5 * 60);
 
@@ -62,8 +62,12 @@ impl Authority {
         if options.leaf_ttl < MIN_LEAF_TTL {
             return Err(CaError::LeafTtl(options.leaf_ttl));
         }
-        let root = match store.view().active_root() {
-            Some(root) => root.clone(),
+        let view = store.view();
+        let root = match view.active_root() {
+            Some(root) => {
+                tell_ignored(&view, options.config.as_ref());
+                root.clone()
+            }
             None => create_root(&store, &options).await?,
         };
         if let Some(wanted) = &options.cluster_id
@@ -177,6 +181,20 @@ impl Shared {
         view.ca_config().map_or(self.options.leaf_ttl, |row| row.value.config.leaf_cert_ttl.to_std())
     }
 
+    /// What leaves are made like now.
+    fn terms(&self, view: &View) -> Terms {
+        let kind = view.ca_config().and_then(|row| row.value.config.key_kind());
+        Terms { now: self.now(), ttl: self.leaf_ttl(view), key: kind.unwrap_or_default() }
+    }
+
+    /// Most leaves of one commit.
+    pub(super) fn batch_size(&self, view: &View) -> usize {
+        match self.terms(view).key {
+            KeyKind::Ec256 | KeyKind::Ec384 => BATCH,
+            KeyKind::Rsa2048 | KeyKind::Rsa4096 => BATCH_OF_RSA,
+        }
+    }
+
     /// The stored leaf, if it is good enough for the root that signs now.
     fn stored(&self, identity: &SpiffeId, is_good: fn(&Leaf, &Root, OffsetDateTime) -> bool) -> Option<Stored<Leaf>> {
         let view = self.store.view();
@@ -246,10 +264,10 @@ impl Shared {
         identities: BTreeSet<SpiffeId>,
         is_needed: impl Fn(&Root, &SpiffeId, Option<&Leaf>) -> bool + Send + 'static,
     ) -> Result<(), CaError> {
-        let (now, ttl) = (self.now(), self.leaf_ttl(view));
+        let terms = self.terms(view);
         let leaves = tokio::task::spawn_blocking(move || {
             let signer = Signer::new(&root)?;
-            identities.iter().map(|identity| signer.leaf(identity, now, ttl)).collect::<Result<Vec<_>, CaError>>()
+            identities.iter().map(|identity| signer.leaf(identity, terms)).collect::<Result<Vec<_>, CaError>>()
         });
         let leaves = leaves.await.map_err(|_| CaError::Stopped)??;
         let still_needed = move |view: &View| {
@@ -267,7 +285,7 @@ impl Shared {
         let mut wanted = self.wanted();
         wanted.retain(|identity| view.leaf(identity).is_none_or(|leaf| !is_fit(&leaf.value, root, now)));
         let others = wanted.iter().filter(|identity| first != Some(*identity));
-        first.into_iter().chain(others).take(BATCH).cloned().collect()
+        first.into_iter().chain(others).take(self.batch_size(view)).cloned().collect()
     }
 
     async fn drop_expired(&self, identities: Vec<SpiffeId>) -> Result<(), CaError> {
@@ -282,17 +300,44 @@ impl Shared {
     }
 }
 
+/// Says that a configuration of files has no effect on a store that has a root, where it would have had one.
+fn tell_ignored(view: &View, given: Option<&CaConfig>) {
+    let Some(given) = given else { return };
+    let in_force = view.ca_config().map(|row| (*row.value).clone()).unwrap_or_default();
+    let without_keys = |config: &CaConfig| {
+        let mut config = config.clone();
+        config.config.private_key = Default::default();
+        config.config.root_cert = String::new();
+        config
+    };
+    let is_same_root =
+        given.config.root_cert.is_empty() || given.config.root_cert.trim() == in_force.config.root_cert.trim();
+    if without_keys(given) != without_keys(&in_force) || !is_same_root {
+        tracing::warn!(
+            "connect.ca_provider and connect.ca_config are for a new data directory, and this one has a certificate authority \
+             that is configured otherwise: change that with meshgate connect ca set-config"
+        );
+    }
+}
+
 /// Makes the root, unless somebody else does so first.
 async fn create_root(store: &Store, options: &Options) -> Result<Arc<Root>, CaError> {
     let cluster_id = match &options.cluster_id {
         Some(text) => Uuid::parse_str(text).map_err(|_| CaError::ClusterId(text.clone()))?,
         None => Uuid::new_v4(),
     };
-    let cluster = Cluster::new(cluster_id.to_string());
-    let root = make_root(&cluster, cluster.root_name(), &generate_key()?, (options.clock)(), ROOT_TTL)?;
+    let (config, now) = (options.config.clone(), (options.clock)());
+    let is_kept = config.is_some();
+    let made = tokio::task::spawn_blocking(move || {
+        first(config.unwrap_or_default(), Cluster::new(cluster_id.to_string()), now)
+    });
+    let (config, root) = made.await.map_err(|_| CaError::Stopped)??;
     let if_first = move |view: &View| {
-        let ops = if view.active_root().is_none() { vec![Op::PutRoot(root)] } else { Vec::new() };
-        Ok(Write::from(ops))
+        if view.active_root().is_some() {
+            return Ok(Write::default());
+        }
+        let config = Some(config).filter(|_| is_kept).map(Op::PutCaConfig);
+        Ok(Write::from(config.into_iter().chain([Op::PutRoot(root)]).collect::<Vec<_>>()))
     };
     store.write_with(if_first).await?;
     store.view().active_root().cloned().ok_or(CaError::NoRoot)

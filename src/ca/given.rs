@@ -10,10 +10,10 @@ use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use super::issue::{Signer, colon_hex};
+use super::issue::{Signer, Terms, colon_hex};
 use super::pem;
 use super::root::{Cluster, key_identifier, subject, told_key_identifier};
-use crate::model::{Datacenter, Partition, Place, PrivateKey, Problem, Problems, Root, SpiffeId};
+use crate::model::{Datacenter, KeyKind, Partition, Place, PrivateKey, Problem, Problems, Root, SpiffeId};
 
 /// Shortest RSA key that signs: Envoy takes no shorter one.
 const MIN_RSA_BITS: usize = 2048;
@@ -105,7 +105,9 @@ pub(super) fn try_out(root: &Root, now: OffsetDateTime, leaf_ttl: Duration) -> R
     let refused = |reason: &str| Problems::from(Problem::rule(ROOT_CERT, format!("cannot sign leaves: {reason}")));
     let signer = Signer::new(root).map_err(|_| refused("its certificate or key cannot be read"))?;
     let identity = SpiffeId::MeshGateway(Place::new(&Datacenter::from("dc1"), &Partition::default()));
-    let leaf = signer.leaf(&identity, now, leaf_ttl).map_err(|error| refused(&error.to_string()))?;
+    // Whatever key a leaf has, the root signs it in the same way.
+    let terms = Terms { now, ttl: leaf_ttl, key: KeyKind::default() };
+    let leaf = signer.leaf(&identity, terms).map_err(|error| refused(&error.to_string()))?;
     let [root, leaf] = [&root.cert_pem, &leaf.cert_pem].map(|text| pem::certificate(text).unwrap_or_default());
     let is_signed = match (pem::parsed(&root), pem::parsed(&leaf)) {
         (Some(root), Some(leaf)) => {

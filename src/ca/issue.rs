@@ -11,12 +11,7 @@ use uuid::Uuid;
 
 use super::root::generate_key;
 use super::{CaError, pem};
-use crate::model::{Leaf, Root, SpiffeId, TrustDomain};
-
-/// The type of all private keys, in Consul's word (`PrivateKeyType`).
-pub const KEY_TYPE: &str = "ec";
-/// Their size in bits (`PrivateKeyBits`).
-pub const KEY_BITS: u32 = 256;
+use crate::model::{KeyKind, Leaf, Root, SpiffeId, TrustDomain};
 
 /// Certificates are valid from a little before they are made, for verifiers whose clock is behind.
 pub(super) const SKEW: Duration = Duration::from_secs(60);
@@ -36,13 +31,13 @@ impl<'r> Signer<'r> {
 
     /// A leaf with a new key, followed by what leads from its root to the one before. It never outlives the root: verifiers
     /// would refuse the chain.
-    pub(super) fn leaf(&self, identity: &SpiffeId, now: OffsetDateTime, ttl: Duration) -> Result<Leaf, CaError> {
+    pub(super) fn leaf(&self, identity: &SpiffeId, Terms { now, ttl, key }: Terms) -> Result<Leaf, CaError> {
         if now >= self.root.not_after {
             return Err(CaError::RootExpired(self.root.not_after));
         }
         let uri = identity.uri(&self.root.trust_domain);
         let serial = random_serial();
-        let key = generate_key()?;
+        let key = generate_key(key)?;
         let mut params = certificate(Validity {
             not_before: (now - SKEW).max(self.root.not_before),
             not_after: (now + ttl).min(self.root.not_after),
@@ -65,6 +60,17 @@ impl<'r> Signer<'r> {
             key_pem: pem::of_key(&key),
         })
     }
+}
+
+/// What leaves are made like.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// The time.
+    pub(super) now: OffsetDateTime,
+    /// How long they are valid.
+    pub(super) ttl: Duration,
+    /// The kind of their keys.
+    pub(super) key: KeyKind,
 }
 
 /// From when until when.

@@ -32,5 +32,4 @@ mod tests;
 pub use authority::Authority;
 pub use bundle::trust_bundle;
 pub use error::CaError;
-pub use issue::{KEY_BITS, KEY_TYPE};
 pub use options::{Clock, Options};

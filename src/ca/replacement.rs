@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::authority::BATCH;
 use super::issue::check_identity;
 use super::renewal::is_needed;
 use super::{Authority, CaError};
@@ -29,7 +28,7 @@ impl Authority {
             let turn = shared.issuing.lock().await;
             let view = shared.store.view();
             let root = view.active_root().ok_or(CaError::NoRoot)?.clone();
-            let batch: BTreeSet<_> = open.iter().take(BATCH).cloned().collect();
+            let batch: BTreeSet<_> = open.iter().take(shared.batch_size(&view)).cloned().collect();
             let replaced = before.clone();
             let is_as_before = move |identity: &SpiffeId, stored: Option<&Leaf>| {
                 replaced.get(identity).is_some_and(|serial| serial.as_ref() == stored.map(|leaf| &leaf.serial))

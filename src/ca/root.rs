@@ -5,18 +5,20 @@ use std::time::Duration;
 use rcgen::string::{Ia5String, PrintableString};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, IsCa, Issuer, KeyIdMethod, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData, RsaKeySize,
+    SerialNumber,
 };
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use uuid::Uuid;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
+use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Name;
 
 use super::issue::{SKEW, Validity, certificate, colon_hex, random_serial, uri_san};
 use super::{CaError, pem};
-use crate::model::{Problem, Root, TrustDomain};
+use crate::model::{KeyKind, Problem, Root, TrustDomain};
 
 /// The cluster that a root is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +52,25 @@ impl Cluster {
     }
 }
 
-/// A key of the kind that is made here.
-pub(super) fn generate_key() -> Result<KeyPair, CaError> {
-    Ok(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?)
+/// A new key.
+pub(super) fn generate_key(kind: KeyKind) -> Result<KeyPair, CaError> {
+    Ok(match kind {
+        KeyKind::Ec256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
+        KeyKind::Ec384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?,
+        KeyKind::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?,
+        KeyKind::Rsa4096 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096)?,
+    })
+}
+
+/// The kind of a root's key, if it is one of those that are made.
+pub(super) fn key_kind(root: &Root) -> Option<KeyKind> {
+    let der = pem::certificate(&root.cert_pem).ok()?;
+    let cert = pem::parsed(&der)?;
+    match cert.public_key().parsed().ok()? {
+        PublicKey::EC(point) => KeyKind::of("ec", point.key_size()),
+        PublicKey::RSA(key) => KeyKind::of("rsa", key.key_size()),
+        PublicKey::DSA(_) | PublicKey::GostR3410(_) | PublicKey::GostR3410_2012(_) | PublicKey::Unknown(_) => None,
+    }
 }
 
 /// A new root that is signed by its own key.

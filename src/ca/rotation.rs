@@ -4,7 +4,7 @@ use rcgen::KeyPair;
 use time::OffsetDateTime;
 
 use super::given::{Measure, read_key, read_root, try_out};
-use super::root::{Cluster, cross_sign, fingerprint, generate_key, is_key_of, make_root};
+use super::root::{Cluster, cross_sign, fingerprint, generate_key, is_key_of, key_kind, make_root};
 use super::{Authority, CaError};
 use crate::model::{CaConfig, CaSettings, PrivateKey, Problem, Problems, Root};
 use crate::store::{Op, View, Write};
@@ -84,7 +84,7 @@ fn taken_over(
     let make = |key: &KeyPair| made(&config, key, measure);
     let (root_cert, root) = match asked {
         Asked::Same => (given, None),
-        Asked::Made(None) => (String::new(), Some(make(&generate_key()?)?)),
+        Asked::Made(None) => (String::new(), Some(make(&new_key(&config)?)?)),
         Asked::Made(Some(key)) => {
             let root = make(&key)?;
             (root.cert_pem.clone(), Some(root))
@@ -103,7 +103,50 @@ fn another(in_force: &CaConfig, before: &Root, measure: &Measure) -> Result<Root
                        (PUT /v1/connect/ca/configuration, meshgate connect ca set-config)";
         return Err(CaError::Refused(Problem::rule("root", message).into()));
     }
-    introduced(made(in_force, &generate_key()?, measure)?, in_force, before, measure)
+    introduced(made(in_force, &new_key(in_force)?, measure)?, in_force, before, measure)
+}
+
+/// The first root of a cluster, as a configuration asks for it, with what is kept of the configuration.
+///
+/// # Errors
+/// Every rule that the settings, the key and the certificate break, or why the root cannot sign.
+pub(super) fn first(mut config: CaConfig, cluster: Cluster, now: OffsetDateTime) -> Result<(CaConfig, Root), CaError> {
+    let key = std::mem::take(&mut config.config.private_key);
+    let (leaf_ttl, root_ttl) = (config.config.leaf_cert_ttl.to_std(), config.config.root_cert_ttl.to_std());
+    let measure = Measure { cluster, trusted: Vec::new(), now, leaf_ttl };
+    let cert = config.config.root_cert.trim();
+    let mut problems = config.validate();
+    let key = match (key.expose(), cert) {
+        ("", "") => None,
+        ("", _) => {
+            problems.rule("Config.PrivateKey", "is needed for a RootCert");
+            None
+        }
+        _ => Some(read_key(&key)),
+    };
+    let given = match key {
+        Some(key) if !cert.is_empty() => read_root(&measure, cert, key).map(|root| (None, Some(root))),
+        Some(key) => key.map(|key| (Some(key), None)),
+        None => Ok((None, None)),
+    };
+    let given = given.map_err(|found| problems.0.extend(found.0)).ok().filter(|_| problems.0.is_empty());
+    let Some((key, root)) = given else { return Err(CaError::Refused(problems)) };
+    let is_given = key.is_some() || root.is_some();
+    let root = match root {
+        Some(root) => root,
+        None => {
+            let key = key.map_or_else(|| new_key(&config), Ok)?;
+            make_root(&measure.cluster, measure.cluster.root_name(), &key, now, root_ttl)?
+        }
+    };
+    try_out(&root, now, leaf_ttl).map_err(CaError::Refused)?;
+    config.config.root_cert = if is_given { root.cert_pem.clone() } else { String::new() };
+    Ok((config, root))
+}
+
+/// A key of the kind that a configuration asks for, which was validated.
+fn new_key(config: &CaConfig) -> Result<KeyPair, CaError> {
+    generate_key(config.config.key_kind().unwrap_or_default())
 }
 
 /// A root that is made here, of this key.
@@ -141,7 +184,8 @@ fn asked(
     let cert = settings.root_cert.trim();
     if key.expose().is_empty() {
         return match cert {
-            "" if given.is_empty() => Ok(Asked::Same),
+            // One that was made of another kind of key is replaced.
+            "" if given.is_empty() && settings.key_kind() == key_kind(before) => Ok(Asked::Same),
             "" => Ok(Asked::Made(None)),
             cert if fingerprint(cert).as_ref() == Some(&before.id) => Ok(Asked::Same),
             _ => {

@@ -6,10 +6,37 @@ use super::{GoDuration, Ignored, PrivateKey, Problems, is_default};
 
 /// The one provider that there is: the authority of this process.
 const PROVIDER: &str = "consul";
-/// The kind of the keys that are made, and their size.
-const KEY: (&str, u32) = ("ec", 256);
+/// The kinds of keys that can be made, in Consul's word, with their sizes in bits.
+const KEYS: [(KeyKind, &str, u32); 4] = [
+    (KeyKind::Ec256, "ec", 256),
+    (KeyKind::Ec384, "ec", 384),
+    (KeyKind::Rsa2048, "rsa", 2048),
+    (KeyKind::Rsa4096, "rsa", 4096),
+];
 
 const HOUR: GoDuration = GoDuration::from_secs(60 * 60);
+
+/// A kind of keys that the authority makes: those of Consul that Envoy takes in a handshake by itself, which leaves out elliptic
+/// curves of 224 and 521 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyKind {
+    /// Elliptic curve P-256.
+    #[default]
+    Ec256,
+    /// Elliptic curve P-384.
+    Ec384,
+    /// RSA with 2048 bits.
+    Rsa2048,
+    /// RSA with 4096 bits.
+    Rsa4096,
+}
+
+impl KeyKind {
+    /// The kind with this word and size.
+    pub fn of(word: &str, bits: usize) -> Option<Self> {
+        KEYS.iter().find(|(_, known, size)| *known == word && *size as usize == bits).map(|(kind, _, _)| *kind)
+    }
+}
 
 /// What signs certificates, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,8 +99,8 @@ impl Default for CaSettings {
             root_cert_ttl: GoDuration::from_secs(87_600 * 60 * 60),
             csr_max_per_second: 50.0,
             csr_max_concurrent: 0,
-            private_key_type: KEY.0.to_owned(),
-            private_key_bits: KEY.1,
+            private_key_type: KEYS[0].1.to_owned(),
+            private_key_bits: KEYS[0].2,
             private_key: PrivateKey::default(),
             root_cert: String::new(),
             rotation_period: Ignored,
@@ -111,12 +138,18 @@ impl CaSettings {
         if self.csr_max_per_second < 0.0 {
             problems.rule("Config.CSRMaxPerSecond", "must not be negative; 0 stands for any number");
         }
-        if (self.private_key_type.as_str(), self.private_key_bits) != KEY {
+        if self.key_kind().is_none() {
             let (found, bits) = (&self.private_key_type, self.private_key_bits);
-            let message =
-                format!("this authority makes keys of type {:?} with {} bits, not {found:?} with {bits}", KEY.0, KEY.1);
+            let message = format!(
+                "no keys of type {found:?} with {bits} PrivateKeyBits are made: use ec with 256 or 384, or rsa with 2048 or 4096"
+            );
             problems.rule("Config.PrivateKeyType", message);
         }
+    }
+
+    /// The kind of keys that are made, if there is such a one.
+    pub fn key_kind(&self) -> Option<KeyKind> {
+        KeyKind::of(&self.private_key_type, self.private_key_bits as usize)
     }
 }
 
@@ -152,6 +185,24 @@ mod tests {
     fn durations_are_written_as_people_do() {
         for (seconds, expected) in [(72 * 3600, "72h"), (5400, "1h30m"), (60, "1m"), (3601, "1h0m1s"), (0, "0s")] {
             assert_eq!(short(GoDuration::from_secs(seconds)), expected);
+        }
+    }
+
+    #[test]
+    fn the_keys_are_those_that_envoy_takes() {
+        let kind = |word: &str, bits| {
+            let settings =
+                CaSettings { private_key_type: word.to_owned(), private_key_bits: bits, ..CaSettings::default() };
+            let problems = CaConfig { config: settings.clone(), ..CaConfig::default() }.validate();
+            assert_eq!(problems.0.is_empty(), settings.key_kind().is_some(), "{word} {bits}: {problems}");
+            settings.key_kind()
+        };
+
+        assert_eq!(CaSettings::default().key_kind(), Some(KeyKind::Ec256));
+        assert_eq!((kind("ec", 384), kind("rsa", 2048)), (Some(KeyKind::Ec384), Some(KeyKind::Rsa2048)));
+        assert_eq!(kind("rsa", 4096), Some(KeyKind::Rsa4096));
+        for (word, bits) in [("ec", 224), ("ec", 521), ("rsa", 256), ("rsa", 1024), ("ed25519", 256), ("", 0)] {
+            assert_eq!(kind(word, bits), None, "{word} {bits}");
         }
     }
 

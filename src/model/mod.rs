@@ -41,7 +41,7 @@ mod transaction;
 pub use access_logs::{AccessLogs, Parameters, access_log_operators};
 pub use address::{AddressForm, SocketEndpoint, SocketEndpointError, instance_address, says_wan};
 pub use bundle::{Bundle, BundleAgent, BundleRow, Indexed, KnownDatacenter, ServiceOnNode};
-pub use ca_config::{CaConfig, CaSettings};
+pub use ca_config::{CaConfig, CaSettings, KeyKind};
 pub use catalog::{CatalogDeregistration, CatalogRegistration};
 pub use certificate::{Leaf, PrivateKey, Root};
 pub use check::{

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::draft::{Draft, how_to_give};
 use super::error::{SettingsError, Source};
@@ -12,7 +12,8 @@ use super::files::one_map;
 use super::inputs::Inputs;
 use super::listeners::Listeners;
 use super::{Settings, keys, parse};
-use crate::model::{CHECK_OUTPUT_MAX_SIZE, Datacenter, NodeName, SidecarPorts};
+use crate::codec;
+use crate::model::{CHECK_OUTPUT_MAX_SIZE, CaConfig, CaSettings, Datacenter, NodeName, Problems, SidecarPorts};
 use crate::store::Retention;
 use crate::telemetry::LogOptions;
 
@@ -26,6 +27,7 @@ pub(super) fn compose(mut draft: Draft, inputs: &Inputs) -> Result<Settings, Set
     let advertise = advertise(&mut draft, inputs);
     let data_dir = draft.read("data_dir", parse::path);
     let defaults = LogOptions::default();
+    let (ca, cluster_id) = certificate_authority(&mut draft);
     let settings = Settings {
         hosted_datacenters: hosted(&mut draft, &datacenter),
         datacenter,
@@ -46,6 +48,8 @@ pub(super) fn compose(mut draft: Draft, inputs: &Inputs) -> Result<Settings, Set
         },
         sidecar_ports: sidecar_ports(&mut draft),
         default_intention_policy: draft.read("default_intention_policy", parse::intention_policy).unwrap_or_default(),
+        ca,
+        cluster_id,
         domain: draft.read("domain", parse::domain).unwrap_or_default(),
         log: LogOptions {
             level: draft.read("log_level", parse::log_level).unwrap_or(defaults.level),
@@ -105,6 +109,46 @@ fn node_meta(draft: &mut Draft) -> BTreeMap<String, String> {
         (_, None) => Err("expected one block of keys and texts".to_owned()),
     });
     overlays.into_iter().flatten().collect()
+}
+
+/// How the certificate authority of a new data directory signs and the ID of the cluster that it is for, where something is
+/// said about them.
+fn certificate_authority(draft: &mut Draft) -> (Option<CaConfig>, Option<String>) {
+    const CONFIG: &str = "connect.ca_config";
+    if !draft.is_given(CONFIG) && !draft.is_given("connect.ca_provider") {
+        return (None, None);
+    }
+    let provider = draft.read("connect.ca_provider", parse::text).unwrap_or(CaConfig::default().provider);
+    let blocks = draft.read_all(CONFIG, |value| {
+        one_map(value).cloned().ok_or_else(|| "expected one block of keys, such as leaf_cert_ttl".to_owned())
+    });
+    let mut settings: Map<_, _> = blocks.into_iter().flatten().collect();
+    // It is no setting of a provider, but Consul has it in their block.
+    let cluster_id = settings.remove("cluster_id").map(|id| parse::uuid(&id));
+    let text = Value::from(settings).to_string();
+    let (config, mut problems) = match codec::weak::<CaSettings>(text.as_bytes()) {
+        Ok(config) => (config, Problems::default()),
+        Err(found) => {
+            let mut problems = Problems::default();
+            problems.extend_under("Config", found);
+            (CaSettings::default(), problems)
+        }
+    };
+    let config = CaConfig { provider, config, force_without_cross_signing: false };
+    if problems.0.is_empty() {
+        problems = config.validate();
+    }
+    for problem in problems.0 {
+        let path = if problem.path.starts_with("Provider") { "connect.ca_provider" } else { CONFIG };
+        let name = problem.path.strip_prefix("Config.").unwrap_or_default();
+        let source = draft.source_of(path);
+        draft.problem(source, format!("{name} {}", problem.message).trim_start().to_owned());
+    }
+    let cluster_id = cluster_id.and_then(|id| {
+        let source = draft.source_of(CONFIG);
+        id.map_err(|message| draft.problem(source, format!("cluster_id {message}"))).ok()
+    });
+    (Some(config), cluster_id)
 }
 
 /// The address that is announced: what was said, else the one that is bound, else the host's.

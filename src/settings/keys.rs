@@ -22,7 +22,7 @@ pub(super) enum Merge {
 }
 
 /// Every key that has a meaning.
-pub(super) const KEYS: [Key; 44] = [
+pub(super) const KEYS: [Key; 46] = [
     key("datacenter", "datacenter", Merge::Last),
     key("hosted_datacenters", "hosted-datacenter", Merge::Append),
     key("node_name", "node", Merge::Last),
@@ -47,6 +47,8 @@ pub(super) const KEYS: [Key; 44] = [
     key("ports.sidecar_min_port", "sidecar-min-port", Merge::Last),
     key("ports.sidecar_max_port", "sidecar-max-port", Merge::Last),
     key("default_intention_policy", "default-intention-policy", Merge::Last),
+    in_files("connect.ca_provider"),
+    Key { path: "connect.ca_config", flag: None, merge: Merge::Overlay },
     key("domain", "domain", Merge::Last),
     key("log_level", "log-level", Merge::Last),
     key("log_json", "log-json", Merge::Last),
@@ -79,8 +81,8 @@ const fn in_files(path: &'static str) -> Key {
 }
 
 /// The keys whose values are maps of further keys.
-pub(super) const GROUPS: [&str; 8] =
-    ["addresses", "ports", "acl", "telemetry", "tls", "tls.defaults", "tls.grpc", "tls.https"];
+pub(super) const GROUPS: [&str; 9] =
+    ["addresses", "ports", "acl", "connect", "telemetry", "tls", "tls.defaults", "tls.grpc", "tls.https"];
 
 /// Keys that hold registrations and config entries.
 pub(super) const DEFINITIONS: [&str; 3] = ["service", "services", "config_entries"];
@@ -89,7 +91,7 @@ pub(super) const DEFINITIONS: [&str; 3] = ["service", "services", "config_entrie
 pub(super) const CHECKS: [&str; 2] = ["check", "checks"];
 
 /// Keys of Consul's agent that have no meaning here; a group stands for all that is in it.
-const IGNORED: [&str; 135] = [
+const IGNORED: [&str; 140] = [
     "acl.default_policy",
     "acl.down_policy",
     "acl.enable_key_list_policy",
@@ -119,7 +121,12 @@ const IGNORED: [&str; 135] = [
     "cert_file",
     "check_update_interval",
     "cloud",
-    "connect",
+    "connect.enable_mesh_gateway_wan_federation",
+    "connect.enable_serverless_plugin",
+    "connect.enabled",
+    "connect.test_ca_leaf_root_change_spread",
+    "connect.virtual_ip_cidr_v4",
+    "connect.virtual_ip_cidr_v6",
     "default_query_time",
     "disable_anonymous_signature",
     "disable_coordinates",

@@ -27,7 +27,8 @@ pub use inputs::{FileFormat, Inputs};
 pub use listeners::{TlsFiles, TlsListener, TlsSection, TlsVersion};
 
 use crate::model::{
-    CheckRegistration, ConfigEntry, Datacenter, DnsDomain, IntentionPolicy, NodeName, ServiceDefinition, SidecarPorts,
+    CaConfig, CheckRegistration, ConfigEntry, Datacenter, DnsDomain, IntentionPolicy, NodeName, ServiceDefinition,
+    SidecarPorts,
 };
 use crate::store::Retention;
 use crate::telemetry::LogOptions;
@@ -72,6 +73,10 @@ pub struct Settings {
     pub sidecar_ports: SidecarPorts,
     /// What happens to calls that no intention speaks about; `allow` unless said.
     pub default_intention_policy: IntentionPolicy,
+    /// How the certificate authority of a new data directory signs, if something was said.
+    pub ca: Option<CaConfig>,
+    /// UUID of the cluster of a new data directory, if one was given; that of another one must be the same.
+    pub cluster_id: Option<String>,
     /// The DNS domain of the agents, which the names of WAN-federated servers end in; `consul` unless said.
     pub domain: DnsDomain,
     /// Services of files, checked, for `datacenter`.
@@ -147,6 +152,7 @@ impl Settings {
             "advertise_addr": self.advertise,
             "advertise_addr_wan": self.advertise_wan,
             "default_intention_policy": self.default_intention_policy,
+            "connect": self.ca.as_ref().map(|ca| json!({ "ca_provider": ca.provider, "ca_config": ca.config })),
             "domain": self.domain,
             "log_level": self.log.level,
             "log_json": self.log.json,

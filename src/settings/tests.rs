@@ -52,6 +52,8 @@ fn dev_needs_nothing() {
             history: Retention { commits: 1024, bytes: 16 << 20 },
             sidecar_ports: SidecarPorts { min: 21_000, max: 21_255 },
             default_intention_policy: IntentionPolicy::Allow,
+            ca: None,
+            cluster_id: None,
             domain: DnsDomain::default(),
             services: Vec::new(),
             checks: Vec::new(),
@@ -85,6 +87,63 @@ fn flags_win_over_variables_over_later_files_over_earlier_ones() {
     assert_eq!(settings.node_name, NodeName::from("from-file-1"));
     assert_eq!(settings.log.level, "warn");
     assert_eq!(settings.advertise, "10.0.0.5".parse::<IpAddr>().unwrap());
+}
+
+#[test]
+fn the_certificate_authority_is_configured_as_in_consul() {
+    let directory = tempfile::tempdir().unwrap();
+    let with = |text: &str| {
+        let path = write(directory.path(), "agent.hcl", text);
+        Inputs { files: vec![path], ..dev(&[]) }
+    };
+    let all = r#"
+        connect {
+          enabled     = true
+          ca_provider = "consul"
+          ca_config {
+            cluster_id         = "11111111-2222-3333-4444-555555555555"
+            leaf_cert_ttl      = "24h"
+            root_cert_ttl      = "9000h"
+            csr_max_per_second = 7
+            private_key_type   = "rsa"
+            private_key_bits   = 2048
+          }
+        }
+    "#;
+    let wrong = r#"
+        connect {
+          ca_provider = "vault"
+          ca_config {
+            leaf_cert_ttl    = "30m"
+            private_key_bits = 521
+            cluster_id       = "mine"
+          }
+        }
+    "#;
+
+    let settings = Settings::load(&with(all)).unwrap();
+
+    let ca = settings.ca.unwrap();
+    assert_eq!(settings.cluster_id.as_deref(), Some("11111111-2222-3333-4444-555555555555"));
+    assert_eq!((ca.provider.as_str(), ca.config.key_kind()), ("consul", Some(crate::model::KeyKind::Rsa2048)));
+    assert_eq!((ca.config.leaf_cert_ttl.to_string(), ca.config.csr_max_per_second), ("24h0m0s".to_owned(), 7.0));
+    let [warning] = &settings.warnings[..] else { panic!("{:?}", settings.warnings) };
+    assert!(warning.ends_with("without effect in meshgate: connect.enabled"), "{warning}");
+    assert_eq!(
+        problems(&with(wrong), directory.path()),
+        [
+            "agent.hcl:3: connect.ca_provider: \"vault\" is not there: the provider is \"consul\"",
+            "agent.hcl:4: connect.ca_config: LeafCertTTL 30m is not between 1h and 8760h",
+            "agent.hcl:4: connect.ca_config: PrivateKeyType no keys of type \"ec\" with 521 PrivateKeyBits are made: use ec \
+             with 256 or 384, or rsa with 2048 or 4096",
+            "agent.hcl:4: connect.ca_config: cluster_id \"mine\" is no UUID",
+        ]
+    );
+    assert_eq!(
+        problems(&with("connect {\n ca_config {\n leaf_ttl = \"1h\"\n}\n}"), directory.path()).len(),
+        1,
+        "a key that there is not"
+    );
 }
 
 #[test]
@@ -162,7 +221,7 @@ fn keys_of_consul_without_a_meaning_are_told_and_do_not_matter() {
     assert_eq!(
         warnings,
         [
-            "agent.json: without effect in meshgate: server, connect, ports.dns",
+            "agent.json: without effect in meshgate: server, connect.enabled, ports.dns",
             "-data-dir: has no effect with -dev, which keeps the state in memory",
         ]
     );

@@ -99,8 +99,8 @@ async fn what_breaks_a_rule_or_cannot_be_done_is_a_500() {
         (json!({ "LeafCertTTL": "soon" }), "LeafCertTTL"),
         (json!({ "LeafCertTTTL": "3h" }), "LeafCertTTTL"),
         (json!({ "CSRMaxPerSecond": -1 }), "CSRMaxPerSecond"),
-        (json!({ "PrivateKeyType": "rsa", "PrivateKeyBits": 4096 }), "PrivateKeyType"),
-        (json!({ "PrivateKeyBits": 384 }), "PrivateKeyType"),
+        (json!({ "PrivateKeyType": "rsa" }), "no keys of type \"rsa\" with 256 PrivateKeyBits are made"),
+        (json!({ "PrivateKeyBits": 521 }), "use ec with 256 or 384, or rsa with 2048 or 4096"),
         (json!({ "PrivateKey": "-----BEGIN" }), "PrivateKey"),
         (json!({ "RootCert": "-----BEGIN" }), "RootCert"),
     ] {
@@ -109,6 +109,24 @@ async fn what_breaks_a_rule_or_cannot_be_done_is_a_500() {
     for provider in ["vault", "aws-pca", ""] {
         api.refuses(Method::PUT, PATH, json!({ "Provider": provider }), 500, "Provider").await;
     }
+}
+
+#[tokio::test]
+async fn another_kind_of_keys_makes_another_root() {
+    let api = TestApi::start().await;
+    let before = api.get("/v1/connect/ca/roots").await.json();
+
+    api.put(PATH, config(json!({ "PrivateKeyType": "rsa", "PrivateKeyBits": 2048 }))).await.is(200, "");
+
+    let roots = api.get("/v1/connect/ca/roots").await.json();
+    assert_ne!(roots["ActiveRootID"], before["ActiveRootID"]);
+    let [new, old] = [&roots["Roots"][0], &roots["Roots"][1]];
+    assert_eq!((&new["PrivateKeyType"], &new["PrivateKeyBits"]), (&json!("rsa"), &json!(2048)));
+    assert_eq!((&old["PrivateKeyType"], &old["PrivateKeyBits"]), (&json!("ec"), &json!(256)));
+    let leaf = api.get("/v1/agent/connect/ca/leaf/web").await.json();
+    let key = leaf["PrivateKeyPEM"].as_str().expect("a key");
+    assert!(key.len() > 1000, "an RSA key is long: {}", key.len());
+    assert_eq!(api.get(PATH).await.json()["Config"]["PrivateKeyBits"], 2048);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use super::*;
 use crate::ca::given::try_out;
 use crate::ca::renewal::end_to_tell;
 use crate::ca::root::generate_key;
-use crate::model::{CaConfig, CaSettings, GoDuration, PrivateKey, Root};
+use crate::model::{CaConfig, CaSettings, GoDuration, KeyKind, PrivateKey, Root};
 
 /// What `openssl ecparam -name prime256v1 -genkey` writes.
 const EC_FILE: &str = "\
@@ -38,7 +38,7 @@ async fn refused(authority: &Authority, config: CaConfig) -> String {
 #[tokio::test]
 async fn nothing_of_the_text_around_a_certificate_is_kept() {
     let hand = Hand::new();
-    let own = own_root(&hand, &generate_key().unwrap());
+    let own = own_root(&hand, &generate_key(KeyKind::default()).unwrap());
     let cert = &own.cert_pem;
     for around in [
         format!("-----END CERTIFICATE-----\n{cert}"),
@@ -61,7 +61,7 @@ async fn nothing_of_the_text_around_a_certificate_is_kept() {
 async fn bytes_after_a_certificate_are_refused() {
     let hand = Hand::new();
     let (_, authority) = opened(&hand).await;
-    let own = own_root(&hand, &generate_key().unwrap());
+    let own = own_root(&hand, &generate_key(KeyKind::default()).unwrap());
     let longer = [der(&own.cert_pem), vec![0; 3]].concat();
 
     let told = refused(&authority, with_root(&Root { cert_pem: pem("CERTIFICATE", &longer), ..own })).await;
@@ -77,7 +77,7 @@ async fn keys_are_taken_in_every_form_that_files_have() {
     let rsa = pem("RSA PRIVATE KEY", &rsa.serialize_der()[26..]);
     let (_, ec_alone) = EC_FILE.split_once("-----END EC PARAMETERS-----\n").unwrap();
     for (file, label) in [
-        (generate_key().unwrap().serialize_pem(), "-----BEGIN PRIVATE KEY-----\n"),
+        (generate_key(KeyKind::default()).unwrap().serialize_pem(), "-----BEGIN PRIVATE KEY-----\n"),
         (EC_FILE.to_owned(), "-----BEGIN EC PRIVATE KEY-----\n"),
         (ec_alone.to_owned(), "-----BEGIN EC PRIVATE KEY-----\n"),
         (rsa, "-----BEGIN RSA PRIVATE KEY-----\n"),
@@ -118,7 +118,7 @@ async fn settings_key_and_certificate_are_judged_at_once() {
 #[tokio::test]
 async fn a_root_must_outlive_a_leaf() {
     let hand = Hand::new();
-    let key = generate_key().unwrap();
+    let key = generate_key(KeyKind::default()).unwrap();
     for (hours, is_taken) in [(71, false), (72, true)] {
         let (_, authority) = opened(&hand).await;
         let mut params = certificate(&own_root(&hand, &key));
@@ -138,7 +138,7 @@ async fn a_root_must_outlive_a_leaf() {
 async fn the_root_that_signs_may_be_given_again_when_its_end_is_near() {
     let hand = Hand::new();
     let (store, authority) = opened(&hand).await;
-    let own = own_root(&hand, &generate_key().unwrap());
+    let own = own_root(&hand, &generate_key(KeyKind::default()).unwrap());
     authority.configure(with_root(&own)).await.unwrap();
     hand.advance(own.not_after - (hand.options().clock)() - Duration::hours(1));
 
@@ -152,7 +152,7 @@ async fn the_root_that_signs_may_be_given_again_when_its_end_is_near() {
 
 /// A root whose certificate does not say what its key is called.
 fn without_key_identifier(hand: &Hand) -> Root {
-    let key = generate_key().unwrap();
+    let key = generate_key(KeyKind::default()).unwrap();
     let root = own_root(hand, &key);
     let mut params = certificate(&root);
     params.is_ca = IsCa::NoCa;
@@ -165,7 +165,7 @@ fn without_key_identifier(hand: &Hand) -> Root {
 #[tokio::test]
 async fn roots_of_one_name_are_told_apart_by_the_identifiers_of_their_keys() {
     let hand = Hand::new();
-    let [told, other] = [(); 2].map(|()| own_root(&hand, &generate_key().unwrap()));
+    let [told, other] = [(); 2].map(|()| own_root(&hand, &generate_key(KeyKind::default()).unwrap()));
     let untold = without_key_identifier(&hand);
     for (first, second, is_taken) in
         [(&told, &other, true), (&untold, &untold, true), (&told, &untold, false), (&untold, &told, false)]
@@ -184,9 +184,10 @@ async fn roots_of_one_name_are_told_apart_by_the_identifiers_of_their_keys() {
 fn a_root_that_cannot_sign_is_found_out() {
     let hand = Hand::new();
     let now = (hand.options().clock)();
-    let good = own_root(&hand, &generate_key().unwrap());
+    let good = own_root(&hand, &generate_key(KeyKind::default()).unwrap());
     let unreadable = Root { cert_pem: format!("-----BEGIN CERTIFICATE-----\n{}", good.cert_pem), ..good.clone() };
-    let of_another = Root { key_pem: own_root(&hand, &generate_key().unwrap()).key_pem, ..good.clone() };
+    let of_another =
+        Root { key_pem: own_root(&hand, &generate_key(KeyKind::default()).unwrap()).key_pem, ..good.clone() };
     let over = Root { not_after: now, ..good.clone() };
 
     let told = |root: &Root| try_out(root, now, std::time::Duration::from_secs(3600)).map_err(|told| told.to_string());
@@ -204,7 +205,8 @@ fn a_root_that_cannot_sign_is_found_out() {
 fn the_end_of_a_root_is_told_once_a_day_and_when_something_changed() {
     let hand = Hand::new();
     let start = (hand.options().clock)();
-    let root = Root { not_after: start + Duration::hours(100), ..own_root(&hand, &generate_key().unwrap()) };
+    let root =
+        Root { not_after: start + Duration::hours(100), ..own_root(&hand, &generate_key(KeyKind::default()).unwrap()) };
     let other = Root { id: "other".to_owned(), ..root.clone() };
     let ttl = |hours: u64| std::time::Duration::from_secs(hours * 3600);
     let at = |hours| start + Duration::hours(hours);

@@ -12,7 +12,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::*;
 use crate::model::{
-    Datacenter, Leaf, Node, NodeName, Partition, Place, Service, ServiceId, ServiceKey, ServiceName, SpiffeId,
+    Datacenter, KeyKind, Leaf, Node, NodeName, Partition, Place, Service, ServiceId, ServiceKey, ServiceName, SpiffeId,
 };
 use crate::store::{Embedded, Memory, NodeKey, Op, Reader, Store};
 
@@ -449,7 +449,7 @@ async fn a_new_root_replaces_every_leaf_at_once() {
 
     let retired = crate::model::Root { active: false, ..(**store.view().active_root().unwrap()).clone() };
     let cluster = root::Cluster::new(CLUSTER.to_owned());
-    let (key, now) = (root::generate_key().unwrap(), (hand.options().clock)());
+    let (key, now) = (root::generate_key(KeyKind::default()).unwrap(), (hand.options().clock)());
     let root =
         root::make_root(&cluster, cluster.next_root_name(), &key, now, std::time::Duration::from_secs(3600)).unwrap();
     store.write(vec![Op::PutRoot(retired), Op::PutRoot(root.clone())]).await.unwrap();

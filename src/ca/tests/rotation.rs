@@ -4,7 +4,7 @@ use rcgen::KeyPair;
 
 use super::*;
 use crate::ca::root::{Cluster, generate_key, make_root};
-use crate::model::{CaConfig, CaSettings, PrivateKey, Root};
+use crate::model::{CaConfig, CaSettings, KeyKind, PrivateKey, Root};
 use crate::store::View;
 
 const YEAR: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
@@ -60,7 +60,7 @@ async fn leaves_of_a_new_root_are_verified_with_the_old_one_too() {
     let (store, authority) = opened(&hand).await;
     let (old, first) = (active(&store.view()), authority.leaf(&web()).await.unwrap().value);
 
-    authority.configure(with_key(&generate_key().unwrap())).await.unwrap();
+    authority.configure(with_key(&generate_key(KeyKind::default()).unwrap())).await.unwrap();
 
     let view = store.view();
     let new = active(&view);
@@ -85,7 +85,7 @@ async fn leaves_of_a_new_root_are_verified_with_the_old_one_too() {
 async fn who_has_only_one_of_the_roots_yet_shakes_hands_with_who_has_the_other() {
     let (store, authority) = opened(&Hand(Arc::new(AtomicI64::new(OffsetDateTime::now_utc().unix_timestamp())))).await;
     let (old, before) = (active(&store.view()), authority.leaf(&identity("db")).await.unwrap().value);
-    authority.configure(with_key(&generate_key().unwrap())).await.unwrap();
+    authority.configure(with_key(&generate_key(KeyKind::default()).unwrap())).await.unwrap();
     let after = authority.leaf(&web()).await.unwrap().value;
 
     for (server, client) in [(&before, &after), (&after, &before)] {
@@ -99,7 +99,7 @@ async fn without_cross_signing_the_old_root_verifies_nothing_new() {
     let (store, authority) = opened(&hand).await;
     let old = active(&store.view());
 
-    let config = CaConfig { force_without_cross_signing: true, ..with_key(&generate_key().unwrap()) };
+    let config = CaConfig { force_without_cross_signing: true, ..with_key(&generate_key(KeyKind::default()).unwrap()) };
     authority.configure(config).await.unwrap();
 
     let new = active(&store.view());
@@ -108,11 +108,109 @@ async fn without_cross_signing_the_old_root_verifies_nothing_new() {
     assert!(!is_verified(&[&old], &leaf, START) && is_verified(&[&new], &leaf, START));
 }
 
+fn of_kind(word: &str, bits: u32) -> CaConfig {
+    let settings = CaSettings { private_key_type: word.to_owned(), private_key_bits: bits, ..CaSettings::default() };
+    CaConfig { config: settings, ..CaConfig::default() }
+}
+
+/// The word of a kind of keys and its size, as the certificate says.
+fn kind_of(pem: &str) -> (&'static str, usize) {
+    let bytes = der(pem);
+    let (_, cert) = X509Certificate::from_der(&bytes).unwrap();
+    let key = cert.public_key().parsed().unwrap();
+    let is_rsa = matches!(key, x509_parser::public_key::PublicKey::RSA(_));
+    (if is_rsa { "rsa" } else { "ec" }, key.key_size())
+}
+
+#[tokio::test]
+async fn another_kind_of_keys_makes_another_root_and_leaves_of_that_kind() {
+    let hand = Hand(Arc::new(AtomicI64::new(OffsetDateTime::now_utc().unix_timestamp())));
+    let (store, authority) = opened(&hand).await;
+    let mut before = active(&store.view());
+    for (word, bits) in [("ec", 384), ("rsa", 2048), ("ec", 256)] {
+        let first = authority.leaf(&identity("db")).await.unwrap().value;
+
+        authority.configure(of_kind(word, bits)).await.unwrap();
+        authority.configure(of_kind(word, bits)).await.unwrap();
+
+        let view = store.view();
+        let root = active(&view);
+        assert_ne!(root.id, before.id);
+        assert_eq!((kind_of(&root.cert_pem), root.intermediates.len()), ((word, bits as usize), 1));
+        let leaf = authority.leaf(&web()).await.unwrap().value;
+        assert_eq!(kind_of(&leaf.cert_pem), (word, bits as usize));
+        // Who has a leaf of another kind and trusts only the root before is understood.
+        assert_eq!(handshake(&trusting(&[&before]), &first, &leaf).await, [leaf.uri.as_str()]);
+        assert_eq!(handshake(&trusting(&[&before, &root]), &leaf, &first).await, [first.uri.as_str()]);
+        before = root;
+    }
+}
+
+#[tokio::test]
+async fn a_new_store_gets_the_root_that_is_asked_for_and_keeps_the_configuration() {
+    let hand = Hand::new();
+    let own = own_root(&hand, &generate_key(KeyKind::Rsa2048).unwrap());
+    let open = |store: &Store, config: &CaConfig| {
+        let options = Options { config: Some(config.clone()), ..hand.options() };
+        let store = store.clone();
+        async move { Authority::open(store, options).await }
+    };
+    let (made, given) = (memory(), memory());
+    let other_ttl = CaConfig {
+        config: CaSettings {
+            root_cert_ttl: crate::model::GoDuration::from_secs(9000 * 3600),
+            ..of_kind("ec", 384).config
+        },
+        ..CaConfig::default()
+    };
+
+    open(&made, &other_ttl).await.unwrap();
+    open(&given, &with_root(&own)).await.unwrap();
+
+    let (view, root) = (made.view(), active(&made.view()));
+    assert_eq!(kind_of(&root.cert_pem), ("ec", 384));
+    assert_eq!(root.not_after.unix_timestamp(), START + 9000 * 3600);
+    assert_eq!(*view.ca_config().unwrap().value, other_ttl);
+    assert_eq!(active(&given.view()).id, own.id);
+    let kept = given.view().ca_config().unwrap().value.config.clone();
+    assert_eq!((kept.root_cert.as_str(), kept.private_key.expose()), (own.cert_pem.as_str(), ""));
+    // The next start changes nothing, whatever it is given.
+    let before = made.view().index();
+    open(&made, &with_root(&own)).await.unwrap();
+    assert_eq!((made.view().index(), active(&made.view()).id), (before, root.id));
+}
+
+#[tokio::test]
+async fn a_new_store_is_refused_a_root_that_cannot_be() {
+    let hand = Hand::new();
+    let own = own_root(&hand, &generate_key(KeyKind::default()).unwrap());
+    let without_key = CaConfig {
+        config: CaSettings { private_key: PrivateKey::default(), ..with_root(&own).config },
+        ..CaConfig::default()
+    };
+    let of_another = with_key(&generate_key(KeyKind::default()).unwrap());
+    let of_another =
+        CaConfig { config: CaSettings { root_cert: own.cert_pem.clone(), ..of_another.config }, ..CaConfig::default() };
+    for (config, expected) in [
+        (of_kind("ec", 521), "Config.PrivateKeyType"),
+        (without_key, "Config.PrivateKey: is needed for a RootCert"),
+        (of_another, "Config.PrivateKey: is not the key of RootCert"),
+        (CaConfig { provider: "vault".to_owned(), ..CaConfig::default() }, "Provider"),
+    ] {
+        let store = memory();
+        let refused = Authority::open(store.clone(), Options { config: Some(config), ..hand.options() }).await;
+
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(store.view().index(), 0);
+    }
+}
+
 #[tokio::test]
 async fn the_root_of_an_operator_signs_as_it_is() {
     let hand = Hand::new();
     for key in [
-        generate_key().unwrap(),
+        generate_key(KeyKind::default()).unwrap(),
         KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap(),
         KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap(),
     ] {
@@ -137,7 +235,7 @@ async fn the_root_of_an_operator_signs_as_it_is() {
 async fn the_same_again_changes_nothing() {
     let hand = Hand::new();
     let (store, authority) = opened(&hand).await;
-    let root = own_root(&hand, &generate_key().unwrap());
+    let root = own_root(&hand, &generate_key(KeyKind::default()).unwrap());
     authority.configure(CaConfig::default()).await.unwrap();
     assert_eq!(store.view().roots().len(), 1);
     authority.configure(with_root(&root)).await.unwrap();
@@ -159,7 +257,7 @@ async fn the_same_again_changes_nothing() {
 async fn a_root_that_was_active_before_can_be_active_again() {
     let hand = Hand::new();
     let (store, authority) = opened(&hand).await;
-    let [one, other] = [(); 2].map(|()| own_root(&hand, &generate_key().unwrap()));
+    let [one, other] = [(); 2].map(|()| own_root(&hand, &generate_key(KeyKind::default()).unwrap()));
     for root in [&one, &other, &one] {
         authority.configure(with_root(root)).await.unwrap();
     }
@@ -177,9 +275,9 @@ async fn a_root_that_nobody_could_use_is_refused_with_every_reason() {
     let (store, authority) = opened(&hand).await;
     let leaf = authority.leaf(&web()).await.unwrap().value;
     let before = store.view().index();
-    let key = generate_key().unwrap();
+    let key = generate_key(KeyKind::default()).unwrap();
     let own = own_root(&hand, &key);
-    let other = generate_key().unwrap();
+    let other = generate_key(KeyKind::default()).unwrap();
     let settings = |key: &str, cert: &str| CaSettings {
         private_key: PrivateKey::from(key.to_owned()),
         root_cert: cert.to_owned(),
@@ -228,13 +326,13 @@ pub(super) fn certificate(root: &Root) -> rcgen::CertificateParams {
 async fn a_root_that_may_sign_no_other_authority_is_replaced_only_by_force() {
     let hand = Hand::new();
     let (store, authority) = opened(&hand).await;
-    let key = generate_key().unwrap();
+    let key = generate_key(KeyKind::default()).unwrap();
     let mut params = certificate(&own_root(&hand, &key));
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
     let narrow = Root { cert_pem: params.self_signed(&key).unwrap().pem(), ..own_root(&hand, &key) };
     authority.configure(with_root(&narrow)).await.unwrap();
 
-    let next = with_key(&generate_key().unwrap());
+    let next = with_key(&generate_key(KeyKind::default()).unwrap());
     let error = authority.configure(next.clone()).await.unwrap_err().to_string();
     assert!(error.contains("ForceWithoutCrossSigning") && error.contains("its path length is 0"), "{error}");
     authority.configure(CaConfig { force_without_cross_signing: true, ..next }).await.unwrap();
@@ -251,7 +349,7 @@ async fn an_old_root_is_trusted_until_its_leaves_are_over() {
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(authority.clone().run(shutdown.clone()));
 
-    authority.configure(with_key(&generate_key().unwrap())).await.unwrap();
+    authority.configure(with_key(&generate_key(KeyKind::default()).unwrap())).await.unwrap();
 
     eventually(&store, |view| view.leaf(&web()).is_some_and(|leaf| leaf.value.root_id != first.value.root_id)).await;
     hand.advance(Duration::hours(143));
@@ -308,7 +406,7 @@ async fn a_root_that_was_made_is_replaced_and_one_that_was_given_is_not() {
     assert_ne!(new.id, old.id);
     assert!(is_verified(&[&old], &leaf, START) && is_verified(&[&new], &leaf, START));
     assert!(store.view().ca_config().is_none());
-    let own = own_root(&hand, &generate_key().unwrap());
+    let own = own_root(&hand, &generate_key(KeyKind::default()).unwrap());
     authority.configure(with_root(&own)).await.unwrap();
     let refused = authority.replace_root().await;
     assert!(matches!(refused, Err(CaError::Refused(_))), "{refused:?}");
