@@ -66,6 +66,8 @@ fn help_goes_to_standard_output_and_names_every_command() {
         "rollback",
         "replay",
         "ready",
+        "troubleshoot",
+        "tls",
         "validate",
         "plan",
         "apply",
@@ -80,9 +82,92 @@ fn help_goes_to_standard_output_and_names_every_command() {
     assert_eq!(stderr(&output), "");
 }
 
+/// The options of Consul's commands (`http-api.md` 5), beside those that every command has which calls the API.
+const FLAGS_OF_CONSUL: &str = include_str!("../testdata/cli/flags.txt");
+
+/// The options of every command that calls the API, and of those about a datacenter.
+const CLIENT: &str =
+    "http-addr token token-file ca-file ca-path client-cert client-key tls-server-name stale namespace partition";
+
+#[test]
+fn every_option_of_consuls_commands_is_there() {
+    for line in FLAGS_OF_CONSUL.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let (command, rest) = line.split_once(':').unwrap();
+        let (how, flags) = rest.trim().split_once(' ').unwrap_or((rest.trim(), ""));
+        let (server, client) = match how {
+            "server" => ("datacenter", CLIENT),
+            "client" => ("", CLIENT),
+            "local" => ("", ""),
+            other => panic!("{other}"),
+        };
+        let words: Vec<_> = command.split(' ').chain(["--help"]).collect();
+        let help = stdout(&run(&words));
+        for flag in flags.split(' ').chain(server.split(' ')).chain(client.split(' ')).filter(|flag| !flag.is_empty()) {
+            let is_shown =
+                help.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == format!("--{flag}"));
+            // What has no effect is not shown, and taken.
+            let is_taken = || {
+                let given = format!("--{flag}=true");
+                let words: Vec<_> = command.split(' ').chain([given.as_str(), "--no-such-option"]).collect();
+                stderr(&run(&words)).contains("'--no-such-option'")
+            };
+            assert!(is_shown || is_taken(), "{command} has no -{flag}");
+        }
+    }
+}
+
+#[test]
+fn certificates_of_files_serve_the_http_api() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |words: &str| meshgate().current_dir(directory.path()).args(words.split(' ')).output().unwrap();
+
+    let ca = run("tls ca create -name-constraint -additional-name-constraint example");
+    let server = run("tls cert create -server -node n1 -additional-dnsname api.example -additional-ipaddress 10.0.0.5");
+    let second = run("tls cert create -server");
+    let client = run("tls cert create -client -dc dc2");
+    let cli = run("tls cert create -cli");
+
+    assert_eq!(stdout(&ca), "Saved consul-agent-ca-key.pem\nSaved consul-agent-ca.pem\n", "{}", stderr(&ca));
+    assert_eq!(
+        stdout(&server),
+        "Saved dc1-server-consul-0-key.pem\nSaved dc1-server-consul-0.pem\n",
+        "{}",
+        stderr(&server)
+    );
+    assert!(stdout(&second).contains("dc1-server-consul-1.pem"), "{}", stderr(&second));
+    assert!(stdout(&client).contains("dc2-client-consul-0.pem"), "{}", stderr(&client));
+    assert!(stdout(&cli).contains("dc1-cli-consul-0.pem"), "{}", stderr(&cli));
+    let again = run("tls ca create");
+    assert!(
+        code(&again) == 1 && stderr(&again).contains("consul-agent-ca-key.pem cannot be written"),
+        "{}",
+        stderr(&again)
+    );
+    assert_eq!(code(&run("tls cert create")), 1);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(directory.path().join("consul-agent-ca-key.pem")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn the_ports_of_a_control_plane_are_told() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let open = listener.local_addr().unwrap().port();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+
+    let output = run(&["troubleshoot", "ports", "-host", "127.0.0.1", "-ports", &format!("{open},{closed}")]);
+
+    assert_eq!(code(&output), 0);
+    let expected = format!("TCP port {open} of 127.0.0.1: open\nTCP port {closed} of 127.0.0.1: closed\n");
+    assert_eq!(stdout(&output), expected);
+}
+
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 68] = [
+    let commands: [&[&str]; 74] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
@@ -97,6 +182,7 @@ fn every_command_explains_each_of_its_options() {
         &["catalog", "nodes"],
         &["catalog", "services"],
         &["connect", "envoy"],
+        &["connect", "expose"],
         &["connect", "ca", "get-config"],
         &["connect", "ca", "set-config"],
         &["intention", "create"],
@@ -143,6 +229,11 @@ fn every_command_explains_each_of_its_options() {
         &["snapshot", "restore"],
         &["snapshot", "inspect"],
         &["watch"],
+        &["troubleshoot", "upstreams"],
+        &["troubleshoot", "proxy"],
+        &["troubleshoot", "ports"],
+        &["tls", "ca", "create"],
+        &["tls", "cert", "create"],
         &["validate"],
         &["plan"],
         &["apply"],

@@ -40,7 +40,9 @@ mod snapshot;
 mod sni;
 mod status;
 mod tenancy;
+mod tls;
 mod topology;
+mod troubleshoot;
 mod validate;
 mod watch;
 mod why_changed;
@@ -182,6 +184,12 @@ enum Command {
     Snapshot(snapshot::SnapshotCommand),
     /// Print a part of the state, or run a command whenever it changes
     Watch(watch::WatchOptions),
+    /// Look for what is wrong, with Envoy's admin interface alone
+    #[command(subcommand)]
+    Troubleshoot(troubleshoot::TroubleshootCommand),
+    /// Make files of certificates for the HTTP API and for xDS
+    #[command(subcommand)]
+    Tls(tls::TlsCommand),
     /// Check files of settings, registrations and config entries without starting anything
     Validate(validate::ValidateOptions),
     /// Print the version
@@ -267,6 +275,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Maint(options) => block_on(maint::run(&options)),
         Command::Snapshot(command) => block_on(snapshot::run(command)),
         Command::Watch(options) => block_on(watch::run(&options)),
+        Command::Troubleshoot(command) => block_on(troubleshoot::run(command)),
+        Command::Tls(command) => tls::run(command),
         Command::Validate(options) => validate::run(&options),
         Command::Version(options) => print_version(options.format),
     }

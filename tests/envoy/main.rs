@@ -27,4 +27,5 @@ mod refusals;
 mod restart;
 mod rotation;
 mod support;
+mod troubleshoot;
 mod unknown;

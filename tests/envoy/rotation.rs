@@ -246,3 +246,27 @@ async fn a_single_leaf_is_replaced_and_no_other() {
     mesh.is_clean().await;
     assert_eq!(mesh.request(&mesh.url(Callee::OtherDatacenter)).await.unwrap(), "hello from api in dc2/default\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_another_kind_fail_no_request() {
+    let mut mesh = TestMesh::start().await;
+    mesh.set_mode(GatewayMode::Local).await;
+    let url = mesh.url(Callee::OtherDatacenter);
+    mesh.answers(&url).await;
+    let before = mesh.replaced().await;
+    let traffic = Traffic::start(&url, Callee::OtherDatacenter.greeting());
+
+    for (word, bits) in [("ec", 384), ("rsa", 2048), ("ec", 256)] {
+        let kind = json!({ "PrivateKeyType": word, "PrivateKeyBits": bits });
+        mesh.put("/v1/connect/ca/configuration", &json!({ "Provider": "consul", "Config": kind })).await;
+        let (text, code) = mesh.run("cert rotate -all -wait -timeout 60s").await;
+        assert_eq!(code, 0, "{word} {bits}: {text}");
+        mesh.go_on(&traffic).await;
+    }
+
+    assert_eq!(traffic.failed(), 0, "of {} requests", traffic.sent());
+    let roots = mesh.get("/v1/connect/ca/roots").await["Roots"].as_array().unwrap().clone();
+    assert_eq!(roots.iter().map(|root| &root["PrivateKeyBits"]).collect::<Vec<_>>(), [256, 2048, 384, 256]);
+    assert_eq!(mesh.replaced().await, before);
+    mesh.is_clean().await;
+}

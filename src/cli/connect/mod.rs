@@ -3,6 +3,7 @@
 mod bind;
 mod ca;
 mod envoy;
+mod expose;
 mod identity;
 mod launch;
 mod options;
@@ -20,6 +21,8 @@ use super::CliError;
 pub(super) enum ConnectCommand {
     /// Start Envoy for a sidecar or gateway, or print what it is started with
     Envoy(Box<options::EnvoyOptions>),
+    /// Put a service behind a port of an ingress gateway
+    Expose(Box<expose::ExposeOptions>),
     /// Configure the certificate authority
     #[command(subcommand)]
     Ca(Box<ca::CaCommand>),
@@ -32,6 +35,7 @@ pub(super) enum ConnectCommand {
 pub(super) fn run(command: ConnectCommand) -> Result<(), CliError> {
     match command {
         ConnectCommand::Envoy(options) => envoy::run(&options),
+        ConnectCommand::Expose(options) => super::block_on(expose::run(&options)),
         ConnectCommand::Ca(command) => super::block_on(ca::run(*command)),
     }
 }
