@@ -36,12 +36,17 @@ fn pin(core: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Lets this process and its children open as many files as the system allows; returns how many.
-pub(crate) fn raise_file_limit() -> u64 {
+/// Lets this process and its children open as many files as the system allows, and `needed` at least where this process may
+/// raise its limits; returns how many.
+pub(crate) fn raise_file_limit(needed: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let current = if raised.is_ok() { limit.maximum } else { limit.current };
-    current.unwrap_or(u64::MAX)
+    let enough = limit.maximum.map(|most| most.max(needed));
+    for maximum in [enough, limit.maximum] {
+        if setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok() {
+            return maximum.unwrap_or(u64::MAX);
+        }
+    }
+    limit.current.unwrap_or(u64::MAX)
 }
 
 /// A process that is measured. Killed when dropped.

@@ -33,9 +33,10 @@ const OTHER_FILES: u64 = 400;
 pub(crate) async fn run(options: &Options, cores: Option<Cores>) -> Result<Report, Failure> {
     // The control plane leaves half of its descriptors to proxies, whatever calls wait.
     let of_each = if options.scenario == Scenario::S8 { 2 } else { 1 };
-    let (files, needed) = (raise_file_limit(), of_each * options.proxies() as u64 + OTHER_FILES);
+    let needed = of_each * options.proxies() as u64 + OTHER_FILES;
+    let files = raise_file_limit(needed);
     if files < needed {
-        let fix = "raise it with `ulimit -Hn`, or measure fewer --proxies";
+        let fix = "raise it with `ulimit -Hn` as root, or measure fewer --proxies";
         return Err(format!("{needed} open files are needed and {files} allowed; {fix}").into());
     }
     match options.scenario {
