@@ -18,15 +18,17 @@ fn say(command: &mut Command) -> String {
     said
 }
 
-/// Where Python finds a package of this version; it is installed with pip if it is not there yet.
-pub(crate) fn python_with(package: &str, version: &str) -> Command {
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{package}-{version}"));
+/// A Python that finds a package and all that it needs, in the versions that `<package>.txt` names. What is not there yet is
+/// installed with pip, which takes nothing that has another hash than the file says.
+pub(crate) fn python_with(package: &str) -> Command {
+    let requirements = folder().join(format!("{package}.txt"));
+    let named = xxhash_rust::xxh3::xxh3_64(&std::fs::read(&requirements).unwrap());
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{package}-{named:016x}"));
     if !place.exists() {
         // Beside it first, so that what is half installed is never taken for the whole.
         let beside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let requirement = format!("{package}=={version}");
-        let pip = ["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--target"];
-        say(Command::new("python3").args(pip).arg(beside.path()).arg(requirement));
+        let pip = ["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--require-hashes"];
+        say(Command::new("python3").args(pip).arg("--target").arg(beside.path()).arg("-r").arg(requirements));
         std::fs::rename(beside.keep(), &place).unwrap();
     }
     let mut python = Command::new("python3");
@@ -41,8 +43,7 @@ pub(crate) fn python_with(package: &str, version: &str) -> Command {
 fn py_consul_drives_a_round() {
     let agent = Agent::start("-dev");
 
-    let said =
-        say(python_with("py-consul", "1.8.0").arg(folder().join("py_consul.py")).env("CONSUL_HTTP_ADDR", &agent.http));
+    let said = say(python_with("py-consul").arg(folder().join("py_consul.py")).env("CONSUL_HTTP_ADDR", &agent.http));
 
     assert_eq!(said, "py-consul: the round is done\n");
     assert_eq!(agent.say("catalog services"), "");

@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use crate::support::http::TestApi;
+use crate::support::openapi;
 
 /// What the test lets happen.
 struct Told {
@@ -236,7 +237,9 @@ async fn events_are_told_once_in_the_order_of_their_times() {
 async fn whoever_follows_hears_of_each_event_as_it_happens() {
     let (api, told) = start().await;
     let mut answer = reqwest::get(format!("{}/v1/meshgate/events?follow", api.url)).await.unwrap();
-    let first = lines(std::str::from_utf8(&answer.chunk().await.unwrap().unwrap()).unwrap());
+    let first = answer.chunk().await.unwrap().unwrap();
+    openapi::check(("GET", "/v1/meshgate/events?follow", &[]), 200, answer.headers(), &first);
+    let first = lines(std::str::from_utf8(&first).unwrap());
     assert_eq!(kinds(&first), ["commit"]);
 
     let index = write(&api, "http").await;

@@ -11,6 +11,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::http::{LIMIT, TestApi};
+use crate::support::openapi;
 
 #[tokio::test]
 async fn version_and_host_are_told() {
@@ -78,7 +79,9 @@ async fn the_log_is_streamed_at_the_level_that_is_asked_for() {
         String::from_utf8(chunk.expect("it is sent").expect("it goes on").to_vec()).expect("a text")
     };
 
-    assert!(line(&mut text).await.contains("[DEBUG] meshgate::api"));
+    let first = line(&mut text).await;
+    assert!(first.contains("[DEBUG] meshgate::api"));
+    openapi::check(("GET", "/v1/agent/monitor?loglevel=debug", &[]), 200, text.headers(), first.as_bytes());
     let event: serde_json::Value = serde_json::from_str(line(&mut json).await.trim()).expect("JSON");
     assert_eq!(event["@level"], "debug");
     api.get("/v1/agent/monitor?loglevel=loud").await.says(400, "Unknown log level: loud");

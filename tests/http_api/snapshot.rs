@@ -10,12 +10,16 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::http::{Answer, TestApi};
+use crate::support::openapi;
 
 /// Sends an archive, which is no text.
 async fn restore(api: &TestApi, archive: Vec<u8>) -> (u16, String) {
     let request = reqwest::Client::new().put(format!("{}/v1/snapshot", api.url)).body(archive);
     let answer = request.send().await.expect("it answers");
-    (answer.status().as_u16(), answer.text().await.expect("a text"))
+    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+    let text = answer.text().await.expect("a text");
+    openapi::check(("PUT", "/v1/snapshot", &[]), status, &headers, text.as_bytes());
+    (status, text)
 }
 
 async fn save(api: &TestApi) -> Answer {

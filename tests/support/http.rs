@@ -212,7 +212,7 @@ impl TestApi {
         let body = response.bytes().await.expect("the body arrives").to_vec();
         let answer = Answer { call: format!("{method} {path}"), status, headers, body };
         answer.check(&method, path);
-        if answer.header("content-encoding").is_empty() {
+        if matches!(answer.header("content-encoding"), "" | "identity") {
             openapi::check((method.as_str(), path, sent), status, &answer.headers, &answer.body);
         }
         answer
