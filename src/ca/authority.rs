@@ -65,7 +65,12 @@ impl Authority {
         let view = store.view();
         let root = match view.active_root() {
             Some(root) => {
-                tell_ignored(&view, options.config.as_ref());
+                if options.config.as_ref().is_some_and(|given| is_overruled(&view, given)) {
+                    tracing::warn!(
+                        "connect.ca_provider and connect.ca_config are for a new data directory, and this one has a certificate \
+                         authority that is configured otherwise: change that with meshgate connect ca set-config"
+                    );
+                }
                 root.clone()
             }
             None => create_root(&store, &options).await?,
@@ -300,24 +305,17 @@ impl Shared {
     }
 }
 
-/// Says that a configuration of files has no effect on a store that has a root, where it would have had one.
-fn tell_ignored(view: &View, given: Option<&CaConfig>) {
-    let Some(given) = given else { return };
+/// True if a configuration for a store without a root says something else than the one in force. Keys are not compared, as
+/// none is kept with a configuration.
+pub(super) fn is_overruled(view: &View, given: &CaConfig) -> bool {
     let in_force = view.ca_config().map(|row| (*row.value).clone()).unwrap_or_default();
-    let without_keys = |config: &CaConfig| {
+    let cert = given.config.root_cert.trim();
+    let without_root = |config: &CaConfig| {
         let mut config = config.clone();
-        config.config.private_key = Default::default();
-        config.config.root_cert = String::new();
+        (config.config.private_key, config.config.root_cert) = Default::default();
         config
     };
-    let is_same_root =
-        given.config.root_cert.is_empty() || given.config.root_cert.trim() == in_force.config.root_cert.trim();
-    if without_keys(given) != without_keys(&in_force) || !is_same_root {
-        tracing::warn!(
-            "connect.ca_provider and connect.ca_config are for a new data directory, and this one has a certificate authority \
-             that is configured otherwise: change that with meshgate connect ca set-config"
-        );
-    }
+    without_root(given) != without_root(&in_force) || !(cert.is_empty() || cert == in_force.config.root_cert.trim())
 }
 
 /// Makes the root, unless somebody else does so first.

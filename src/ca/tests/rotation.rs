@@ -174,6 +174,9 @@ async fn a_new_store_gets_the_root_that_is_asked_for_and_keeps_the_configuration
     assert_eq!(active(&given.view()).id, own.id);
     let kept = given.view().ca_config().unwrap().value.config.clone();
     assert_eq!((kept.root_cert.as_str(), kept.private_key.expose()), (own.cert_pem.as_str(), ""));
+    let is_overruled = |config: &CaConfig| crate::ca::authority::is_overruled(&made.view(), config);
+    assert!(is_overruled(&with_root(&own)) && is_overruled(&of_kind("ec", 384)) && !is_overruled(&other_ttl));
+    assert!(!crate::ca::authority::is_overruled(&given.view(), &with_root(&own)));
     // The next start changes nothing, whatever it is given.
     let before = made.view().index();
     open(&made, &with_root(&own)).await.unwrap();
