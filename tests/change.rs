@@ -99,6 +99,48 @@ fn a_change_is_planned_made_and_waited_for() {
 }
 
 #[test]
+fn what_an_owner_has_no_more_is_pruned_and_nothing_else_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let resolver = |name: &str| format!("Kind = \"service-resolver\"\nName = \"{name}\"\nConnectTimeout = \"7s\"\n");
+    let folder = directory.path().join("team-a");
+    std::fs::create_dir(&folder).unwrap();
+    write(&folder, "services.hcl", WEB);
+    write(&folder, "api.hcl", &resolver("api"));
+    write(&folder, "old.hcl", &resolver("old"));
+    let other = write(directory.path(), "other.hcl", &resolver("other"));
+    let folder = folder.to_str().unwrap();
+    let agent = Agent::start("-dev");
+    let run = |line: &str| told(&agent.run(line));
+    assert_eq!(run(&format!("apply -f {folder} -owner team-a")).2, 0);
+    assert_eq!(run(&format!("apply -f {other} -owner team-b")).2, 0);
+    assert_eq!(run(&format!("plan -f {folder} -owner team-a -prune")).2, 0);
+
+    std::fs::remove_file(Path::new(folder).join("old.hcl")).unwrap();
+    let (web, _) = WEB.split_once("service {\n      name = \"api\"").unwrap();
+    write(Path::new(folder), "services.hcl", web);
+    write(Path::new(folder), "new.hcl", &resolver("new"));
+
+    // What goes is told first, and with its sidecar.
+    let (text, error, code) = run(&format!("plan -f {folder} -owner team-a -prune"));
+    assert_eq!(code, 1, "web loses its endpoints: {text}{error}");
+    let first: Vec<_> = text.lines().take(3).collect();
+    let gone = ["- service-resolver/old", "- service/api", "- service/api-sidecar-proxy"];
+    assert!(gone.iter().all(|line| first.contains(line)), "{text}{error}");
+    assert!(text.contains("+ service-resolver/new") && !text.contains("other"), "{text}{error}");
+    assert!(text.contains(&format!("Run `meshgate apply -f {folder} -owner team-a -prune -wait`.")), "{text}");
+
+    let (text, error, code) = run(&format!("apply -f {folder} -owner team-a -prune -force"));
+    assert_eq!(code, 0, "{text}{error}");
+    assert_eq!(run("config list -kind service-resolver").0, "api\nnew\nother\n");
+    assert_eq!(run(&format!("diff -f {folder} -owner team-a -prune")).2, 0);
+    // Without the label nobody owns it.
+    assert_eq!(run(&format!("apply -f {other}")).2, 0);
+    let (text, error, code) = run(&format!("plan -f {folder} -owner team-b -prune"));
+    assert!(code == 2 && !text.contains("- service-resolver/other"), "{text}{error}");
+    assert_eq!(run(&format!("plan -f {folder} -prune")).2, 3);
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_place_and_a_code() {
     let directory = tempfile::tempdir().unwrap();
     let services = write(directory.path(), "services.hcl", WEB);

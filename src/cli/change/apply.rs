@@ -41,8 +41,7 @@ pub(in crate::cli) struct ApplyOptions {
 /// Input that is wrong, a control plane that does not answer or refuses, a change after which something would not work, and
 /// proxies that have not acknowledged it in time.
 pub(in crate::cli) async fn apply(options: &ApplyOptions) -> Result<(), CliError> {
-    let change = options.change.read()?;
-    let client = options.change.target.client()?;
+    let (change, client) = options.change.read().await?;
     let plan = planned(&change, &client, 0, &[]).await?;
     let is_table = !options.output.is_json();
     if is_table {

@@ -8,6 +8,8 @@ use crate::cli::CliError;
 use crate::cli::client::{Client, ClientError, Target};
 use crate::cli::files::{self, Written};
 
+use super::owned;
+
 /// How a plan is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(super) enum Layout {
@@ -33,6 +35,12 @@ pub(super) struct ChangeOptions {
     /// Service of the agent that goes, with its sidecar, by its ID (repeatable)
     #[arg(long, value_name = "ID")]
     pub(super) deregister: Vec<String>,
+    /// Label everything in the files as owned by NAME, in the Meta key meshgate-owner
+    #[arg(long, value_name = "NAME", requires = "files")]
+    pub(super) owner: Option<String>,
+    /// Take away what -owner owns in this partition and namespace and the files have no more
+    #[arg(long, requires = "owner")]
+    pub(super) prune: bool,
     #[command(flatten)]
     pub(super) target: Target,
 }
@@ -45,19 +53,27 @@ pub(super) struct Change {
 }
 
 impl ChangeOptions {
-    /// Reads everything that is named.
+    /// Reads everything that is named, and asks what else goes if what is owned is pruned.
     ///
     /// # Errors
-    /// A file that cannot be read, and everything that is wrong in any of them.
-    pub(super) fn read(&self) -> Result<Change, CliError> {
+    /// A file that cannot be read, everything that is wrong in any of them, and a control plane that does not answer.
+    pub(super) async fn read(&self) -> Result<(Change, Client), CliError> {
         let (partition, namespace) = self.target.tenancy();
-        let written = files::definitions(&self.files, &partition, &namespace)?;
+        let mut written = files::definitions(&self.files, &partition, &namespace)?;
+        if let Some(owner) = &self.owner {
+            owned::label(&mut written, owner);
+        }
+        let client = self.target.client()?;
+        let given = |name, texts: &[String]| texts.iter().map(|text| (name, text.clone())).collect::<Vec<_>>();
+        let mut query = [given("delete", &self.delete), given("deregister", &self.deregister)].concat();
+        if let Some(owner) = self.owner.as_ref().filter(|_| self.prune) {
+            let pruned = owned::left_behind(&client, owner, &written, (&partition, &namespace)).await?;
+            query.extend(pruned.into_iter().filter(|named| !query.contains(named)).collect::<Vec<_>>());
+        }
         let entries: Vec<_> = written.entries.iter().map(|written| &written.entry).collect();
         let body = json!({ "services": written.services, "config_entries": { "bootstrap": entries } });
         let body = (!self.files.is_empty()).then_some(body);
-        let deleted = self.delete.iter().map(|text| ("delete", text.clone()));
-        let query = deleted.chain(self.deregister.iter().map(|text| ("deregister", text.clone()))).collect();
-        Ok(Change { written, body, query })
+        Ok((Change { written, body, query }, client))
     }
 
     /// The options that say the same to another command.
@@ -65,7 +81,9 @@ impl ChangeOptions {
         let files = self.files.iter().map(|file| format!("-f {file}"));
         let deleted = self.delete.iter().map(|name| format!("-delete {name}"));
         let deregistered = self.deregister.iter().map(|id| format!("-deregister {id}"));
-        files.chain(deleted).chain(deregistered).collect::<Vec<_>>().join(" ")
+        let owner = self.owner.iter().map(|owner| format!("-owner {owner}"));
+        let pruned = self.prune.then(|| "-prune".to_owned());
+        files.chain(deleted).chain(deregistered).chain(owner).chain(pruned).collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -35,18 +35,20 @@ pub(in crate::cli) struct LintOptions {
 /// # Errors
 /// A control plane that does not answer, files that are wrong, and findings.
 pub(in crate::cli) async fn lint(options: &LintOptions) -> Result<(), CliError> {
-    let client = options.target.client()?;
     let (findings, more) = if options.files.is_empty() {
-        let told: Findings = client.get(&["meshgate", "lint"], &[]).await?;
+        let told: Findings = options.target.client()?.get(&["meshgate", "lint"], &[]).await?;
         (told.findings, 0)
     } else {
         let change = ChangeOptions {
             files: options.files.clone(),
             delete: Vec::new(),
             deregister: Vec::new(),
+            owner: None,
+            prune: false,
             target: options.target.clone(),
         };
-        let plan = planned(&change.read()?, &client, 0, &[]).await?;
+        let (change, client) = change.read().await?;
+        let plan = planned(&change, &client, 0, &[]).await?;
         (plan.findings, plan.more_findings)
     };
     let problems = findings.iter().filter(|finding| finding.is_problem()).count();

@@ -3,6 +3,7 @@
 mod apply;
 mod input;
 mod lint;
+mod owned;
 mod plan;
 mod table;
 mod validation;

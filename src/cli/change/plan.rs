@@ -58,8 +58,7 @@ pub(in crate::cli) struct DiffOptions {
 /// # Errors
 /// Input that is wrong, a control plane that does not answer or refuses, and what the exit code says.
 pub(in crate::cli) async fn plan(options: &PlanOptions) -> Result<(), CliError> {
-    let change = options.change.read()?;
-    let client = options.change.target.client()?;
+    let (change, client) = options.change.read().await?;
     let more: &[_] = if options.validate { &[("messages", "")] } else { &[] };
     let plan = planned(&change, &client, options.limit, more).await?;
     let verdicts = if options.validate { Some(validated(&plan)?) } else { None };
@@ -87,8 +86,8 @@ pub(in crate::cli) async fn plan(options: &PlanOptions) -> Result<(), CliError> 
 /// # Errors
 /// As for `plan`.
 pub(in crate::cli) async fn diff(options: &DiffOptions) -> Result<(), CliError> {
-    let change = options.change.read()?;
-    let plan = planned(&change, &options.change.target.client()?, 0, &[]).await?;
+    let (change, client) = options.change.read().await?;
+    let plan = planned(&change, &client, 0, &[]).await?;
     if options.output == Layout::Json {
         output::json(&plan.changes)?;
     } else {

@@ -11,9 +11,9 @@ use crate::cli::{CliError, output};
 /// # Errors
 /// Standard output is closed or full.
 pub(super) fn show(plan: &Plan, layout: Layout) -> Result<(), CliError> {
-    for row in &plan.changes {
-        show_row(row)?;
-    }
+    // What goes comes first: nobody should find it at the end of a long list.
+    let (gone, others): (Vec<_>, Vec<_>) = plan.changes.iter().partition(|row| row.action == "delete");
+    gone.into_iter().chain(others).try_for_each(show_row)?;
     let proxies = &plan.proxies;
     let unchanged: Vec<_> = proxies.unchanged.iter().map(|it| format!("{}: {}", it.reason, it.proxies)).collect();
     let others = proxies.total - proxies.affected;

@@ -232,6 +232,11 @@ impl ConfigEntry {
         EntryKey { kind: self.kind(), name }
     }
 
+    /// The free-form facts about it.
+    pub fn meta_mut(&mut self) -> &mut BTreeMap<String, String> {
+        each!(self, entry => &mut entry.meta)
+    }
+
     /// Puts the entry into `partition` and `namespace` where it names none itself, and into its canonical form.
     pub fn normalize(&mut self, partition: &Partition, namespace: &Namespace) {
         each!(self, entry => {

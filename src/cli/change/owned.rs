@@ -1,0 +1,72 @@
+//! What somebody owns: config entries and services with a label in their `Meta`, so that what files lack can be pruned.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use crate::cli::client::{Client, ClientError};
+use crate::cli::files::Written;
+use crate::model::{EntryKey, EntryKind, Namespace, Partition, ServiceName};
+
+/// The key in `Meta` that says whose it is.
+const OWNER: &str = "meshgate-owner";
+
+/// Labels everything that is written, sidecars included.
+pub(super) fn label(written: &mut Written, owner: &str) {
+    for written in &mut written.entries {
+        written.entry.meta_mut().insert(OWNER.to_owned(), owner.to_owned());
+    }
+    for service in &mut written.services {
+        service.meta.insert(OWNER.to_owned(), owner.to_owned());
+        let sidecar = service.connect.as_mut().and_then(|connect| connect.sidecar_service.as_mut());
+        // One that says nothing takes over what its service says.
+        if let Some(sidecar) = sidecar.filter(|sidecar| !sidecar.meta.is_empty()) {
+            sidecar.meta.insert(OWNER.to_owned(), owner.to_owned());
+        }
+    }
+}
+
+/// What has the label of `owner` in a partition and namespace and is not written, as parameters of a plan.
+///
+/// # Errors
+/// The control plane does not answer or refuses.
+pub(super) async fn left_behind(
+    client: &Client,
+    owner: &str,
+    written: &Written,
+    (partition, namespace): (&Partition, &Namespace),
+) -> Result<Vec<(&'static str, String)>, ClientError> {
+    let kept: BTreeSet<_> = written.entries.iter().map(|written| written.key_in(partition, namespace)).collect();
+    let is_owned = |row: &Value| row["Meta"][OWNER] == owner;
+    let mut gone = Vec::new();
+    for kind in EntryKind::ALL {
+        let stored: Vec<Value> = client.get(&["config", kind.as_str()], &[]).await?;
+        let names = stored.iter().filter(|row| is_owned(row)).filter_map(|row| row["Name"].as_str());
+        let namespace = if kind.is_namespaced() { namespace.clone() } else { Namespace::default() };
+        let key = |name: &str| EntryKey { kind, name: ServiceName::new(partition, &namespace, name) };
+        let gone_names = names.filter(|name| !kept.contains(&key(name)));
+        gone.extend(gone_names.map(|name| ("delete", format!("{kind}/{name}"))));
+    }
+    let services: Map<String, Value> = client.get(&["agent", "services"], &[]).await?;
+    let registered = registered(written);
+    let gone_services: BTreeSet<_> =
+        services.iter().filter(|(id, row)| is_owned(row) && !registered.contains(*id)).map(|(id, _)| id).collect();
+    // A sidecar goes with its service.
+    let is_alone = |id: &&&String| {
+        let service = services[**id]["Proxy"]["DestinationServiceID"].as_str().unwrap_or_default();
+        !gone_services.contains(&service.to_owned())
+    };
+    gone.extend(gone_services.iter().filter(is_alone).map(|id| ("deregister", (*id).clone())));
+    Ok(gone)
+}
+
+/// The IDs of what is written, and of the sidecars that it carries.
+fn registered(written: &Written) -> BTreeSet<String> {
+    let ids = written.services.iter().flat_map(|service| {
+        let id = if service.id.as_str().is_empty() { &*service.name } else { service.id.as_str() };
+        let has_sidecar = service.connect.as_ref().is_some_and(|connect| connect.sidecar_service.is_some());
+        let sidecar = has_sidecar.then(|| format!("{id}-sidecar-proxy"));
+        std::iter::once(id.to_owned()).chain(sidecar)
+    });
+    ids.collect()
+}
