@@ -38,6 +38,9 @@ pub trait Happenings: Send + Sync + 'static {
     /// The pushes that are remembered, the oldest one first; of their proxies, those that `is_shown` is true for.
     fn pushes(&self, is_shown: &dyn Fn(&InstanceId) -> bool) -> Vec<PushState>;
 
+    /// The connected proxies of which something could not be made that still cannot be.
+    fn unmade(&self) -> Vec<UnmadeState>;
+
     /// What else happened to proxies, from an event with this number on, in order.
     fn events_from(&self, number: u64) -> Vec<ProxyEventState>;
 
@@ -100,6 +103,17 @@ pub struct PushState {
     pub live_after: Option<Duration>,
     /// Those that were asked for.
     pub shown: Vec<PushedState>,
+}
+
+/// A proxy of which something could not be made that the commits after `since` until `index` asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnmadeState {
+    /// The last commit that did not ask for it.
+    pub since: Index,
+    /// The last commit that did.
+    pub index: Index,
+    /// The proxy.
+    pub proxy: Arc<InstanceId>,
 }
 
 /// One proxy of a push.
@@ -192,6 +206,10 @@ impl Happenings for NoHappenings {
         Vec::new()
     }
 
+    fn unmade(&self) -> Vec<UnmadeState> {
+        Vec::new()
+    }
+
     fn events_from(&self, _: u64) -> Vec<ProxyEventState> {
         Vec::new()
     }
@@ -227,7 +245,7 @@ pub(super) fn routes() -> Routes {
 }
 
 /// How far a change has come, as the history shows it.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Propagation {
     since: Index,
@@ -235,6 +253,8 @@ pub(super) struct Propagation {
     proxies: usize,
     live: usize,
     refused: usize,
+    /// Proxies of which a part could not be made.
+    unmade: usize,
     #[serde(rename = "LiveAfterMs", skip_serializing_if = "Option::is_none")]
     live_after: Option<f64>,
 }
@@ -247,15 +267,43 @@ impl From<&PushState> for Propagation {
             proxies: push.proxies,
             live: push.live,
             refused: push.refused,
+            unmade: 0,
             live_after: push.live_after.map(milliseconds),
         }
     }
 }
 
-impl Propagation {
-    /// How far a commit has come, if it touched any proxy.
-    pub(super) fn of(commit: Index, pushes: &[PushState]) -> Option<Self> {
-        pushes.iter().find(|push| push.since < commit && commit <= push.index).map(Self::from)
+/// How far commits have come, as far as that is remembered.
+#[derive(Debug)]
+pub(super) struct Propagations {
+    /// Of their proxies, those of which something could not be made are shown.
+    pushes: Vec<PushState>,
+    unmade: Vec<UnmadeState>,
+}
+
+impl Propagations {
+    /// As it is now.
+    pub(super) fn now(happenings: &dyn Happenings) -> Self {
+        let unmade = happenings.unmade();
+        let proxies: BTreeSet<_> = unmade.iter().map(|it| &*it.proxy).collect();
+        Self { pushes: happenings.pushes(&|proxy| proxies.contains(proxy)), unmade }
+    }
+
+    /// How far a commit has come, if it touched any connected proxy. One of which a part could not be made is touched, and
+    /// does not have the commit although it may have the rest of it.
+    pub(super) fn of(&self, commit: Index) -> Option<Propagation> {
+        let push = self.pushes.iter().find(|push| push.since < commit && commit <= push.index);
+        let unmade = self.unmade.iter().filter(|it| it.since < commit && commit <= it.index);
+        let unmade: BTreeSet<_> = unmade.map(|it| &*it.proxy).collect();
+        if unmade.is_empty() {
+            return push.map(Propagation::from);
+        }
+        let mut told =
+            push.map_or(Propagation { since: commit - 1, index: commit, ..Propagation::default() }, From::from);
+        let sent: Vec<_> = push.iter().flat_map(|push| &push.shown).filter(|it| unmade.contains(&*it.proxy)).collect();
+        told.live -= sent.iter().filter(|it| it.live_after.is_some()).count();
+        told.proxies += unmade.iter().filter(|proxy| !sent.iter().any(|it| *it.proxy == ***proxy)).count();
+        Some(Propagation { unmade: unmade.len(), live_after: None, ..told })
     }
 }
 
@@ -530,6 +578,41 @@ fn registered(view: &View) -> Vec<InstanceId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proxy_that_goes_without_a_part_is_touched_and_does_not_have_the_commit() {
+        let id = |name: &str| {
+            let place = Place::new(&Datacenter::from("dc1"), &Partition::default());
+            Arc::new(InstanceId { place, node: NodeName::from("n"), id: ServiceId::from(name) })
+        };
+        let live = Some(Duration::from_millis(3));
+        let sent = |name| PushedState { proxy: id(name), types: Vec::new(), live_after: live, refused: false };
+        let push = |index, shown: Vec<PushedState>| PushState {
+            number: index,
+            since: index - 1,
+            index,
+            time: OffsetDateTime::UNIX_EPOCH,
+            proxies: 2,
+            live: 2,
+            refused: 0,
+            live_after: live,
+            shown,
+        };
+        let unmade = |name, index| UnmadeState { since: index - 1, index, proxy: id(name) };
+        // Of commit 5 `a` has all but a part, of 6 `c` has nothing; 7 could be made nowhere.
+        let propagations = Propagations {
+            pushes: vec![push(5, vec![sent("a")]), push(6, Vec::new()), push(8, Vec::new())],
+            unmade: vec![unmade("a", 5), unmade("c", 6), unmade("c", 7), unmade("c", 7)],
+        };
+
+        let told = |commit| propagations.of(commit).map(|it| (it.proxies, it.live, it.unmade, it.live_after.is_some()));
+
+        assert_eq!(told(5), Some((2, 1, 1, false)));
+        assert_eq!(told(6), Some((3, 2, 1, false)));
+        assert_eq!(told(7), Some((1, 0, 1, false)));
+        assert_eq!(told(8), Some((2, 2, 0, true)));
+        assert_eq!(told(9), None);
+    }
     use crate::model::{Datacenter, Partition, Place, ServiceId};
 
     #[test]

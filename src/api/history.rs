@@ -12,7 +12,7 @@ use super::call::Call;
 use super::config::parse_kind;
 use super::difference::differences;
 use super::error::ApiError;
-use super::happenings::{Propagation, PushState};
+use super::happenings::{Propagation, Propagations};
 use super::plan::Field;
 use super::route::{Routes, Tail, get, get_put, prefix};
 use crate::codec;
@@ -123,7 +123,7 @@ async fn history(call: Call) -> Result<Response, ApiError> {
     let mut commits: Vec<_> = history.commits(class).into_iter().filter(wanted).take(limit + 1).collect();
     let has_more = commits.len() > limit;
     commits.truncate(limit);
-    let pushes = call.api.happenings.pushes(&|_| false);
+    let propagations = Propagations::now(&*call.api.happenings);
     let retention = history.retention();
     let kept = history.kept().into_iter().map(|kept| ShownKept {
         class: kept.class.as_str(),
@@ -132,7 +132,7 @@ async fn history(call: Call) -> Result<Response, ApiError> {
         forgotten_until: kept.forgotten_until,
     });
     let shown = Shown {
-        commits: commits.iter().map(|commit| shown(commit, ROWS, &pushes)).collect(),
+        commits: commits.iter().map(|commit| shown(commit, ROWS, &propagations)).collect(),
         has_more,
         kept: kept.collect(),
         max_commits: retention.commits,
@@ -145,7 +145,7 @@ async fn commit(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let text = tail.required("index of a commit")?;
     let index = text.parse().map_err(|_| not_a_commit("commit", &text))?;
     let commit = call.api.store.history().commit(index).ok_or(ApiError::NoCommit(index))?;
-    Ok(call.json(&shown(&commit, ALL_ROWS, &call.api.happenings.pushes(&|_| false))))
+    Ok(call.json(&shown(&commit, ALL_ROWS, &Propagations::now(&*call.api.happenings))))
 }
 
 /// What going back would do.
@@ -179,8 +179,8 @@ async fn rollback(call: Call, tail: Tail) -> Result<Response, ApiError> {
     Ok(call.json(&done))
 }
 
-fn shown(commit: &Commit, rows: usize, pushes: &[PushState]) -> ShownCommit {
-    ShownCommit::of(commit, rows).with(Propagation::of(commit.index, pushes))
+fn shown(commit: &Commit, rows: usize, propagations: &Propagations) -> ShownCommit {
+    ShownCommit::of(commit, rows).with(propagations.of(commit.index))
 }
 
 impl Call {

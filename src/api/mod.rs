@@ -79,7 +79,7 @@ pub use explain::{
 pub use gateways::GatewayRow;
 pub use happenings::{
     Happenings, LAG_BOUNDS, NoHappenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState,
-    Resources, Totals,
+    Resources, Totals, UnmadeState,
 };
 pub use lint::{Finding, Findings, Linter, NoLinter};
 pub use metrics::Metrics;

@@ -9,13 +9,15 @@ use time::OffsetDateTime;
 use super::blocking::Size;
 use super::call::Call;
 use super::error::ApiError;
-use super::happenings::Propagation;
+use super::happenings::Propagations;
 use super::history::{ShownCommit, written_time};
 use super::proxies::{ShownProxy, shown};
 use super::route::{Routes, get};
 use crate::model::{CheckStatus, PeeringState, Place};
 use crate::store::{Class, Index, Instance, View};
 
+/// Most problems that are told.
+const PROBLEMS: usize = 100;
 /// Rows of the last change that are shown.
 const ROWS: usize = 3;
 
@@ -38,6 +40,8 @@ struct Status {
     waiting_for: Vec<&'static str>,
     /// What somebody should look at; nothing if all is well.
     problems: Vec<String>,
+    /// How many more there are.
+    more_problems: usize,
     datacenters: Vec<DatacenterStatus>,
     peerings: Vec<PeeringStatus>,
     proxies: ProxyCounts,
@@ -105,16 +109,17 @@ async fn status(call: Call) -> Result<Response, ApiError> {
     problems.extend(expired(&view));
     let failing = view.all_peerings().filter(|row| row.value.state == PeeringState::Failing);
     problems.extend(failing.map(|row| format!("peering {} is failing", row.value.key().name)));
-    let pushes = api.happenings.pushes(&|_| false);
+    let propagations = Propagations::now(&*api.happenings);
     let last = api.store.history().commits(Some(Class::Config)).into_iter().next();
-    let last_change = last.map(|commit| ShownCommit::of(&commit, ROWS).with(Propagation::of(commit.index, &pushes)));
+    let last_change = last.map(|commit| ShownCommit::of(&commit, ROWS).with(propagations.of(commit.index)));
     let status = Status {
         version: env!("CARGO_PKG_VERSION"),
         datacenter: api.options.datacenter.to_string(),
         index: view.index(),
         ready: waiting_for.is_empty(),
         waiting_for,
-        problems,
+        more_problems: problems.len().saturating_sub(PROBLEMS),
+        problems: problems.into_iter().take(PROBLEMS).collect(),
         datacenters,
         peerings: peerings(&view),
         proxies: ProxyCounts::of(&proxies),

@@ -21,6 +21,9 @@ use crate::store::Index;
 /// Pause between two looks at all proxies, of which thousands may acknowledge at once.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// Most proxies that are told of those that do not have a revision.
+const OPEN: usize = 500;
+
 /// The route of revisions.
 pub(super) fn routes() -> Routes {
     Routes::new().route("/v1/meshgate/wait", get(wait))
@@ -80,15 +83,19 @@ pub struct Reached {
     pub reached: usize,
     /// How many of them have acknowledged it.
     pub acknowledged: usize,
-    /// The others.
+    /// How many of the others may still do so.
+    pub waiting: usize,
+    /// The others, those first that will not do so.
     pub open: Vec<ReachedProxy>,
+    /// How many more there are.
+    pub more_open: usize,
 }
 
 impl Reached {
     /// True if nothing becomes of it any more without another change. Where the proxies are not known yet, none is open, and
     /// it is not live.
     pub fn is_settled(&self) -> bool {
-        self.live || !self.open.is_empty() && self.open.iter().all(|proxy| proxy.state != "waiting")
+        self.live || self.reached > self.acknowledged && self.waiting == 0
     }
 }
 
@@ -166,9 +173,14 @@ fn answer(revision: Index, reached: Option<Vec<ReachedProxy>>) -> Reached {
     let is_known = reached.is_some();
     let reached = reached.unwrap_or_default();
     let count = reached.len();
-    let open: Vec<_> = reached.into_iter().filter(|proxy| proxy.state != "live").collect();
-    let (live, acknowledged) = (is_known && open.is_empty(), count - open.len());
-    Reached { revision, live, reached: count, acknowledged, open }
+    let mut open: Vec<_> = reached.into_iter().filter(|proxy| proxy.state != "live").collect();
+    let is_waiting = |proxy: &ReachedProxy| proxy.state == "waiting";
+    let (live, acknowledged, waiting) =
+        (is_known && open.is_empty(), count - open.len(), open.iter().filter(|proxy| is_waiting(proxy)).count());
+    open.sort_by_key(is_waiting);
+    let more_open = open.len().saturating_sub(OPEN);
+    open.truncate(OPEN);
+    Reached { revision, live, reached: count, acknowledged, waiting, open, more_open }
 }
 
 #[cfg(test)]
@@ -188,6 +200,25 @@ mod tests {
         fn progressed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
             Box::pin(std::future::pending())
         }
+    }
+
+    #[test]
+    fn of_very_many_that_do_not_have_it_those_are_told_that_never_will() {
+        let proxy = |id: usize| ReachedProxy {
+            datacenter: Datacenter::from("dc1"),
+            partition: Partition::default(),
+            node: NodeName::from("n"),
+            id: ServiceId::from(id.to_string().as_str()),
+            state: if id == 900 { "refused" } else { "waiting" }.to_owned(),
+            reason: String::new(),
+        };
+
+        let told = answer(7, Some((0..1000).map(proxy).collect()));
+
+        assert_eq!((told.reached, told.waiting, told.open.len(), told.more_open), (1000, 999, OPEN, 500));
+        assert_eq!((told.open[0].id.as_str(), told.open[1].id.as_str()), ("900", "0"));
+        assert!(!told.is_settled() && answer(7, Some(vec![proxy(900)])).is_settled());
+        assert!(!answer(7, None).is_settled());
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::api::{
-    Happenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState, Resources, Totals,
+    Happenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState, Resources, Totals, UnmadeState,
 };
 use crate::codec::hide_private_keys_in;
 use crate::engine::{self, Configuration, Engine, Offline, Preview, ProxyEvent, Push, Pushed};
@@ -27,6 +27,11 @@ pub struct Happened {
 impl Happenings for Happened {
     fn pushes(&self, is_shown: &dyn Fn(&InstanceId) -> bool) -> Vec<PushState> {
         self.engine.pushes(is_shown).into_iter().map(push_state).collect()
+    }
+
+    fn unmade(&self) -> Vec<UnmadeState> {
+        let state = |it: engine::Unmade| UnmadeState { since: it.since, index: it.index, proxy: it.proxy };
+        self.engine.unmade().into_iter().map(state).collect()
     }
 
     fn events_from(&self, number: u64) -> Vec<ProxyEventState> {

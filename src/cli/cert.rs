@@ -3,18 +3,17 @@
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 use time::OffsetDateTime;
 
+use super::change::{follow, open, summary};
 use super::client::{Client, Target};
 use super::output::OutputOption;
 use super::status::left;
 use super::{CliError, output};
-use crate::api::{CertificateList, LeafCertificate, RootCertificate, Rotated};
+use crate::api::{CertificateList, LeafCertificate, Reached, RootCertificate, Rotated};
 use crate::model::GoDuration;
 
-/// One question is answered within this time, so that connections between are not taken for dead.
-const QUESTION: Duration = Duration::from_secs(20);
 /// As many characters of a fingerprint as tell roots apart.
 const SHORT: usize = 11;
 
@@ -97,62 +96,35 @@ async fn rotate(options: &RotateOptions) -> Result<(), CliError> {
     let rotated: Rotated = serde_json::from_str(&text)
         .map_err(|error| CliError::Input(format!("the control plane is of another version: {error}")))?;
     let reached = match options.wait {
-        true => follow(&client, &rotated.commits, options.timeout.to_std()).await?,
+        true => follow_all(&client, &rotated.commits, options.timeout.to_std()).await?,
         false => Vec::new(),
     };
-    let open: Vec<_> = reached.iter().filter(|it| it["Live"] != true).collect();
+    let missing: Vec<_> = reached.iter().filter(|it| !it.live).collect();
     options.output.write(&json!({ "Rotated": rotated, "Reached": reached }), || {
         if let Some(root) = &rotated.root {
             output::line(&format!("Another root signs: {} ({})", root.name, short(&root.id)))?;
         }
         let count = rotated.leaves.len();
         output::line(&format!("{count} {} replaced", if count == 1 { "leaf was" } else { "leaves were" }))?;
-        for reached in &open {
-            told(reached).iter().try_for_each(|line| output::line(line))?;
+        for reached in &missing {
+            open(reached).iter().chain([&summary(reached)]).try_for_each(|line| output::line(line))?;
         }
-        if options.wait && open.is_empty() {
+        if options.wait && missing.is_empty() {
             output::line("Every connected proxy that is concerned has acknowledged")?;
         }
         Ok(())
     })?;
-    if open.is_empty() { Ok(()) } else { Err(CliError::No) }
+    if missing.is_empty() { Ok(()) } else { Err(CliError::No) }
 }
 
-/// Asks until each commit is live, can be so no more, or the time is up.
-async fn follow(client: &Client, commits: &[u64], timeout: Duration) -> Result<Vec<Value>, CliError> {
+/// Asks of each commit until it is live, can be so no more, or the time is up.
+async fn follow_all(client: &Client, commits: &[u64], timeout: Duration) -> Result<Vec<Reached>, CliError> {
     let start = Instant::now();
     let mut reached = Vec::new();
     for commit in commits {
-        let revision = commit.to_string();
-        let last: Value = loop {
-            let remaining = timeout.saturating_sub(start.elapsed());
-            let wait = format!("{}ms", remaining.min(QUESTION).as_millis().max(1));
-            let told: Value = client.get(&["meshgate", "wait"], &[("revision", &revision), ("wait", &wait)]).await?;
-            let open = told["Open"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let is_settled = !open.is_empty() && open.iter().all(|proxy| proxy["State"] != "waiting");
-            if told["Live"] == true || is_settled || remaining.is_zero() {
-                break told;
-            }
-        };
-        reached.push(last);
+        reached.push(follow(client, *commit, timeout.saturating_sub(start.elapsed()), false).await?);
     }
     Ok(reached)
-}
-
-/// The proxies that have not acknowledged a commit.
-fn told(reached: &Value) -> Vec<String> {
-    let open = reached["Open"].as_array().map(Vec::as_slice).unwrap_or_default().iter();
-    let text = |proxy: &Value, name: &str| proxy[name].as_str().unwrap_or_default().to_owned();
-    let line = |proxy: &Value| {
-        let [id, datacenter, partition, state, reason] =
-            ["ID", "Datacenter", "Partition", "State", "Reason"].map(|name| text(proxy, name));
-        format!("{id}  {datacenter}/{partition}  {state}: {reason}")
-    };
-    let summary = format!(
-        "Revision {} is NOT live: {} of {} proxies acknowledged it",
-        reached["Revision"], reached["Acknowledged"], reached["Reached"]
-    );
-    open.map(line).chain(std::iter::once(summary)).collect()
 }
 
 fn short(id: &str) -> &str {

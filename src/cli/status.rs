@@ -45,7 +45,8 @@ fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
 fn screen(status: &Value, now: OffsetDateTime) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let problems = list(status, "Problems");
-    let verdict = match problems.len() {
+    let count = problems.len() as u64 + status["MoreProblems"].as_u64().unwrap_or_default();
+    let verdict = match count {
         0 => "all good".to_owned(),
         1 => "1 problem".to_owned(),
         count => format!("{count} problems"),
@@ -82,15 +83,19 @@ fn screen(status: &Value, now: OffsetDateTime) -> Vec<String> {
     if let Some(change) = status.get("LastChange") {
         let push = change.get("Propagation");
         let live = push.map_or_else(String::new, |push| {
-            let after = push["LiveAfterMs"].as_f64().map_or_else(|| "pending".to_owned(), lasting);
+            let after = match (push["LiveAfterMs"].as_f64(), push["Unmade"].as_u64()) {
+                (Some(after), _) => lasting(after),
+                (None, Some(unmade @ 1..)) => format!("{unmade} not made"),
+                (None, _) => "pending".to_owned(),
+            };
             format!(" ({}/{} live, {after})", push["Live"], push["Proxies"])
         });
         let (at, what, by) = (time(&change["Time"]), summary(change), author(&change["Author"]));
         add("Last change", vec![format!("{at} {what} by {by}{live}")]);
     }
     lines.extend(problems.iter().take(SHOWN).map(|problem| format!("! {}", text(problem))));
-    if problems.len() > SHOWN {
-        lines.push(format!("! and {} more (-o json)", problems.len() - SHOWN));
+    if count > SHOWN as u64 {
+        lines.push(format!("! and {} more (-o json)", count - SHOWN as u64));
     }
     lines
 }
@@ -133,7 +138,7 @@ mod tests {
             "Certificates": { "NextLeaf": "2026-01-03T21:00:00Z", "ActiveRoot": "2036-01-02T00:00:00Z" },
             "LastChange": {
                 "Index": 7, "Time": "2026-01-01T10:00:00.5Z", "Author": { "By": "files" }, "Rows": [row], "MoreRows": 0,
-                "Propagation": { "Live": 2, "Proxies": 3 },
+                "Propagation": { "Live": 2, "Proxies": 3, "Unmade": 1 },
             },
         });
 
@@ -147,7 +152,7 @@ mod tests {
              \x20 Peers        lab active\n\
              \x20 Proxies      3 synced   0 behind   1 nack   2 not connected\n\
              \x20 Certs        next leaf 45h   root 10.0y\n\
-             \x20 Last change  2026-01-01T10:00:00.500Z + mesh/mesh by files (2/3 live, pending)\n\
+             \x20 Last change  2026-01-01T10:00:00.500Z + mesh/mesh by files (2/3 live, 1 not made)\n\
              ! p refused CDS: no"
         );
         assert_eq!(shown, wanted);

@@ -56,7 +56,7 @@ pub use lint::{LintFinding, Severity, lint};
 pub use offline::{Configuration, Offline};
 pub use preview::{Preview, Previewed};
 pub use provenance::{Asked as ProvenanceAsked, Change, Effect, Provenance};
-pub use reach::{Reach, Stage};
+pub use reach::{Reach, Stage, Unmade};
 pub use slot::{NackReport, ProxyReport, TypeReport};
 
 use self::core::{Core, Issuer};
@@ -329,6 +329,17 @@ impl Engine {
     /// The pushes that are remembered, the oldest one first; of their proxies, those that `is_shown` is true for.
     pub fn pushes(&self, is_shown: impl Fn(&InstanceId) -> bool) -> Vec<Push> {
         self.shared.journal.pushes(is_shown)
+    }
+
+    /// The connected proxies of which something could not be made that still cannot be.
+    pub fn unmade(&self) -> Vec<Unmade> {
+        let of = |slot: &Arc<Slot>| {
+            let spans = slot.unmade().into_iter();
+            let unmade =
+                |span: reach::Span| Unmade { since: span.after, index: span.until, proxy: slot.instance.clone() };
+            spans.map(unmade).collect::<Vec<_>>()
+        };
+        self.shared.slots.iter().flat_map(|slot| of(&slot)).collect()
     }
 
     /// How many pushes there were, and how long they took.

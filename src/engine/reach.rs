@@ -8,6 +8,7 @@
 //! connected within the last minute, or was before the process started and can still come back, is asked.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::envoy::snapshot::{Numbers, Open, Progress, ResourceType, Unsettled};
 use crate::model::InstanceId;
@@ -131,6 +132,17 @@ fn told(unsettled: &[&Unsettled]) -> String {
     unsettled.chunk_by(|one, other| one.kind == other.kind).map(of_kind).collect::<Vec<_>>().join("; ")
 }
 
+/// A proxy of which something could not be made, and still cannot be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmade {
+    /// It was asked for by the commits after this one,
+    pub since: Index,
+    /// until this one.
+    pub index: Index,
+    /// The proxy.
+    pub proxy: Arc<InstanceId>,
+}
+
 /// How far a commit got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reach {
@@ -142,8 +154,6 @@ pub struct Reach {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn open(name: &str, (after, until): (u64, u64), is_refused: bool) -> Unsettled {

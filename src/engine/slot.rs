@@ -365,6 +365,16 @@ impl Slot {
         told.streams.len()
     }
 
+    /// The commits of which something could not be made that still cannot be; nothing for a proxy without a stream, and
+    /// where it is not known which commits it was.
+    pub(super) fn unmade(&self) -> Vec<Span> {
+        let told = self.told();
+        if told.streams.is_empty() {
+            return Vec::new();
+        }
+        told.unmade.iter().map(|(span, _)| *span).filter(|span| span.after > 0).collect()
+    }
+
     /// How far a commit got, which the engine has seen.
     pub(super) fn stage(&self, index: Index) -> Stage {
         let current = self.current();

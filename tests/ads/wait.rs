@@ -333,6 +333,9 @@ async fn what_cannot_be_made_is_told_each_time_it_is_tried_until_it_is_made() {
 
     let first = give_cluster(&mesh, "nonsense").await;
     until(&mesh.engine, first, WEB, is_unmade).await;
+    let unmade = mesh.engine.unmade();
+    let [unmade] = unmade.as_slice() else { panic!("{unmade:?}") };
+    assert!(unmade.proxy.id.as_str() == WEB && unmade.since < first && first <= unmade.index, "{unmade:?}");
     // It is wrong in the same words.
     let second = give_cluster(&mesh, "nonsensical").await;
     until(&mesh.engine, second, WEB, is_unmade).await;
@@ -357,6 +360,7 @@ async fn what_cannot_be_made_is_told_each_time_it_is_tried_until_it_is_made() {
     for index in [first, second, made] {
         within(web.follow(&mesh.engine, index, WEB)).await;
     }
+    assert_eq!(mesh.engine.unmade(), []);
 }
 
 #[tokio::test]

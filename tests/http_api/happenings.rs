@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use meshgate::api::{
     Happenings, LAG_BOUNDS, Nack, ProxyEventState, ProxyHappening, ProxyState, ProxyStatus, PushState, PushedState,
-    ResourceState, Resources, Totals, TypeState,
+    ResourceState, Resources, Totals, TypeState, UnmadeState,
 };
 use meshgate::model::{Datacenter, InstanceId, NodeName, Partition, Place, ServiceId};
 use meshgate::store::View;
@@ -111,6 +111,10 @@ impl Happenings for Shared {
         pushes
     }
 
+    fn unmade(&self) -> Vec<UnmadeState> {
+        Vec::new()
+    }
+
     fn events_from(&self, number: u64) -> Vec<ProxyEventState> {
         self.0.events.lock().unwrap().iter().filter(|event| event.number >= number).cloned().collect()
     }
@@ -193,7 +197,8 @@ async fn the_history_says_how_far_a_commit_has_come() {
 
     let come: Vec<_> =
         history["Commits"].as_array().unwrap().iter().map(|commit| commit["Propagation"].clone()).collect();
-    assert_eq!(come[0], json!({ "Since": first, "Index": second, "Proxies": 1, "Live": 0, "Refused": 0 }));
+    let pending = json!({ "Since": first, "Index": second, "Proxies": 1, "Live": 0, "Refused": 0, "Unmade": 0 });
+    assert_eq!(come[0], pending);
     assert_eq!((&come[1]["Live"], &come[1]["LiveAfterMs"]), (&json!(2), &json!(30.0)));
     assert_eq!(come[2], Value::Null);
 }

@@ -127,12 +127,13 @@ export function bar(parts, label) {
 /** How far a change has come. */
 export function propagation(of) {
   if (!of) return h("span", { class: "muted" }, "no connected proxy");
-  const open = Math.max(of.Proxies - of.Live - of.Refused, 0);
+  const bad = of.Refused + of.Unmade;
+  const open = Math.max(of.Proxies - of.Live - bad, 0);
   const label = `${number(of.Live)} of ${count(of.Proxies, "proxy", "proxies")} live`;
   const took = of.LiveAfterMs === undefined ? "" : ` in ${lasting(of.LiveAfterMs)}`;
-  const refused = of.Refused > 0 ? `, ${number(of.Refused)} refused` : "";
+  const refused = (of.Refused > 0 ? `, ${number(of.Refused)} refused` : "") + (of.Unmade > 0 ? `, ${number(of.Unmade)} not made` : "");
   return h("span", { class: "propagation" },
-    bar([[of.Live, "good"], [of.Refused, "bad"], [open, "warn"]], `${label}${refused}${took}`),
+    bar([[of.Live, "good"], [bad, "bad"], [open, "warn"]], `${label}${refused}${took}`),
     h("span", { class: "text" }, `${number(of.Live)}/${number(of.Proxies)} live${refused}${took}`));
 }
 

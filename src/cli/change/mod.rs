@@ -12,4 +12,4 @@ mod wait;
 pub(super) use apply::{ApplyOptions, apply};
 pub(super) use lint::{LintOptions, lint};
 pub(super) use plan::{DiffOptions, PlanOptions, diff, plan};
-pub(super) use wait::{WaitOptions, duration, wait};
+pub(super) use wait::{WaitOptions, duration, follow, open, summary, wait};

@@ -49,7 +49,7 @@ pub(in crate::cli) async fn wait(options: &WaitOptions) -> Result<(), CliError> 
 }
 
 /// Asks until a revision is live, can be so no more, or the time is up. The newest for revision 0.
-pub(super) async fn follow(
+pub(in crate::cli) async fn follow(
     client: &Client,
     mut revision: u64,
     timeout: Duration,
@@ -73,14 +73,25 @@ pub(super) async fn follow(
 }
 
 fn show(reached: &Reached, after: Duration) -> Result<(), CliError> {
-    let Reached { revision, live, reached, acknowledged, open } = reached;
-    for ReachedProxy { datacenter, partition, id, state, reason, .. } in open {
-        output::line(&format!("{id}  {datacenter}/{partition}  {state}: {reason}"))?;
-    }
-    let (state, seconds) = (if *live { "live" } else { "NOT live" }, after.as_secs_f64());
-    output::line(&format!(
-        "Revision {revision} is {state}: {acknowledged} of {reached} proxies acknowledged it ({seconds:.2} s)"
-    ))
+    open(reached).iter().try_for_each(|line| output::line(line))?;
+    output::line(&format!("{} ({:.2} s)", summary(reached), after.as_secs_f64()))
+}
+
+/// Those that do not have a revision, a line each.
+pub(in crate::cli) fn open(reached: &Reached) -> Vec<String> {
+    let line = |proxy: &ReachedProxy| {
+        let ReachedProxy { datacenter, partition, id, state, reason, .. } = proxy;
+        format!("{id}  {datacenter}/{partition}  {state}: {reason}")
+    };
+    let more = (reached.more_open > 0).then(|| format!("and {} more", reached.more_open));
+    reached.open.iter().map(line).chain(more).collect()
+}
+
+/// How far a revision got.
+pub(in crate::cli) fn summary(reached: &Reached) -> String {
+    let Reached { revision, live, reached, acknowledged, .. } = reached;
+    let state = if *live { "live" } else { "NOT live" };
+    format!("Revision {revision} is {state}: {acknowledged} of {reached} proxies acknowledged it")
 }
 
 /// What the exit code says.

@@ -182,7 +182,8 @@ impl Leaving {
         match timeout(most + LIMIT, asked).await {
             Ok(Ok(told)) if told["Live"] == true => output::note("everybody who dials it knows"),
             Ok(Ok(told)) => {
-                let missing = told["Open"].as_array().map_or(0, Vec::len);
+                let count = |name: &str| told[name].as_u64().unwrap_or_default();
+                let missing = count("Reached").saturating_sub(count("Acknowledged"));
                 output::warning(&format!("{missing} proxies have not acknowledged that it ends"));
             }
             Ok(Err(error)) => output::warning(&format!("whether others know that it ends is not known: {error}")),
