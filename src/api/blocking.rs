@@ -112,7 +112,8 @@ impl Call {
         size: Size,
         read: impl Fn(&Reader<'_>) -> Result<T, ApiError>,
     ) -> Result<(T, Meta), ApiError> {
-        let (seen, wait, consistency) = (self.query.index()?, self.query.wait()?, self.query.consistency()?);
+        let (seen, wait, consistency) =
+            (self.query.index()?, self.query.wait(self.api.options.waits)?, self.query.consistency()?);
         let wait = seen.map(|_| wait);
         let (value, index) = poll(&self.api, wait, size, read, |_, index| seen.is_none_or(|seen| index > seen)).await?;
         Ok((value, Meta { index, consistency }))
@@ -150,7 +151,8 @@ impl Call {
 
     /// Returns at once, or when there is a commit later than the call's `index`, or its `wait` is over.
     pub(super) async fn after_commit(&self) -> Result<Meta, ApiError> {
-        let (seen, wait, consistency) = (self.query.index()?, self.query.wait()?, self.query.consistency()?);
+        let (seen, wait, consistency) =
+            (self.query.index()?, self.query.wait(self.api.options.waits)?, self.query.consistency()?);
         let mut commits = self.api.store.history().watch();
         if let Some(seen) = seen {
             let _waiting = self.api.metrics.count_waiting();

@@ -36,6 +36,10 @@ impl Decoder {
 pub(super) enum ApiError {
     #[error("the query string cannot be read: {0:?} is not percent-encoded text")]
     UnreadableQuery(String),
+    #[error("the endpoint is blocked by the configuration of the agent (http_config.block_endpoints)")]
+    Blocked,
+    #[error("access is restricted: nothing may be changed from this address (http_config.allow_write_http_from)")]
+    NoWriter,
     #[error("the path holds characters that cannot be printed")]
     UnprintablePath,
     #[error("the name in the path is not percent-encoded UTF-8")]
@@ -202,6 +206,7 @@ impl ApiError {
             | E::NotAService { .. }
             | E::Certificate(IssueError::Identity(_)) => StatusCode::BAD_REQUEST,
             E::AclDisabled => StatusCode::UNAUTHORIZED,
+            E::Blocked | E::NoWriter => StatusCode::FORBIDDEN,
             E::NoServiceToChange(_)
             | E::NoServiceToCheck(_)
             | E::UnknownService(_)

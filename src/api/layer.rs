@@ -1,6 +1,7 @@
 //! What happens around every handler: panics, the path, the headers of every answer, compression and the request's span.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
@@ -12,14 +13,31 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 use tracing::Instrument;
 
-use super::Metrics;
 use super::error::{ApiError, text};
+use super::serve::Caller;
+use super::{Access, Metrics};
 
 /// Smaller answers are not compressed, as in Consul: they fit into one packet.
 const COMPRESS_ABOVE: u64 = 1400;
 
 /// Puts the layers around `router`, innermost first.
-pub(super) fn wrap(router: Router, metrics: Metrics) -> Router {
+pub(super) fn wrap(router: Router, metrics: Metrics, access: Access) -> Router {
+    let access = Arc::new(access);
+    let headers = access.clone();
+    let common_headers = move |request: Request, next: Next| {
+        let access = headers.clone();
+        async move { with_headers(&access, next.run(request).await) }
+    };
+    let permitted = move |request: Request, next: Next| {
+        let access = access.clone();
+        async move {
+            let caller = request.extensions().get::<Caller>().map(|caller| caller.0.ip());
+            match access.judge(request.method(), request.uri().path(), caller) {
+                Ok(()) => next.run(request).await,
+                Err(error) => error.into_response(),
+            }
+        }
+    };
     let counts = metrics.clone();
     let count_answers = move |request: Request, next: Next| {
         let counts = counts.clone();
@@ -33,6 +51,7 @@ pub(super) fn wrap(router: Router, metrics: Metrics) -> Router {
         .layer(CatchPanicLayer::custom(CountPanic(metrics)))
         .layer(CompressionLayer::new().gzip(true).compress_when(SizeAbove::new(COMPRESS_ABOVE)))
         .layer(from_fn(printable_path))
+        .layer(from_fn(permitted))
         .layer(from_fn(common_headers))
         .layer(from_fn(count_answers))
         .layer(from_fn(span))
@@ -70,11 +89,13 @@ async fn printable_path(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-async fn common_headers(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    response
-        .headers_mut()
-        .insert(HeaderName::from_static("x-consul-default-acl-policy"), HeaderValue::from_static("allow"));
+/// Adds what every answer has, and what the agent is told to add.
+fn with_headers(access: &Access, mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static("x-consul-default-acl-policy"), HeaderValue::from_static("allow"));
+    for (name, value) in &access.headers {
+        headers.insert(name.clone(), value.clone());
+    }
     response
 }
 

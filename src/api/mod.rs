@@ -85,7 +85,7 @@ pub use lint::{Finding, Findings, Linter, NoLinter};
 pub use metrics::Metrics;
 pub use named::{At, Named};
 pub use openapi::document as openapi;
-pub use options::{NodeMeta, Options};
+pub use options::{Access, NodeMeta, Options, Waits};
 pub use path::{Hop, PathAnswer, PathLink, Paths, Trace, TraceQuestion, TracedRequest, Way};
 pub use plan::{
     AffectedProxy, Applied, Detail, Field, NoPlanner, Plan, PlanError, PlannedImpact, PlannedProxies, PlannedResource,
@@ -168,8 +168,8 @@ impl fmt::Debug for Api {
 
 /// The routes with everything around them.
 pub fn router(api: Api) -> Router {
-    let metrics = api.metrics.clone();
-    layer::wrap(routes().with_state(Arc::new(api)), metrics)
+    let (metrics, access) = (api.metrics.clone(), api.options.access.clone());
+    layer::wrap(routes().with_state(Arc::new(api)), metrics, access)
 }
 
 /// Every route.

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::{HeaderMap, Method};
 
+use super::error::ApiError;
 use crate::model::{
-    BundleAgent, CHECK_OUTPUT_MAX_SIZE, Datacenter, DnsDomain, IntentionPolicy, Node, NodeName, Place, SidecarPorts,
-    SocketEndpoint,
+    BundleAgent, CHECK_OUTPUT_MAX_SIZE, Datacenter, DnsDomain, IntentionPolicy, Network, Node, NodeName, Place,
+    SidecarPorts, SocketEndpoint,
 };
 
 /// What the API says about the process, and where it puts what is registered with it.
@@ -44,6 +47,52 @@ pub struct Options {
     pub prometheus: bool,
     /// Indent every JSON answer, as development mode does.
     pub pretty: bool,
+    /// How long blocking queries wait.
+    pub waits: Waits,
+    /// Who may ask for what.
+    pub access: Access,
+}
+
+/// How long blocking queries wait, jitter not included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waits {
+    /// Those that do not say it.
+    pub default: Duration,
+    /// The longest.
+    pub longest: Duration,
+}
+
+impl Default for Waits {
+    /// Those of Consul: five and ten minutes.
+    fn default() -> Self {
+        Self { default: Duration::from_secs(300), longest: Duration::from_secs(600) }
+    }
+}
+
+/// What the agent's `http_config` says about calls.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Paths that begin so are refused.
+    pub blocked: Vec<String>,
+    /// Networks from which something may be changed; any if there are none.
+    pub writers: Vec<Network>,
+    /// Headers of every answer.
+    pub headers: HeaderMap,
+}
+
+impl Access {
+    /// Refuses what the agent is told to refuse.
+    pub(super) fn judge(&self, method: &Method, path: &str, caller: Option<IpAddr>) -> Result<(), ApiError> {
+        if self.blocked.iter().any(|prefix| path.starts_with(prefix)) {
+            return Err(ApiError::Blocked);
+        }
+        let is_read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let is_inside = |caller| self.writers.iter().any(|network| network.contains(caller));
+        if is_read || self.writers.is_empty() || caller.is_some_and(is_inside) {
+            return Ok(());
+        }
+        Err(ApiError::NoWriter)
+    }
 }
 
 /// Facts about the agent's node, which a reload of the files may change. Clones share them.
@@ -87,6 +136,8 @@ impl Default for Options {
             dns_domain: DnsDomain::default(),
             prometheus: false,
             pretty: false,
+            waits: Waits::default(),
+            access: Access::default(),
         }
     }
 }

@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
+use super::Waits;
 use super::error::ApiError;
 use crate::model::GoDuration;
 use crate::store::Index;
-
-/// Wait of a blocking query that names none.
-const DEFAULT_WAIT: Duration = Duration::from_secs(300);
-/// Longer waits are cut to this.
-const MAX_WAIT: Duration = Duration::from_secs(600);
 
 /// The parameters of a call, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,11 +83,12 @@ impl Query {
     }
 
     /// How long a blocking query waits, jitter not included.
-    pub(super) fn wait(&self) -> Result<Duration, ApiError> {
-        let Some(text) = self.value("wait") else { return Ok(DEFAULT_WAIT) };
-        let wait: GoDuration = text.parse().map_err(|_| ApiError::InvalidWait)?;
-        let wait = wait.to_std().min(MAX_WAIT);
-        Ok(if wait.is_zero() { DEFAULT_WAIT } else { wait })
+    pub(super) fn wait(&self, waits: Waits) -> Result<Duration, ApiError> {
+        let said = match self.value("wait") {
+            Some(text) => text.parse::<GoDuration>().map_err(|_| ApiError::InvalidWait)?.to_std(),
+            None => Duration::ZERO,
+        };
+        Ok(if said.is_zero() { waits.default } else { said }.min(waits.longest))
     }
 
     /// How fresh the answer must be.
@@ -169,13 +166,16 @@ mod tests {
 
     #[test]
     fn waits_are_clamped_and_zero_means_the_default() {
-        let wait = |raw| query(raw).wait().map(|wait| wait.as_millis()).ok();
+        let wait = |raw| query(raw).wait(Waits::default()).map(|wait| wait.as_millis()).ok();
 
         assert_eq!(wait(""), Some(300_000));
         assert_eq!(wait("wait=0s"), Some(300_000));
         assert_eq!(wait("wait=60000ms"), Some(60_000));
         assert_eq!(wait("wait=24h"), Some(600_000));
         assert_eq!(wait("wait=potato"), None);
+        let waits = Waits { default: Duration::from_secs(9), longest: Duration::from_secs(3) };
+        assert_eq!(query("").wait(waits).ok(), Some(waits.longest));
+        assert_eq!(query("wait=1s").wait(waits).ok(), Some(Duration::from_secs(1)));
     }
 
     #[test]

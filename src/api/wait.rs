@@ -147,7 +147,8 @@ async fn wait(call: Call) -> Result<Response, ApiError> {
             return Err(ApiError::InvalidParameter { name: "revision", value, expected });
         }
     };
-    let wait = if call.query.value("wait").is_some() { call.query.wait()? } else { Duration::ZERO };
+    let wait =
+        if call.query.value("wait").is_some() { call.query.wait(call.api.options.waits)? } else { Duration::ZERO };
     let deadline = Instant::now() + wait;
     let _waiting = api.metrics.count_waiting();
     let mut is_over = wait.is_zero();

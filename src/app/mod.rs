@@ -436,6 +436,8 @@ impl App {
             dns_domain: settings.domain.clone(),
             prometheus: settings.prometheus,
             pretty: settings.dev,
+            waits: settings.waits,
+            access: settings.access.clone(),
         }
     }
 

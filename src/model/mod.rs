@@ -24,6 +24,7 @@ mod ignored;
 mod intention;
 mod limits;
 mod names;
+mod network;
 mod node;
 mod peering;
 mod prepared_query;
@@ -64,6 +65,7 @@ pub use names::{
     CheckId, Datacenter, InstanceId, Namespace, NodeName, Partition, PeerName, Place, ServiceId, ServiceKey,
     ServiceName, is_label,
 };
+pub use network::{Network, NetworkError};
 pub use node::Node;
 pub use peering::{Imported, ImportedKey, PeerKey, PeerTrustBundle, Peering, PeeringState, is_peer_name};
 pub use prepared_query::{QueryKey, QueryResult};

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use super::draft::{Draft, how_to_give};
@@ -12,6 +14,7 @@ use super::files::one_map;
 use super::inputs::Inputs;
 use super::listeners::Listeners;
 use super::{Settings, keys, parse};
+use crate::api::{Access, Waits};
 use crate::codec;
 use crate::model::{CHECK_OUTPUT_MAX_SIZE, CaConfig, CaSettings, Datacenter, NodeName, Problems, SidecarPorts};
 use crate::store::Retention;
@@ -50,6 +53,8 @@ pub(super) fn compose(mut draft: Draft, inputs: &Inputs) -> Result<Settings, Set
         default_intention_policy: draft.read("default_intention_policy", parse::intention_policy).unwrap_or_default(),
         ca,
         cluster_id,
+        waits: waits(&mut draft),
+        access: access(&mut draft),
         domain: draft.read("domain", parse::domain).unwrap_or_default(),
         log: LogOptions {
             level: draft.read("log_level", parse::log_level).unwrap_or(defaults.level),
@@ -109,6 +114,35 @@ fn node_meta(draft: &mut Draft) -> BTreeMap<String, String> {
         (_, None) => Err("expected one block of keys and texts".to_owned()),
     });
     overlays.into_iter().flatten().collect()
+}
+
+/// How long blocking queries wait.
+fn waits(draft: &mut Draft) -> Waits {
+    let Waits { default, longest } = Waits::default();
+    Waits {
+        default: draft.read("default_query_time", parse::duration).unwrap_or(default),
+        longest: draft.read("max_query_time", parse::duration).unwrap_or(longest),
+    }
+}
+
+/// Who may ask for what over HTTP.
+fn access(draft: &mut Draft) -> Access {
+    let overlays = draft.read_all("http_config.response_headers", |value| {
+        let map = one_map(value).ok_or_else(|| "expected one block of headers and texts".to_owned())?;
+        let header = |(name, value): (&String, &Value)| {
+            let text = parse::text(value)?;
+            match (HeaderName::from_str(name), HeaderValue::from_str(&text)) {
+                (Ok(name), Ok(value)) => Ok((name, value)),
+                _ => Err(format!("{name:?} cannot be a header with the value {text:?}")),
+            }
+        };
+        map.iter().map(header).collect::<Result<Vec<_>, String>>()
+    });
+    Access {
+        blocked: draft.read_all("http_config.block_endpoints", parse::path_prefix),
+        writers: draft.read_all("http_config.allow_write_http_from", parse::network),
+        headers: overlays.into_iter().flatten().collect(),
+    }
 }
 
 /// How the certificate authority of a new data directory signs and the ID of the cluster that it is for, where something is

@@ -22,7 +22,7 @@ pub(super) enum Merge {
 }
 
 /// Every key that has a meaning.
-pub(super) const KEYS: [Key; 46] = [
+pub(super) const KEYS: [Key; 51] = [
     key("datacenter", "datacenter", Merge::Last),
     key("hosted_datacenters", "hosted-datacenter", Merge::Append),
     key("node_name", "node", Merge::Last),
@@ -49,6 +49,11 @@ pub(super) const KEYS: [Key; 46] = [
     key("default_intention_policy", "default-intention-policy", Merge::Last),
     in_files("connect.ca_provider"),
     Key { path: "connect.ca_config", flag: None, merge: Merge::Overlay },
+    in_files("default_query_time"),
+    in_files("max_query_time"),
+    Key { path: "http_config.allow_write_http_from", flag: None, merge: Merge::Append },
+    Key { path: "http_config.block_endpoints", flag: None, merge: Merge::Append },
+    Key { path: "http_config.response_headers", flag: None, merge: Merge::Overlay },
     key("domain", "domain", Merge::Last),
     key("log_level", "log-level", Merge::Last),
     key("log_json", "log-json", Merge::Last),
@@ -81,8 +86,18 @@ const fn in_files(path: &'static str) -> Key {
 }
 
 /// The keys whose values are maps of further keys.
-pub(super) const GROUPS: [&str; 9] =
-    ["addresses", "ports", "acl", "connect", "telemetry", "tls", "tls.defaults", "tls.grpc", "tls.https"];
+pub(super) const GROUPS: [&str; 10] = [
+    "addresses",
+    "ports",
+    "acl",
+    "connect",
+    "http_config",
+    "telemetry",
+    "tls",
+    "tls.defaults",
+    "tls.grpc",
+    "tls.https",
+];
 
 /// Keys that hold registrations and config entries.
 pub(super) const DEFINITIONS: [&str; 3] = ["service", "services", "config_entries"];
@@ -91,7 +106,7 @@ pub(super) const DEFINITIONS: [&str; 3] = ["service", "services", "config_entrie
 pub(super) const CHECKS: [&str; 2] = ["check", "checks"];
 
 /// Keys of Consul's agent that have no meaning here; a group stands for all that is in it.
-const IGNORED: [&str; 140] = [
+const IGNORED: [&str; 139] = [
     "acl.default_policy",
     "acl.down_policy",
     "acl.enable_key_list_policy",
@@ -127,7 +142,6 @@ const IGNORED: [&str; 140] = [
     "connect.test_ca_leaf_root_change_spread",
     "connect.virtual_ip_cidr_v4",
     "connect.virtual_ip_cidr_v6",
-    "default_query_time",
     "disable_anonymous_signature",
     "disable_coordinates",
     "disable_host_node_id",
@@ -150,7 +164,8 @@ const IGNORED: [&str; 140] = [
     "experiments",
     "gossip_lan",
     "gossip_wan",
-    "http_config",
+    "http_config.max_header_bytes",
+    "http_config.use_cache",
     "key_file",
     "leave_on_terminate",
     "license_path",
@@ -160,7 +175,6 @@ const IGNORED: [&str; 140] = [
     "log_rotate_bytes",
     "log_rotate_duration",
     "log_rotate_max_files",
-    "max_query_time",
     "namespace",
     "partition",
     "peering",

@@ -26,6 +26,7 @@ pub use error::{SettingProblem, SettingsError, Source};
 pub use inputs::{FileFormat, Inputs};
 pub use listeners::{TlsFiles, TlsListener, TlsSection, TlsVersion};
 
+use crate::api::{Access, Waits};
 use crate::model::{
     CaConfig, CheckRegistration, ConfigEntry, Datacenter, DnsDomain, IntentionPolicy, NodeName, ServiceDefinition,
     SidecarPorts,
@@ -77,6 +78,10 @@ pub struct Settings {
     pub ca: Option<CaConfig>,
     /// UUID of the cluster of a new data directory, if one was given; that of another one must be the same.
     pub cluster_id: Option<String>,
+    /// How long blocking queries wait.
+    pub waits: Waits,
+    /// Who may ask for what over HTTP.
+    pub access: Access,
     /// The DNS domain of the agents, which the names of WAN-federated servers end in; `consul` unless said.
     pub domain: DnsDomain,
     /// Services of files, checked, for `datacenter`.
@@ -153,6 +158,13 @@ impl Settings {
             "advertise_addr_wan": self.advertise_wan,
             "default_intention_policy": self.default_intention_policy,
             "connect": self.ca.as_ref().map(|ca| json!({ "ca_provider": ca.provider, "ca_config": ca.config })),
+            "default_query_time": format!("{:?}", self.waits.default),
+            "max_query_time": format!("{:?}", self.waits.longest),
+            "http_config": {
+                "block_endpoints": self.access.blocked,
+                "allow_write_http_from": self.access.writers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "response_headers": self.access.headers.keys().map(|name| name.as_str()).collect::<Vec<_>>(),
+            },
             "domain": self.domain,
             "log_level": self.log.level,
             "log_json": self.log.json,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use crate::model::{Datacenter, DnsDomain, GoDuration, IntentionPolicy};
+use crate::model::{Datacenter, DnsDomain, GoDuration, IntentionPolicy, Network, NetworkError};
 use crate::telemetry::LogOptions;
 
 /// A text; numbers and switches are taken as they are written.
@@ -124,6 +124,17 @@ pub(super) fn advertised_ip(value: &Value) -> Result<IpAddr, String> {
     } else {
         Ok(ip)
     }
+}
+
+/// A network, such as `10.0.0.0/8`.
+pub(super) fn network(value: &Value) -> Result<Network, String> {
+    some_text(value)?.parse().map_err(|error: NetworkError| error.to_string())
+}
+
+/// What paths of the API begin with.
+pub(super) fn path_prefix(value: &Value) -> Result<String, String> {
+    let text = some_text(value)?;
+    if text.starts_with('/') { Ok(text) } else { Err(format!("{text:?} is no path: begin with /v1/")) }
 }
 
 /// A switch.

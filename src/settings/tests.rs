@@ -54,6 +54,8 @@ fn dev_needs_nothing() {
             default_intention_policy: IntentionPolicy::Allow,
             ca: None,
             cluster_id: None,
+            waits: Waits { default: Duration::from_secs(300), longest: Duration::from_secs(600) },
+            access: Access::default(),
             domain: DnsDomain::default(),
             services: Vec::new(),
             checks: Vec::new(),
@@ -87,6 +89,52 @@ fn flags_win_over_variables_over_later_files_over_earlier_ones() {
     assert_eq!(settings.node_name, NodeName::from("from-file-1"));
     assert_eq!(settings.log.level, "warn");
     assert_eq!(settings.advertise, "10.0.0.5".parse::<IpAddr>().unwrap());
+}
+
+#[test]
+fn calls_are_restricted_as_in_consul() {
+    let directory = tempfile::tempdir().unwrap();
+    let with = |text: &str| {
+        let path = write(directory.path(), "agent.hcl", text);
+        Inputs { files: vec![path], ..dev(&[]) }
+    };
+    let all = r#"
+        default_query_time = "30s"
+        max_query_time     = "1m"
+        http_config {
+          block_endpoints       = ["/v1/agent/monitor"]
+          allow_write_http_from = ["10.0.0.0/8", "::1/128"]
+          response_headers { Access-Control-Allow-Origin = "*" }
+          use_cache = true
+        }
+    "#;
+    let wrong = r#"
+        default_query_time = "soon"
+        http_config {
+          block_endpoints       = ["monitor"]
+          allow_write_http_from = ["10.0.0.0"]
+          response_headers { "a b" = "c" }
+        }
+    "#;
+
+    let settings = Settings::load(&with(all)).unwrap();
+
+    assert_eq!(settings.waits, Waits { default: Duration::from_secs(30), longest: Duration::from_secs(60) });
+    let Access { blocked, writers, headers } = &settings.access;
+    assert_eq!((blocked.as_slice(), writers.len()), (&["/v1/agent/monitor".to_owned()][..], 2));
+    assert_eq!(headers["access-control-allow-origin"], "*");
+    assert!(settings.warnings[0].ends_with("without effect in meshgate: http_config.use_cache"));
+    assert_eq!(
+        problems(&with(wrong), directory.path()),
+        [
+            "agent.hcl:2: default_query_time: invalid duration \"soon\": expected a number with a unit, such as \"30s\", \"250ms\" \
+             or \"1h30m\"",
+            "agent.hcl:6: http_config.response_headers: \"a b\" cannot be a header with the value \"c\"",
+            "agent.hcl:4: http_config.block_endpoints: \"monitor\" is no path: begin with /v1/",
+            "agent.hcl:5: http_config.allow_write_http_from: \"10.0.0.0\" is no network: use an address and a number of bits, \
+             such as 10.0.0.0/8",
+        ]
+    );
 }
 
 #[test]

@@ -30,6 +30,21 @@ async fn woken(api: &TestApi, path: &str, change: impl Future<Output = ()>) -> A
 }
 
 #[tokio::test]
+async fn an_agent_says_how_long_a_call_waits_that_does_not_say_it_and_how_long_at_most() {
+    let waits = meshgate::api::Waits { default: Duration::from_millis(100), longest: Duration::from_millis(200) };
+    let api = TestApi::start_with(|api| api.options.waits = waits).await;
+    let index = api.get("/v1/catalog/nodes").await.index();
+
+    for (wait, least) in [("", 100), ("&wait=10m", 200)] {
+        let start = Instant::now();
+        let answer = api.get(&format!("/v1/catalog/nodes?index={index}{wait}")).await;
+        let took = start.elapsed().as_millis();
+        assert_eq!((answer.status, answer.index()), (200, index));
+        assert!(took >= least, "{wait:?} took {took} ms");
+    }
+}
+
+#[tokio::test]
 async fn without_a_change_the_wait_ends_with_the_same_index() {
     let api = TestApi::start().await;
     api.register(json!({ "Name": "web" })).await;

@@ -6,6 +6,31 @@ use serde_json::json;
 use crate::support::http::TestApi;
 
 #[tokio::test]
+async fn an_agent_blocks_endpoints_restricts_writers_and_adds_headers() {
+    let access = |writers: &str| meshgate::api::Access {
+        blocked: vec!["/v1/agent/host".to_owned()],
+        writers: vec![writers.parse().expect("a network")],
+        headers: [("access-control-allow-origin", "*")]
+            .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")))
+            .into_iter()
+            .collect(),
+    };
+    let from_here = TestApi::start_with(|api| api.options.access = access("127.0.0.0/8")).await;
+    let from_elsewhere = TestApi::start_with(|api| api.options.access = access("10.0.0.0/8")).await;
+
+    for api in [&from_here, &from_elsewhere] {
+        api.get("/v1/agent/host").await.says(403, "is blocked by the configuration of the agent");
+        let answer = api.get("/v1/nope").await;
+        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (404, "*"));
+        api.get("/v1/catalog/nodes").await.is(200, "[]");
+    }
+    from_here.put("/v1/agent/service/register", r#"{"Name":"web"}"#).await.is(200, "");
+    let body = r#"{"Name":"web"}"#;
+    from_elsewhere.refuses(Method::PUT, "/v1/agent/service/register", body, 403, "access is restricted").await;
+    from_elsewhere.call(Method::OPTIONS, "/v1/agent/self", &[], String::new()).await.is(200, "");
+}
+
+#[tokio::test]
 async fn an_unknown_path_is_told_with_a_newline() {
     let api = TestApi::start().await;
 

@@ -32,7 +32,7 @@ async fn one(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let id = ServiceId::from(tail.required("service ID")?);
     let instance = call.agent_node().instance(&id);
     let seen = call.query.value("hash").unwrap_or_default();
-    let wait = Some(call.query.wait()?).filter(|_| !seen.is_empty());
+    let wait = Some(call.query.wait(call.api.options.waits)?).filter(|_| !seen.is_empty());
     let read = |reader: &Reader<'_>| {
         let row = reader.service(&instance).ok_or_else(|| ApiError::UnknownService(id.clone()))?;
         Ok(call.shown(reader, row).hashed())

@@ -9,7 +9,7 @@ use super::schema;
 use crate::codec::{self, Format};
 
 /// What every operation can answer beside what it says.
-const ALWAYS: [u16; 2] = [400, 500];
+const ALWAYS: [u16; 3] = [400, 403, 500];
 /// What those with a body can answer too.
 const WITH_BODY: [u16; 2] = [408, 413];
 
