@@ -32,13 +32,11 @@ type Encoded<'p> = (&'p Arc<Resource>, Option<&'p Given>);
 
 impl EncodedPart {
     /// A newer state of the same part.
-    pub(super) fn next(&self, place: &Place, mut part: Part, interner: &mut Interner) -> Self {
+    pub(super) fn next(&self, place: &Place, part: Part, interner: &mut Interner) -> Self {
         let listeners = self.listeners.next(&part.resources.listeners, interner);
         let clusters = self.clusters.next(&part.resources.clusters, interner);
         let routes = self.routes.next(&part.resources.routes, interner);
-        // What could not be made trusts nobody.
-        listeners.keep_made(&mut part.resources.listeners);
-        clusters.keep_made(&mut part.resources.clusters);
+        // Of what could not be made, too: a client may have it from an earlier process, and goes on trusting whom it should.
         let trusts = part.trust_sources(place).collect::<BTreeMap<_, _>>().into_iter().collect();
         let Part { resources: _, endpoints, importers, ways, left_out } = part;
         let forwarded = Forwarded { ways, importers };

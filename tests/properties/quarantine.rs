@@ -113,7 +113,9 @@ pub(crate) async fn a_bad_part_costs_only_itself(world: World, spoil: Spoil) -> 
     for (of @ (proxy, _), contents) in &found {
         let wanted = &expected[of];
         if *proxy.id == *service.id.as_str() && *proxy.node_name == *node.node.as_str() {
-            let foreign: Vec<_> = contents.iter().filter(|it| !wanted.contains(it)).map(|(name, _)| name).collect();
+            // Whom the missing part trusts is told all the same.
+            let is_foreign = |it: &&(String, _)| of.1 != ResourceType::Secret && !wanted.contains(it);
+            let foreign: Vec<_> = contents.iter().filter(is_foreign).map(|(name, _)| name).collect();
             prop_assert!(foreign.is_empty(), "{:?} has {:?}", of, foreign);
         } else {
             prop_assert_eq!(contents, wanted, "{:?}", of);
@@ -162,10 +164,13 @@ pub(crate) async fn a_part_that_goes_bad_stays_as_it_was(world: World, spoil: Sp
     mesh.store.write(vec![bad]).await.expect("a hatch is judged when it is used");
     fence.pass(&mesh).await;
     for (proxy, watched) in &mut watched {
-        // That something could not be made is news, for a client that holds it from somebody else.
+        // That something could not be made is news, for a client that holds it from somebody else, as is whom it trusts.
         let Some(came) = watched.came() else { continue };
         for kind in ResourceType::ALL {
-            prop_assert_eq!(came.get(kind), held[proxy].get(kind), "{:?} of {:?} for {}", kind, proxy, hatch);
+            let (new, old) = (came.get(kind), held[proxy].get(kind));
+            let kept = old.iter().filter(|(name, resource)| new.get(name) == Some(*resource)).count();
+            prop_assert_eq!(kept, old.len(), "{:?} of {:?} for {}", kind, proxy, hatch);
+            prop_assert!(kind == ResourceType::Secret || new.len() == kept, "{:?} of {:?} for {}", kind, proxy, hatch);
         }
     }
     if OF_SIDECAR.contains(&hatch) {

@@ -169,8 +169,7 @@ impl Session {
 impl TypeState {
     /// What the client may still use, though the snapshot does not have it or has something else.
     fn kept(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        let refused = self.rejected.values().flat_map(|rejection| rejection.kept.iter().chain(&rejection.displaced));
-        refused.chain(self.standins.values().map(|standin| &standin.resource))
+        self.rejected.values().flat_map(|rejection| rejection.kept.iter().chain(&rejection.displaced))
     }
 
     /// The listeners that this takes away while it adds others, as far as it is known what the client has.
@@ -235,15 +234,18 @@ impl TypeState {
     }
 }
 
-/// Those of them whose place this one takes: it is an operator's for the same, or it listens where they did.
+/// What to go on with if this listener is refused: what is generated in place of an operator's, whatever the operator gave
+/// before, as it says today what callers may do; and the listeners that listened where this one should.
 fn displaced(listener: &Resource, places: &[Place]) -> Vec<Arc<Resource>> {
     if places.is_empty() {
         return Vec::new();
     }
     let addresses = listening_addresses(listener);
-    let is_displaced =
-        |(place, held): &&Place| stands_for(held) == stands_for(listener) || !place.is_disjoint(&addresses);
-    places.iter().filter(is_displaced).map(|(_, held)| held.clone()).collect()
+    let standin = |(place, held): &Place| match &listener.instead_of {
+        Some(generated) if *stands_for(held) == generated.name => Some(generated.clone()),
+        Some(_) | None => (!place.is_disjoint(&addresses)).then(|| held.clone()),
+    };
+    places.iter().filter_map(standin).collect()
 }
 
 /// What a listener is called where it is generated.

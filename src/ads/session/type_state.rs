@@ -21,8 +21,6 @@ pub(super) struct TypeState {
     pub(super) pending: BTreeMap<Arc<str>, Pending>,
     /// Contents that the client refused.
     pub(super) rejected: BTreeMap<Arc<str>, Rejection>,
-    /// What the client keeps, though the snapshot does not have it, by its name.
-    pub(super) standins: BTreeMap<Arc<str>, Standin>,
     /// The set that the client refused, where sets travel as a whole, and what of it may be to blame.
     pub(super) rejected_set: Option<(Version, Numbers)>,
     pub(super) in_flight: Option<InFlight>,
@@ -85,17 +83,16 @@ pub(super) struct Rejection {
     pub(super) retry: bool,
     /// What the client had before and may still use.
     pub(super) kept: Option<Arc<Resource>>,
-    /// Listeners that were taken away in the same response and whose place this one should take.
+    /// Listeners that were taken away in the same response and whose place this one should take. An Envoy takes away what is
+    /// gone before it looks at what is new, so that it has neither of them then: as long as the refusal stands, they stand in.
     pub(super) displaced: Vec<Arc<Resource>>,
 }
 
-/// A listener whose place another one should take, which the client refused. An Envoy takes away what is gone before it
-/// looks at what is new, so that it would have neither.
-#[derive(Debug)]
-pub(super) struct Standin {
-    pub(super) resource: Arc<Resource>,
-    /// The name of the one that was refused.
-    pub(super) refused: Arc<str>,
+impl Rejection {
+    /// True as long as this is what the snapshot has, and it is not tried once more.
+    fn stands(&self, name: &str, set: &ResourceSet) -> bool {
+        !self.retry && set.get(name).is_some_and(|wanted| self.content == Some(wanted.version))
+    }
 }
 
 /// The response that the client has not answered yet.
@@ -119,7 +116,7 @@ pub(super) struct Sent {
     pub(super) name: Arc<str>,
     pub(super) version: Version,
     pub(super) before: Option<Arc<Resource>>,
-    /// Listeners that the same response takes away and whose place this one takes.
+    /// What to go on with if it is refused: for a listener, those that the same response takes away and whose place it takes.
     pub(super) displaced: Vec<Arc<Resource>>,
     /// The snapshots that it comes from.
     pub(super) changed: Numbers,
@@ -162,7 +159,6 @@ impl TypeState {
             subscription: Subscription::default(),
             pending: BTreeMap::new(),
             rejected: BTreeMap::new(),
-            standins: BTreeMap::new(),
             rejected_set: None,
             in_flight: None,
             answer_due: false,
@@ -207,7 +203,7 @@ impl TypeState {
     /// Notes that the snapshot has something else under a name than before, since one of these.
     pub(super) fn note_change(&mut self, name: &Arc<str>, before: Option<&Arc<Resource>>, changed: Numbers) {
         if self.subscription.covers(name) {
-            let before = before.or(self.standins.get(name).map(|standin| &standin.resource));
+            let before = before.or_else(|| self.stands_in(name, |refusal, _| !refusal.retry));
             let held = before.map_or(Held::Nothing, |resource| Held::Resource(resource.clone()));
             self.note_pending(name, held, Reason::Changed, changed);
         }
@@ -248,13 +244,12 @@ impl TypeState {
         let subscription = &self.subscription;
         self.pending.retain(|name, _| subscription.covers(name));
         self.rejected.retain(|name, _| subscription.covers(name));
-        self.standins.retain(|name, _| subscription.covers(name));
     }
 
     /// Drops pending names that turn out to be in order, and sorts the others.
     pub(super) fn gather(&mut self, snapshot: &Snapshot) -> Batch {
         let set = snapshot.get(self.kind);
-        self.end_standins(set);
+        self.look_at_standins(set);
         let mut pending = std::mem::take(&mut self.pending);
         let mut batch = Batch::default();
         pending.retain(|name, entry| match self.action(name, entry, set) {
@@ -269,23 +264,38 @@ impl TypeState {
         batch
     }
 
-    /// Takes away what stood in for something that is not refused any more, or no longer wanted.
-    fn end_standins(&mut self, set: &ResourceSet) {
-        let rejected = &self.rejected;
-        let is_refused = |name: &Arc<str>| {
-            let refused = rejected.get(name).filter(|refused| !refused.retry);
-            refused.is_some_and(|refused| refused.content == set.get(name).map(|wanted| wanted.version))
-        };
-        let is_over = |name: &Arc<str>, it: &mut Standin| set.contains_key(name) || !is_refused(&it.refused);
-        let over: Vec<_> = self.standins.extract_if(.., is_over).collect();
-        for (name, standin) in over {
-            self.note_pending(&name, Held::Resource(standin.resource), Reason::Changed, self.all_taken());
+    /// Looks at what stands in for refused listeners: whether it still should, and as what.
+    fn look_at_standins(&mut self, set: &ResourceSet) {
+        let mut held = Vec::new();
+        for (refused, rejection) in &mut self.rejected {
+            if rejection.retry {
+                // It was taken away, and is not given back yet.
+                continue;
+            }
+            held.extend(rejection.displaced.iter().cloned());
+            rejection.displaced.retain(|standin| !set.contains_key(&standin.name));
+            // What callers may do is in there as it is today.
+            let generated = set.get(refused).and_then(|wanted| wanted.instead_of.as_ref());
+            for standin in &mut rejection.displaced {
+                if let Some(generated) = generated.filter(|it| it.name == standin.name) {
+                    standin.clone_from(generated);
+                }
+            }
         }
+        for standin in held {
+            self.note_pending(&standin.name.clone(), Held::Resource(standin), Reason::Changed, self.all_taken());
+        }
+    }
+
+    /// What stands in under a name, for a refusal that `counts`.
+    fn stands_in(&self, name: &str, counts: impl Fn(&Rejection, &str) -> bool) -> Option<&Arc<Resource>> {
+        let refusals = self.rejected.iter().filter(|(refused, rejection)| counts(rejection, refused));
+        refusals.flat_map(|(_, rejection)| &rejection.displaced).find(|standin| *standin.name == *name)
     }
 
     /// What the client should have under a name.
     fn wanted<'s>(&'s self, name: &str, set: &'s ResourceSet) -> Option<&'s Arc<Resource>> {
-        set.get(name).or_else(|| self.standins.get(name).map(|standin| &standin.resource))
+        set.get(name).or_else(|| self.stands_in(name, |rejection, refused| rejection.stands(refused, set)))
     }
 
     /// True if another process gave it to the client, perhaps for what this one could not make.
@@ -347,8 +357,8 @@ impl TypeState {
     ///
     /// Not where something stands in for it: that would have to go for the attempt, which costs its connections.
     pub(super) fn try_refused_again(&mut self) {
-        for (name, rejection) in &mut self.rejected {
-            rejection.retry |= !self.standins.values().any(|standin| standin.refused == *name);
+        for rejection in self.rejected.values_mut() {
+            rejection.retry |= rejection.displaced.is_empty();
         }
         self.answer_due |= self.rejected_set.take().is_some();
     }
@@ -403,12 +413,14 @@ impl TypeState {
         self.note_pending(&name, Held::Unknown, Reason::Changed, changed).held = Held::Unknown;
         if let Some(earlier) = self.rejected.remove(&name) {
             rejection.kept = rejection.kept.or(earlier.kept);
-            rejection.displaced.extend(earlier.displaced);
+            let is_new = |it: &Arc<Resource>| rejection.displaced.iter().all(|known| known.name != it.name);
+            let more: Vec<_> = earlier.displaced.into_iter().filter(is_new).collect();
+            rejection.displaced.extend(more);
         }
         if !rejection.retry {
-            for resource in rejection.displaced.drain(..) {
-                self.note_pending(&resource.name, Held::Unknown, Reason::Changed, changed).held = Held::Unknown;
-                self.standins.insert(resource.name.clone(), Standin { resource, refused: name.clone() });
+            rejection.displaced.retain(|standin| self.subscription.covers(&standin.name));
+            for standin in &rejection.displaced {
+                self.note_pending(&standin.name, Held::Unknown, Reason::Changed, changed).held = Held::Unknown;
             }
         }
         self.rejected.insert(name, rejection);

@@ -166,13 +166,6 @@ impl<T: Encodable> Table<T> {
         self.entries.iter().any(|entry| entry.resource.is_none())
     }
 
-    /// Leaves of what is wanted what could be made.
-    pub(super) fn keep_made(&self, wanted: &mut Vec<T>) {
-        if self.is_incomplete() {
-            wanted.retain(|item| !self.is_missing(&item.name()));
-        }
-    }
-
     /// True if the resource that is generated as `name` is wanted and could not be made.
     pub(super) fn is_missing(&self, name: &str) -> bool {
         self.get(name).is_some_and(|entry| entry.resource.is_none())
@@ -210,20 +203,20 @@ impl<K> Entry<K> {
         interner: &mut Interner,
     ) -> Self {
         let given = wanted.given();
-        let mut encoded = given.clone();
         let mut problems = Vec::new();
+        let mut older = None;
         let resource = wanted.encode().or_else(|errors| {
             problems.extend(errors.iter().map(ToString::to_string));
             let mut usable = wanted.clone();
             if !usable.take_back(&errors, past.as_ref()) {
                 return Err(errors);
             }
-            encoded = usable.given();
-            usable.encode()
+            older.insert(usable).encode()
         });
+        let used = older.as_ref().unwrap_or(wanted);
         let resource = resource.ok().map(|mut resource| {
             if *resource.name != *name {
-                resource.instead_of = wanted.generated().map(|generated| interner.intern(T::KIND, generated));
+                resource.instead_of = used.generated().map(|generated| interner.intern(T::KIND, generated));
             }
             interner.intern(T::KIND, resource)
         });
@@ -236,7 +229,7 @@ impl<K> Entry<K> {
             fingerprint,
             kept: wanted.kept(),
             given: given.boxed(),
-            encoded: resource.as_ref().and_then(|_| encoded.boxed()),
+            encoded: resource.as_ref().and_then(|_| used.given().boxed()),
             resource,
             problems: problems.into(),
         }

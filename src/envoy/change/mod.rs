@@ -157,6 +157,10 @@ impl Comparer {
             for (name, before) in old.changes_to(new) {
                 let after = new.get(name);
                 let version = |resource: Option<&Arc<Resource>>| resource.map(|resource| resource.version);
+                if version(before) == version(after) {
+                    // What is sent is the same; what it stands in place of is not.
+                    continue;
+                }
                 let key = (kind, name.clone(), version(before), version(after));
                 let known = self.known.entry(key);
                 changes.push(known.or_insert_with(|| Arc::new(compared(kind, name, before, after))).clone());
