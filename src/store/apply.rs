@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use super::any::Row;
 use super::embedded::named as named_row;
 use super::history::Class;
 use super::view::Recent;
@@ -38,32 +38,32 @@ enum Stamp {
 
 /// A row as the backend keeps it.
 #[derive(Serialize, Deserialize)]
-struct Record<T> {
+pub(super) struct Record<T> {
     /// The node, for rows whose value does not say it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    at: Option<NodeKey>,
-    create: Index,
-    modify: Index,
-    value: T,
+    pub(super) at: Option<NodeKey>,
+    pub(super) create: Index,
+    pub(super) modify: Index,
+    pub(super) value: T,
 }
 
 /// The tables, by the first byte of a row's key.
-mod tag {
-    pub(super) const NODE: u8 = b'n';
-    pub(super) const SERVICE: u8 = b's';
-    pub(super) const CHECK: u8 = b'c';
-    pub(super) const ENTRY: u8 = b'e';
-    pub(super) const DATACENTER: u8 = b'd';
-    pub(super) const PARTITION: u8 = b'a';
-    pub(super) const NAMESPACE: u8 = b'm';
-    pub(super) const FEDERATION_STATE: u8 = b'f';
-    pub(super) const PEERING: u8 = b'p';
-    pub(super) const TRUST_BUNDLE: u8 = b't';
-    pub(super) const IMPORTED: u8 = b'i';
-    pub(super) const QUERY: u8 = b'q';
-    pub(super) const CA_CONFIG: u8 = b'k';
-    pub(super) const ROOT: u8 = b'r';
-    pub(super) const LEAF: u8 = b'l';
+pub(super) mod tag {
+    pub(in crate::store) const NODE: u8 = b'n';
+    pub(in crate::store) const SERVICE: u8 = b's';
+    pub(in crate::store) const CHECK: u8 = b'c';
+    pub(in crate::store) const ENTRY: u8 = b'e';
+    pub(in crate::store) const DATACENTER: u8 = b'd';
+    pub(in crate::store) const PARTITION: u8 = b'a';
+    pub(in crate::store) const NAMESPACE: u8 = b'm';
+    pub(in crate::store) const FEDERATION_STATE: u8 = b'f';
+    pub(in crate::store) const PEERING: u8 = b'p';
+    pub(in crate::store) const TRUST_BUNDLE: u8 = b't';
+    pub(in crate::store) const IMPORTED: u8 = b'i';
+    pub(in crate::store) const QUERY: u8 = b'q';
+    pub(in crate::store) const CA_CONFIG: u8 = b'k';
+    pub(in crate::store) const ROOT: u8 = b'r';
+    pub(in crate::store) const LEAF: u8 = b'l';
 }
 
 fn row_key(tag: u8, key: &impl Serialize) -> Vec<u8> {
@@ -137,6 +137,98 @@ impl Draft {
         let recent = Recent { since: view.index, changed_until: view.changed.clone(), ..Recent::default() };
         let view = View { recent: Some(Arc::new(recent)), ..view };
         Self { view, rows: Vec::new(), at, stamp: Stamp::Now(at) }
+    }
+
+    /// A draft of a state of which nothing is known but its rows.
+    pub(super) fn of_rows(view: View, at: Index) -> Self {
+        let view = View { index: at, floor: at, changed: OrdMap::new(), recent: None, ..view };
+        Self { view, rows: Vec::new(), at, stamp: Stamp::Now(at) }
+    }
+
+    /// That state.
+    pub(super) fn into_state(self) -> View {
+        View { changed: OrdMap::new(), recent: None, ..self.view }
+    }
+
+    /// Has a row be there as it is, whatever is there.
+    pub(super) fn place(&mut self, row: Row) {
+        match row {
+            Row::Node(row) => {
+                let key = NodeKey { place: row.value.place(), node: row.value.node.clone() };
+                self.view.nodes.insert(key, row);
+            }
+            Row::Service(node, row) => {
+                let id = node.instance(&row.value.id);
+                if let Some(old) = self.view.services.insert(id.clone(), row.clone()) {
+                    self.unindex_service(&id, &old.value);
+                }
+                self.index_service(&id, &row.value);
+            }
+            Row::Check(row) => {
+                let (key, service) = (CheckKey::of(&row.value), row.value.service_id.clone());
+                if let Some(old) = self.view.checks.insert(key.clone(), row) {
+                    self.unindex_check(&key, &old.value.service_id);
+                }
+                index(&mut self.view.checks_of, key.node.instance(&service), key.check);
+            }
+            Row::Entry(row) => drop(self.view.entries.insert(row.value.key(), row)),
+            Row::Datacenter(row) => drop(self.view.datacenters.insert((*row.value).clone(), row)),
+            Row::Partition(row) => drop(self.view.partition_definitions.insert(row.value.place(), row)),
+            Row::Namespace(row) => drop(self.view.namespace_definitions.insert(row.value.key(), row)),
+            Row::FederationState(row) => {
+                self.view.federation_states.insert(row.value.datacenter.clone(), row);
+            }
+            Row::Peering(row) => drop(self.view.peerings.insert(row.value.key(), row)),
+            Row::TrustBundle(row) => drop(self.view.trust_bundles.insert(row.value.key(), row)),
+            Row::Imported(row) => {
+                let key = row.value.key();
+                if let Some(old) = self.view.imported.insert(key.clone(), row.clone()) {
+                    self.unindex_imported(&key, &old.value);
+                }
+                self.index_imported(&key, &row.value);
+            }
+            Row::Query(row) => drop(self.view.queries.insert(row.value.key(), row)),
+            Row::CaConfig(row) => drop(self.view.ca_config.insert((), row)),
+            Row::Root(row) => drop(self.view.roots.insert(row.value.id.clone(), row)),
+            Row::Leaf(row) => {
+                let identity = row.value.identity.clone();
+                let partition = identity.partition().clone();
+                if self.view.leaves.insert(identity, row).is_none() {
+                    self.count_leaf(&partition);
+                }
+            }
+        }
+    }
+
+    /// Has a row be gone, and nothing but it: what stands on it may have been there before it.
+    pub(super) fn take_away(&mut self, row: &Row) {
+        match row {
+            Row::Node(row) => {
+                self.view.nodes.remove(&NodeKey { place: row.value.place(), node: row.value.node.clone() });
+            }
+            Row::Service(node, row) => {
+                let id = node.instance(&row.value.id);
+                if let Some(old) = self.view.services.remove(&id) {
+                    self.unindex_service(&id, &old.value);
+                }
+            }
+            Row::Check(row) => self.delete_check(&CheckKey::of(&row.value)),
+            Row::Entry(row) => self.delete_entry(&row.value.key()),
+            Row::Datacenter(row) => self.delete_datacenter(&row.value),
+            Row::Partition(row) => self.delete_partition(&row.value.place()),
+            Row::Namespace(row) => {
+                let (partition, namespace) = row.value.key();
+                self.delete_namespace(partition, namespace);
+            }
+            Row::FederationState(row) => self.delete_federation_state(&row.value.datacenter),
+            Row::Peering(row) => drop(self.view.peerings.remove(&row.value.key())),
+            Row::TrustBundle(row) => self.delete_trust_bundle(&row.value.key()),
+            Row::Imported(row) => self.delete_imported(&row.value.key()),
+            Row::Query(row) => self.delete_query(&row.value.key()),
+            Row::CaConfig(_) => self.delete_ca_config(),
+            Row::Root(row) => self.delete_root(&row.value.id),
+            Row::Leaf(row) => self.delete_leaf(&row.value.identity),
+        }
     }
 
     /// Applies one operation. What changes nothing leaves no trace.
@@ -743,45 +835,6 @@ fn of_key<K: serde::de::DeserializeOwned>(text: &[u8], name: impl FnOnce(K) -> S
     serde_json::from_slice(text).ok().map(name)
 }
 
-/// A row for people, if there is one; `Some(None)` for one of a table that has secrets.
-#[allow(clippy::option_option, reason = "whether there is a row is another question than what may be told of it")]
-pub(super) fn told(view: &View, key: &[u8]) -> Option<Option<Value>> {
-    fn row<K: Ord + serde::de::DeserializeOwned, T: Serialize>(
-        table: &OrdMap<K, Stored<T>>,
-        text: &[u8],
-    ) -> Option<Option<Value>> {
-        let row = table.get(&serde_json::from_slice::<K>(text).ok()?)?;
-        Some(serde_json::to_value(&*row.value).ok())
-    }
-
-    let (tag, text) = (key.first()?, key.get(1..)?);
-    match *tag {
-        tag::NODE => row(&view.nodes, text),
-        tag::SERVICE => row(&view.services, text),
-        tag::CHECK => {
-            let check = view.checks.get(&serde_json::from_slice::<CheckKey>(text).ok()?)?;
-            Some(serde_json::to_value(super::bundle::without_secrets(&check.value)).ok())
-        }
-        tag::ENTRY => {
-            let (kind, name) = serde_json::from_slice(text).ok()?;
-            let entry = view.entries.get(&EntryKey { kind, name })?;
-            Some(serde_json::to_value(&*entry.value).ok())
-        }
-        tag::DATACENTER => row(&view.datacenters, text),
-        tag::PARTITION => row(&view.partition_definitions, text),
-        tag::NAMESPACE => row(&view.namespace_definitions, text),
-        tag::FEDERATION_STATE => row(&view.federation_states, text),
-        tag::PEERING => row(&view.peerings, text),
-        tag::TRUST_BUNDLE => row(&view.trust_bundles, text),
-        tag::IMPORTED => row(&view.imported, text),
-        tag::QUERY => row(&view.queries, text),
-        tag::CA_CONFIG => view.ca_config.get(&()).map(|_| None),
-        tag::ROOT => view.roots.get(&serde_json::from_slice::<String>(text).ok()?).map(|_| None),
-        tag::LEAF => view.leaves.get(&serde_json::from_slice::<SpiffeId>(text).ok()?).map(|_| None),
-        _ => None,
-    }
-}
-
 /// The view that these rows make.
 ///
 /// # Errors
@@ -793,98 +846,13 @@ pub(super) fn load(at: Index, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<View, Store
 
 /// The view that those of the rows make that can be understood, and the others.
 pub(super) fn load_most(at: Index, rows: &[(Vec<u8>, Vec<u8>)]) -> (View, Vec<BadRow>) {
-    let mut draft =
-        Draft { view: View { index: at, floor: at, ..View::default() }, rows: Vec::new(), at, stamp: Stamp::Now(at) };
+    let mut draft = Draft::of_rows(View::default(), at);
     let mut bad = Vec::new();
     for (key, value) in rows {
-        if let Err(source) = load_row(&mut draft, key, value) {
-            bad.push(BadRow { key: named_row(key), source });
+        match Row::read(key, value) {
+            Ok(row) => draft.place(row),
+            Err(source) => bad.push(BadRow { key: named_row(key), source }),
         }
     }
-    draft.view.changed = OrdMap::new();
-    (draft.view, bad)
-}
-
-fn load_row(draft: &mut Draft, key: &[u8], value: &[u8]) -> Result<(), serde_json::Error> {
-    let unknown = || <serde_json::Error as serde::de::Error>::custom("no table has such a key");
-    match key.first() {
-        Some(&tag::NODE) => {
-            let record: Record<Node> = serde_json::from_slice(value)?;
-            let key = NodeKey { place: record.value.place(), node: record.value.node.clone() };
-            draft.view.nodes.insert(key, stored(record));
-        }
-        Some(&tag::SERVICE) => {
-            let record: Record<Service> = serde_json::from_slice(value)?;
-            let node = record.at.clone().ok_or_else(unknown)?;
-            let id = node.instance(&record.value.id);
-            let row = stored(record);
-            draft.view.services.insert(id.clone(), row.clone());
-            draft.index_service(&id, &row.value);
-        }
-        Some(&tag::CHECK) => {
-            let record: Record<Check> = serde_json::from_slice(value)?;
-            let key = CheckKey::of(&record.value);
-            index(&mut draft.view.checks_of, key.node.instance(&record.value.service_id), key.check.clone());
-            draft.view.checks.insert(key, stored(record));
-        }
-        Some(&tag::ENTRY) => {
-            let Record { create, modify, value, .. } = serde_json::from_slice::<Record<Value>>(value)?;
-            let value = ConfigEntry::from_stored(value)?;
-            let row = Stored { create_index: create, modify_index: modify, value: Arc::new(value) };
-            draft.view.entries.insert(row.value.key(), row);
-        }
-        Some(&tag::DATACENTER) => {
-            let record: Record<Datacenter> = serde_json::from_slice(value)?;
-            draft.view.datacenters.insert(record.value.clone(), stored(record));
-        }
-        Some(&tag::PARTITION) => {
-            let record: Record<PartitionDefinition> = serde_json::from_slice(value)?;
-            draft.view.partition_definitions.insert(record.value.place(), stored(record));
-        }
-        Some(&tag::NAMESPACE) => {
-            let record: Record<NamespaceDefinition> = serde_json::from_slice(value)?;
-            draft.view.namespace_definitions.insert(record.value.key(), stored(record));
-        }
-        Some(&tag::FEDERATION_STATE) => {
-            let record: Record<FederationState> = serde_json::from_slice(value)?;
-            draft.view.federation_states.insert(record.value.datacenter.clone(), stored(record));
-        }
-        Some(&tag::PEERING) => {
-            let record: Record<Peering> = serde_json::from_slice(value)?;
-            draft.view.peerings.insert(record.value.key(), stored(record));
-        }
-        Some(&tag::TRUST_BUNDLE) => {
-            let record: Record<PeerTrustBundle> = serde_json::from_slice(value)?;
-            draft.view.trust_bundles.insert(record.value.key(), stored(record));
-        }
-        Some(&tag::IMPORTED) => {
-            let record: Record<Imported> = serde_json::from_slice(value)?;
-            let key = record.value.key();
-            draft.index_imported(&key, &record.value);
-            draft.view.imported.insert(key, stored(record));
-        }
-        Some(&tag::QUERY) => {
-            let record: Record<QueryResult> = serde_json::from_slice(value)?;
-            draft.view.queries.insert(record.value.key(), stored(record));
-        }
-        Some(&tag::CA_CONFIG) => {
-            let record: Record<CaConfig> = serde_json::from_slice(value)?;
-            draft.view.ca_config.insert((), stored(record));
-        }
-        Some(&tag::ROOT) => {
-            let record: Record<Root> = serde_json::from_slice(value)?;
-            draft.view.roots.insert(record.value.id.clone(), stored(record));
-        }
-        Some(&tag::LEAF) => {
-            let record: Record<Leaf> = serde_json::from_slice(value)?;
-            draft.count_leaf(record.value.identity.partition());
-            draft.view.leaves.insert(record.value.identity.clone(), stored(record));
-        }
-        _ => return Err(unknown()),
-    }
-    Ok(())
-}
-
-fn stored<T>(record: Record<T>) -> Stored<T> {
-    Stored { value: Arc::new(record.value), create_index: record.create, modify_index: record.modify }
+    (draft.into_state(), bad)
 }

@@ -3,8 +3,8 @@
 //! **Invariant.** A commit that was acknowledged is here until the bounds of its class push it out, and nothing else pushes
 //! it out: a check that flaps all day takes away other checks' changes, never an operator's.
 //!
-//! A commit keeps the states before and after it. They share all that did not change, so it costs what it changed, and who
-//! looks back reads the same tables as who looks at the present.
+//! A commit keeps its rows as they were and as they are since then, and no more: a state of the past is made from the last
+//! one by taking its commits back. Who kept the states would keep all that tables share with what is changed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -15,12 +15,13 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
+use super::any::Row;
 use super::apply::{self, RowChanges};
 use super::{Index, Stored, View};
 use crate::model::{ConfigEntry, EntryKey};
 
-/// What a commit costs beyond its rows: the nodes of the tables on the way to them.
-const OVERHEAD: usize = 8 << 10;
+/// What a commit, and each row of it, costs beyond its text.
+const OVERHEAD: usize = 1 << 10;
 
 /// Who wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -115,13 +116,19 @@ pub struct Commit {
     pub author: Author,
     /// What it is about.
     pub class: Class,
-    /// The keys of the rows that it changed, in the order of the changes.
-    rows: Vec<Vec<u8>>,
-    before: Arc<View>,
-    after: Arc<View>,
-    /// The states are there with all of their tables, and not only with those of the class.
-    is_whole: bool,
+    /// The commit before it.
+    since: Index,
+    /// The rows that it changed, in the order of the changes.
+    rows: Vec<Changed>,
     cost: usize,
+}
+
+/// What became of one row.
+#[derive(Debug)]
+struct Changed {
+    key: Vec<u8>,
+    old: Option<Row>,
+    new: Option<Row>,
 }
 
 /// What a commit did to one row.
@@ -149,38 +156,35 @@ impl Commit {
 
     /// True if it changed this entry.
     pub fn touches(&self, entry: &EntryKey) -> bool {
+        self.changed(entry).is_some()
+    }
+
+    fn changed(&self, entry: &EntryKey) -> Option<&Changed> {
         let key = apply::entry_row_key(entry);
-        self.rows.contains(&key)
+        self.rows.iter().find(|row| row.key == key)
     }
 
-    /// What it did to its first `most` rows. Keys, certificates and what checks send are left out. Of a commit that is older
-    /// than what other classes reach back to, only rows of its own class are told.
+    /// What it did to its first `most` rows. Keys, certificates and what checks send are left out.
     pub fn changes(&self, most: usize) -> Vec<RowChange> {
-        let change = |key: &Vec<u8>| {
-            let (old, new) = (apply::told(&self.before, key), apply::told(&self.after, key));
-            RowChange {
-                table: apply::table_name(key),
-                name: apply::row_name(key),
-                was_there: old.is_some(),
-                is_there: new.is_some(),
-                old: old.flatten(),
-                new: new.flatten(),
-            }
+        let change = |row: &Changed| RowChange {
+            table: apply::table_name(&row.key),
+            name: apply::row_name(&row.key),
+            was_there: row.old.is_some(),
+            is_there: row.new.is_some(),
+            old: row.old.as_ref().and_then(Row::told),
+            new: row.new.as_ref().and_then(Row::told),
         };
-        // A row that one write changed twice is one change.
-        let mut seen = BTreeSet::new();
-        let is_there = |key: &&Vec<u8>| self.is_whole || apply::class(key) == self.class;
-        self.rows.iter().filter(is_there).filter(|key| seen.insert(key.as_slice())).take(most).map(change).collect()
+        self.rows.iter().take(most).map(change).collect()
     }
 
-    /// The same with no more of the states than its class needs.
-    fn trimmed(&self) -> Self {
-        Self {
-            rows: self.rows.clone(),
-            before: Arc::new(self.before.part_of(self.class)),
-            after: Arc::new(self.after.part_of(self.class)),
-            is_whole: false,
-            ..*self
+    /// Takes it back in a draft of the state that it made.
+    fn take_back(&self, draft: &mut apply::Draft) {
+        for row in self.rows.iter().rev() {
+            match (&row.old, &row.new) {
+                (Some(old), _) => draft.place(old.clone()),
+                (None, Some(new)) => draft.take_away(new),
+                (None, None) => {}
+            }
         }
     }
 }
@@ -189,23 +193,28 @@ impl Commit {
 pub(super) struct Draft {
     author: Author,
     class: Class,
-    rows: Vec<Vec<u8>>,
-    before: Arc<View>,
-    after: Arc<View>,
+    since: Index,
+    index: Index,
+    rows: Vec<Changed>,
     cost: usize,
 }
 
 impl Draft {
     /// The commit by which `after` was made of `before`.
-    pub(super) fn new(author: Author, rows: &RowChanges, before: Arc<View>, after: Arc<View>) -> Self {
+    pub(super) fn new(author: Author, rows: &RowChanges, before: &View, after: &View) -> Self {
         let bytes = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| 2 * (key.len() + value.as_ref().map_or(0, Vec::len));
+        // A row that one write changed twice is one change.
+        let mut seen = BTreeSet::new();
+        let distinct = rows.iter().filter(|(key, _)| seen.insert(key.as_slice()));
+        let changed =
+            |(key, _): &(Vec<u8>, _)| Changed { key: key.clone(), old: Row::of(before, key), new: Row::of(after, key) };
         Self {
             author,
             class: Class::of(rows),
-            cost: OVERHEAD + rows.iter().map(bytes).sum::<usize>(),
-            rows: rows.iter().map(|(key, _)| key.clone()).collect(),
-            before,
-            after,
+            since: before.index(),
+            index: after.index(),
+            cost: OVERHEAD + rows.iter().map(|row| OVERHEAD + bytes(row)).sum::<usize>(),
+            rows: distinct.map(changed).collect(),
         }
     }
 }
@@ -229,9 +238,28 @@ pub struct History {
     retention: Retention,
     /// When it began, and the last commit before that.
     started: (OffsetDateTime, Index),
-    shared: Arc<Mutex<BTreeMap<Class, Past>>>,
+    shared: Arc<Mutex<Shared>>,
     /// The last commit that was noted.
     noted: watch::Sender<Index>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    pasts: BTreeMap<Class, Past>,
+    /// The state after the last commit of them all.
+    last: Arc<View>,
+}
+
+impl Shared {
+    /// The commits after one, the newest first.
+    fn after(&self, index: Index) -> Vec<Arc<Commit>> {
+        let newer = |past: &Past| -> Vec<_> {
+            past.commits.iter().rev().take_while(|commit| commit.index > index).cloned().collect()
+        };
+        let mut commits: Vec<_> = self.pasts.values().flat_map(newer).collect();
+        commits.sort_by_key(|commit| std::cmp::Reverse(commit.index));
+        commits
+    }
 }
 
 #[derive(Debug, Default)]
@@ -273,10 +301,12 @@ pub enum PastError {
 }
 
 impl History {
-    /// A history that begins after a commit.
-    pub(super) fn after(index: Index, retention: Retention) -> Self {
+    /// A history that begins with a state.
+    pub(super) fn after(state: Arc<View>, retention: Retention) -> Self {
+        let index = state.index();
         let past = |class| (class, Past { forgotten_until: index, ..Past::default() });
-        let shared = Arc::new(Mutex::new(Class::ALL.into_iter().map(past).collect()));
+        let pasts = Class::ALL.into_iter().map(past).collect();
+        let shared = Arc::new(Mutex::new(Shared { pasts, last: state }));
         Self { retention, started: (OffsetDateTime::now_utc(), index), shared, noted: watch::channel(index).0 }
     }
 
@@ -290,32 +320,22 @@ impl History {
         self.retention
     }
 
-    fn shared(&self) -> MutexGuard<'_, BTreeMap<Class, Past>> {
+    fn shared(&self) -> MutexGuard<'_, Shared> {
         // Nothing that holds the lock can leave it half changed.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over commits that have become durable. Returns what they push out, which takes time to drop.
-    pub(super) fn note(&self, commits: Vec<Draft>) -> Vec<Arc<Commit>> {
+    /// Takes over commits that have become durable, and the state after them. Returns what they push out, which takes time
+    /// to drop.
+    pub(super) fn note(&self, commits: Vec<Draft>, state: Arc<View>) -> Vec<Arc<Commit>> {
         let time = OffsetDateTime::now_utc();
         let mut forgotten = Vec::new();
-        let last = commits.last().map(|commit| commit.after.index());
+        let last = state.index();
         let mut shared = self.shared();
-        for Draft { author, class, rows, before, after, cost } in commits {
-            let past = shared.entry(class).or_default();
+        for Draft { author, class, since, index, rows, cost } in commits {
+            let past = shared.pasts.entry(class).or_default();
             past.bytes += cost;
-            let index = after.index();
-            past.commits.push_back(Arc::new(Commit {
-                index,
-                time,
-                author,
-                class,
-                rows,
-                before,
-                after,
-                is_whole: true,
-                cost,
-            }));
+            past.commits.push_back(Arc::new(Commit { index, time, author, class, since, rows, cost }));
             while past.commits.len() > 1
                 && (past.commits.len() > self.retention.commits || past.bytes > self.retention.bytes)
             {
@@ -325,13 +345,10 @@ impl History {
                 forgotten.push(oldest);
             }
         }
-        if !forgotten.is_empty() {
-            forgotten.extend(trim(&mut shared));
-        }
+        let before = std::mem::replace(&mut shared.last, state);
         drop(shared);
-        if let Some(last) = last {
-            self.noted.send_replace(last);
-        }
+        drop(before);
+        self.noted.send_replace(last);
         forgotten
     }
 
@@ -343,14 +360,14 @@ impl History {
             bytes: past.bytes,
             forgotten_until: past.forgotten_until,
         };
-        self.shared().iter().map(kept).collect()
+        self.shared().pasts.iter().map(kept).collect()
     }
 
     /// The commits of a class, or of all, the newest one first.
     pub fn commits(&self, class: Option<Class>) -> Vec<Arc<Commit>> {
         let mut commits: Vec<_> = {
             let shared = self.shared();
-            let wanted = shared.iter().filter(|(of, _)| class.is_none_or(|class| class == **of));
+            let wanted = shared.pasts.iter().filter(|(of, _)| class.is_none_or(|class| class == **of));
             wanted.flat_map(|(_, past)| past.commits.iter().cloned()).collect()
         };
         commits.sort_by_key(|commit| std::cmp::Reverse(commit.index));
@@ -359,14 +376,7 @@ impl History {
 
     /// The commits after one, the newest first. Costs what is new.
     pub fn commits_after(&self, index: Index) -> Vec<Arc<Commit>> {
-        let mut commits: Vec<_> = {
-            let shared = self.shared();
-            let newer =
-                |past: &Past| past.commits.iter().rev().take_while(|commit| commit.index > index).cloned().collect();
-            shared.values().flat_map(|past| -> Vec<_> { newer(past) }).collect()
-        };
-        commits.sort_by_key(|commit| std::cmp::Reverse(commit.index));
-        commits
+        self.shared().after(index)
     }
 
     /// A commit, if it is kept.
@@ -375,7 +385,7 @@ impl History {
             let at = past.commits.binary_search_by_key(&index, |commit| commit.index).ok()?;
             past.commits.get(at).cloned()
         };
-        self.shared().values().find_map(found)
+        self.shared().pasts.values().find_map(found)
     }
 
     /// The state after a commit; `current` is the latest one. Of an older one no key is known to be older than it.
@@ -390,14 +400,17 @@ impl History {
         if asked == last {
             return Ok(current.clone());
         }
-        // Indexes are not without gaps: the state after a number that no commit has is that before the next commit.
-        let commits = self.commits(None);
-        let next = commits.iter().rev().find(|commit| commit.index > asked).filter(|next| next.is_whole);
-        let asked_for = commits.iter().find(|commit| commit.index == asked).filter(|commit| commit.is_whole);
-        let earlier = asked_for.map(|commit| commit.after.clone());
-        let before = next.filter(|next| next.before.index() <= asked).map(|next| next.before.clone());
-        let until = self.kept().iter().map(|kept| kept.forgotten_until).max().unwrap_or_default();
-        earlier.or(before).ok_or(PastError::Forgotten { asked, until })
+        let (state, later) = {
+            let shared = self.shared();
+            let until = shared.pasts.values().map(|past| past.forgotten_until).max().unwrap_or_default();
+            if asked < until {
+                return Err(PastError::Forgotten { asked, until });
+            }
+            (shared.last.clone(), shared.after(asked))
+        };
+        let mut draft = apply::Draft::of_rows((*state).clone(), asked);
+        later.iter().for_each(|commit| commit.take_back(&mut draft));
+        Ok(Arc::new(draft.into_state()))
     }
 
     /// The index of the last commit that was there at a moment; `current` is the latest state.
@@ -411,7 +424,7 @@ impl History {
         }
         let commits = self.commits(None);
         let Some(next) = commits.iter().rev().find(|commit| commit.time > time) else { return Ok(current.index()) };
-        let asked = next.before.index();
+        let asked = next.since;
         let last = commits.iter().find(|commit| commit.time <= time);
         let until = self.kept().iter().map(|kept| kept.forgotten_until).max().unwrap_or_default();
         // Before the first commit of the process there was what it found.
@@ -431,34 +444,20 @@ impl History {
         asked: Index,
         current: &Arc<View>,
     ) -> Result<Option<Stored<ConfigEntry>>, PastError> {
-        let state = match self.state_at(asked, current) {
-            Ok(state) => state,
-            Err(error @ (PastError::Future { .. } | PastError::Earlier { .. })) => return Err(error),
-            Err(PastError::Forgotten { .. }) => {
-                let until = self.shared().get(&Class::Config).map_or(0, |past| past.forgotten_until);
-                if asked < until {
-                    return Err(PastError::Forgotten { asked, until });
-                }
-                let later = self.commits(Some(Class::Config));
-                let next = later.iter().rev().find(|commit| commit.index > asked);
-                next.map_or(current, |next| &next.before).clone()
-            }
-        };
-        Ok(state.entry(entry).cloned())
-    }
-}
-
-/// Takes from commits that some other class does not reach back to what only whole states need: nobody can ask for a state
-/// there. Otherwise a config entry of last week would keep every health check of last week.
-fn trim(shared: &mut BTreeMap<Class, Past>) -> Vec<Arc<Commit>> {
-    let until = shared.values().map(|past| past.forgotten_until).max().unwrap_or_default();
-    let mut trimmed = Vec::new();
-    for past in shared.values_mut() {
-        let from = past.commits.partition_point(|commit| !commit.is_whole);
-        for commit in past.commits.iter_mut().skip(from).take_while(|commit| commit.index <= until) {
-            let smaller = Arc::new(commit.trimmed());
-            trimmed.push(std::mem::replace(commit, smaller));
+        let last = current.index();
+        if asked > last {
+            return Err(PastError::Future { asked, last });
         }
+        let until = self.shared().pasts.get(&Class::Config).map_or(0, |past| past.forgotten_until);
+        if asked < until {
+            return Err(PastError::Forgotten { asked, until });
+        }
+        let later = self.commits(Some(Class::Config));
+        let next = later.iter().rev().filter(|commit| commit.index > asked).find_map(|commit| commit.changed(entry));
+        Ok(match next.map(|next| &next.old) {
+            Some(Some(Row::Entry(row))) => Some(row.clone()),
+            Some(_) => None,
+            None => current.entry(entry).cloned(),
+        })
     }
-    trimmed
 }

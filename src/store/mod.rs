@@ -12,6 +12,7 @@
 //!                         readers ◄─ View (index N, keys with the commit that last changed them) ◄┘
 //! ```
 
+mod any;
 mod apply;
 mod backend;
 mod bundle;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 
-use super::history::Class;
 use super::{CheckKey, Index, Key, NodeKey, Stored};
 use crate::model::{
     CaConfig, Check, CheckId, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, ImportedKey, InstanceId,
@@ -111,37 +110,6 @@ impl From<&Stored<Imported>> for Instance {
             service: part(row, &row.value.service),
             node: part(row, &row.value.node),
             checks: row.value.checks.iter().map(|check| part(row, check)).collect(),
-        }
-    }
-}
-
-impl View {
-    /// The state for those who look back at it: its rows, and nothing about what changed when. Most of what a commit changes
-    /// are the keys, which would be kept along with the state otherwise.
-    pub(super) fn as_past(&self) -> Self {
-        Self { changed: OrdMap::new(), floor: self.index, recent: None, ..self.clone() }
-    }
-
-    /// The tables that commits of a class are about. The others would be kept with them, with all that has changed there.
-    pub(super) fn part_of(&self, class: Class) -> Self {
-        let nothing = Self { index: self.index, floor: self.floor, ..Self::default() };
-        match class {
-            Class::Catalog => Self { nodes: self.nodes.clone(), services: self.services.clone(), ..nothing },
-            Class::Health => Self { checks: self.checks.clone(), ..nothing },
-            Class::Certificates => Self { leaves: self.leaves.clone(), ..nothing },
-            Class::Config => Self {
-                nodes: nothing.nodes,
-                services: nothing.services,
-                checks: nothing.checks,
-                leaves: nothing.leaves,
-                certified: nothing.certified,
-                by_name: nothing.by_name,
-                by_destination: nothing.by_destination,
-                gateways: nothing.gateways,
-                imported_by_destination: nothing.imported_by_destination,
-                checks_of: nothing.checks_of,
-                ..self.clone()
-            },
         }
     }
 }

@@ -128,10 +128,10 @@ impl Store {
         let view = Arc::new(load(loaded.index, &loaded.rows)?);
         let current = Arc::new(ArcSwap::new(view.clone()));
         let (announce, changes) = watch::channel(view.clone());
-        let (announce_late, late_changes) = watch::channel(view);
+        let (announce_late, late_changes) = watch::channel(view.clone());
         let (requests, mut inbox) = mpsc::channel(GROUP);
         let waiters = Arc::new(Waiters::default());
-        let history = History::after(loaded.index, retention);
+        let history = History::after(view, retention);
         let mut writer = Writer {
             backend,
             has_failed: false,
@@ -141,7 +141,6 @@ impl Store {
             announce_late,
             waiters: waiters.clone(),
             history: history.clone(),
-            past: Arc::new(current.load().as_past()),
         };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -251,8 +250,6 @@ struct Writer {
     announce_late: watch::Sender<Arc<View>>,
     waiters: Arc<Waiters>,
     history: History,
-    /// The current state as the history keeps it.
-    past: Arc<View>,
 }
 
 impl Drop for Writer {
@@ -278,7 +275,6 @@ impl Writer {
         let mut recent: Option<Recent> = None;
         let mut answers = Vec::with_capacity(group.len());
         let mut commits = Vec::new();
-        let mut last = self.past.clone();
         for request in group {
             // The draft dies with the panic, and what it was made from never changes.
             let drafted = catch_unwind(AssertUnwindSafe(|| self.draft(&view, request.decide)));
@@ -288,9 +284,8 @@ impl Writer {
                         (Some(recent), Some(later)) => recent.extend(later),
                         (recent, first) => *recent = first.cloned(),
                     }
+                    commits.push(history::Draft::new(request.author, &rows, &view, &next));
                     view = next;
-                    let earlier = std::mem::replace(&mut last, Arc::new(view.as_past()));
-                    commits.push(history::Draft::new(request.author, &rows, earlier, last.clone()));
                     batch.changes.extend(rows);
                 }
                 outcome
@@ -312,8 +307,7 @@ impl Writer {
         self.current.store(view.clone());
         self.announce.send_replace(view.clone());
         // Before the answers: whoever wrote finds the commit in the history.
-        let forgotten = self.history.note(commits);
-        self.past = last;
+        let forgotten = self.history.note(commits, view.clone());
         answer(answers);
         drop(forgotten);
         // After the answers: those who wrote need not wait for all who are woken.

@@ -234,7 +234,11 @@ async fn a_bundle_makes_the_same_mesh(world: World) -> Result<(), TestCaseError>
 
 /// So many cases where they run fast, and a fifth of them in a debug build.
 fn config(cases: u32) -> ProptestConfig {
-    let cases = if cfg!(debug_assertions) { cases.div_ceil(5) } else { cases };
+    all(if cfg!(debug_assertions) { cases.div_ceil(5) } else { cases })
+}
+
+/// So many cases.
+fn all(cases: u32) -> ProptestConfig {
     // Rows are many, so that making a failing mesh smaller could go on for long.
     ProptestConfig { cases, failure_persistence: None, max_shrink_time: 60_000, ..ProptestConfig::default() }
 }
@@ -298,6 +302,11 @@ proptest! {
     #[test]
     fn a_write_reaches_whom_it_concerns_and_nobody_else((before, after, steps) in change()) {
         runtime().block_on(steps_reach_whom_they_concern(before, after, steps))?;
+    }
+
+    #[test]
+    fn a_past_state_is_what_it_was((before, after, steps) in change()) {
+        runtime().block_on(offline::a_past_state_is_what_it_was((before, after), steps))?;
     }
 
     #[test]

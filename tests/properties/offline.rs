@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use meshgate::codec;
 use meshgate::engine::{Configuration, Offline};
 use meshgate::envoy::snapshot::{NodeIdentity, ResourceType, Snapshot};
-use meshgate::model::{InstanceId, Place};
+use meshgate::model::{BundleAgent, InstanceId, Place};
 use meshgate::store::{Op, View};
 use proptest::test_runner::TestCaseError;
 use proptest::{prop_assert, prop_assert_eq};
@@ -90,5 +91,32 @@ pub(crate) async fn a_draft_gives_what_comes_after_it(
         prop_assert!(came.is_none() || readers.contains(&instance(node)), "{:?} reads what changes", node);
         prop_assert_eq!(&planned, &came.unwrap_or(had), "{:?}", node);
     }
+    Ok(())
+}
+
+/// What the history says of any commit is what the state was after it, in its rows and in what proxies had.
+pub(crate) async fn a_past_state_is_what_it_was(
+    (before, _): (World, World),
+    steps: Vec<Op>,
+) -> Result<(), TestCaseError> {
+    let mesh = Mesh::start(engine_options()).await;
+    write(&mesh, before.rows()).await;
+    let mut known = vec![mesh.store.view()];
+    for step in steps {
+        if mesh.store.write(vec![step]).await.is_ok() {
+            known.push(mesh.store.view());
+        }
+    }
+    let current = mesh.store.view();
+    let again = |then: &Arc<View>| mesh.store.history().state_at(then.index(), &current).expect("it is remembered");
+    let rows = |state: &View| codec::bundle_to_json(&state.bundle(BundleAgent::default())).expect("it can be written");
+    for then in &known {
+        prop_assert_eq!(rows(&again(then)), rows(then), "after commit {}", then.index());
+    }
+    let middle = &known[known.len() / 2];
+    let had = |state: &Arc<View>| -> BTreeMap<_, _> {
+        computed(state).configurations().into_iter().map(|(proxy, it)| (proxy, it.snapshot)).collect()
+    };
+    prop_assert_eq!(had(&again(middle)), had(middle));
     Ok(())
 }

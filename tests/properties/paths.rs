@@ -16,7 +16,7 @@ use proptest::{prop_assert_eq, sample::select};
 use crate::oracle::{Fate, Hop, Instance, Oracle, Sent, Way};
 use crate::support::mesh::{CLUSTER_ID, Mesh, options};
 use crate::world::{HTTP_SERVICES, Purpose, World, identity, proxy_name, world};
-use crate::{config, runtime, snapshots, write};
+use crate::{all, runtime, snapshots, write};
 
 /// Callers that come to each instance past the mesh.
 const STRANGERS: usize = 4;
@@ -265,7 +265,7 @@ fn over_meshes(
 ) {
     let counts = RefCell::new(Counts::new());
     let policies = vec![IntentionPolicy::Allow, IntentionPolicy::Allow, IntentionPolicy::Deny];
-    let found = TestRunner::new(config(meshes)).run(&(world(Purpose::Paths), select(policies)), |(world, policy)| {
+    let found = TestRunner::new(all(meshes)).run(&(world(Purpose::Paths), select(policies)), |(world, policy)| {
         runtime().block_on(async { look(&Sight::of(&world, policy).await, &counts) })
     });
     match found {
