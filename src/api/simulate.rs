@@ -25,6 +25,9 @@ const TOLD: usize = 200;
 /// Most upstreams that a call can ask for.
 const MOST: usize = 1_000;
 
+/// Most names of what is down.
+const MOST_NAMES: usize = 100;
+
 /// Most instances that are told to be down.
 const TOLD_DOWN: usize = 200;
 
@@ -75,9 +78,9 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// True if some traffic that arrives now would not arrive.
+    /// True if some traffic that is known to arrive now is not known to arrive then, or was not looked at.
     pub fn has_losses(&self) -> bool {
-        self.upstreams.lost + self.upstreams.partly > 0
+        self.upstreams.lost + self.upstreams.partly > 0 || self.cut
     }
 }
 
@@ -113,7 +116,7 @@ pub struct SimulatedCounts {
     pub moved: usize,
     /// A part of the traffic that arrives now does not.
     pub partly: usize,
-    /// Nothing arrives that arrives now.
+    /// Nothing is known to arrive then of what arrives now.
     pub lost: usize,
     /// Nothing arrives now already.
     pub broken: usize,
@@ -157,22 +160,31 @@ pub struct Destination {
 }
 
 async fn simulate(call: Call) -> Result<Response, ApiError> {
+    let _turn = Size::Large.turn().await;
     let expected = "expected a number of upstreams, at most 1000";
     let limit = number("limit", call.query.value("limit"), expected)?.unwrap_or(TOLD);
     if limit > MOST {
         return Err(ApiError::InvalidParameter { name: "limit", value: limit.to_string(), expected });
     }
     let before = call.api.store.view();
-    let (mut down, mut wrong, mut names) = (BTreeSet::new(), Vec::new(), 0);
-    for text in call.query.all("down") {
-        names += 1;
-        match named(&before, &call.scope.place, &call.scope.namespace, text) {
+    let names: Vec<_> = call.query.all("down").collect();
+    if names.is_empty() {
+        return Err(ApiError::Missing("down"));
+    }
+    if names.len() > MOST_NAMES {
+        let expected = "expected at most 100 of them; DATACENTER/PARTITION/* and node:NAME name many instances at once";
+        return Err(ApiError::InvalidParameter { name: "down", value: format!("{} names", names.len()), expected });
+    }
+    let found = Size::Large.run(|| {
+        let named = |text: &&str| named(&before, &call.scope.place, &call.scope.namespace, text);
+        names.iter().map(named).collect::<Vec<_>>()
+    });
+    let (mut down, mut wrong) = (BTreeSet::new(), Vec::new());
+    for found in found {
+        match found {
             Ok(found) => down.extend(found),
             Err(what) => wrong.push(what),
         }
-    }
-    if names == 0 {
-        return Err(ApiError::Missing("down"));
     }
     if !wrong.is_empty() {
         return Err(ApiError::NotThere(wrong.join("\n")));

@@ -174,18 +174,16 @@ struct Fate {
 }
 
 impl Fate {
-    fn may_arrive(&self) -> bool {
-        !self.arrives.is_empty() || !self.unknown.is_empty()
-    }
-
     /// What becomes of traffic that goes this way now.
     fn then(&self, then: &Self) -> Effect {
         let has_new_stops = then.stops.iter().any(|stop| !self.stops.contains(stop));
-        match (self.may_arrive(), then.may_arrive()) {
-            (false, false) => Effect::Broken,
-            (true, false) => Effect::Lost,
-            _ if self.unknown != then.unknown || !then.unknown.is_empty() => Effect::Unknown,
-            _ if has_new_stops => Effect::Partly,
+        let nobody_knows = !self.unknown.is_empty() || !then.unknown.is_empty();
+        match (self.arrives.is_empty(), then.arrives.is_empty()) {
+            // What is known to arrive now counts, whatever else nobody can tell of.
+            (false, true) => Effect::Lost,
+            (false, false) if has_new_stops => Effect::Partly,
+            _ if nobody_knows => Effect::Unknown,
+            (true, true) => Effect::Broken,
             _ if self.arrives == then.arrives => Effect::Same,
             _ if self.arrives.keys().eq(then.arrives.keys()) => Effect::Fewer,
             _ => Effect::Moved,

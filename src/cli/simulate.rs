@@ -19,7 +19,8 @@ Nothing is stored. WHAT is one of
   dc2/mesh-gateway       all mesh gateways of a datacenter, whatever they are called
   dc2/node:edge-1        everything on a node; node:edge-1 in the own datacenter
   dc2/instance:api-2     one instance, by its ID
-The exit code is 1 if some traffic that arrives now would not arrive, and 0 otherwise.
+The exit code is 1 if some traffic that is known to arrive now would not arrive, or if there are too many upstreams to look
+at all of them, and 0 otherwise.
 The same over HTTP: GET /v1/meshgate/simulate?down=WHAT")]
 pub(super) struct SimulateOptions {
     /// What is gone (repeatable)

@@ -11,8 +11,8 @@ pub enum StoreError {
     /// The write would make the state inconsistent.
     #[error("{0}")]
     Rejected(Problems),
-    /// The data could not be made durable; nothing was changed. With later writes the embedded store tries to write all of
-    /// its state anew, and goes on when it can.
+    /// The data could not be made durable, and counts for nothing in this process. With later writes the embedded store tries
+    /// to write all of its state anew, and goes on when it can; a process that starts before that may find the write.
     #[error(
         "the data directory cannot be written; nothing was changed. Make room on the disk, or mend it: the agent takes \
          writes again as soon as it can write all of its state anew"

@@ -393,7 +393,8 @@ impl Backend for Embedded {
             return Err(StoreError::Backend(Box::new(Resting(until - begun))));
         }
         let replaced = unless_damaged(|| self.write_anew(&all()));
-        self.rests_until = replaced.is_err().then(|| Instant::now() + begun.elapsed() * REST);
+        // Also where it could: what is tried next may fail again, which would have all of it written for each write.
+        self.rests_until = Some(Instant::now() + begun.elapsed() * REST);
         replaced.map_err(StoreError::Backend)
     }
 }
