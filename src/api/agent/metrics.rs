@@ -234,7 +234,7 @@ impl Metrics {
         self.add("meshgate.state.leaves", size(counts.leaves));
         let kinds = view.entries().map(|(key, _)| key.kind.as_str());
         let statuses = view.checks().map(|(_, row)| row.value.status.as_str());
-        let gateways = super::super::overview::gateways(&view);
+        let gateways = crate::api::overview::gateways(&view);
         let healths = gateways.into_iter().map(|takes| if takes { "passing" } else { "critical" });
         self.add_counted("consul.state.config_entries", "kind", kinds);
         self.add_counted("meshgate.state.checks", "status", statuses);
