@@ -1,12 +1,12 @@
 //! What explanations are made with: resolving for one proxy, and views that differ from the state in one field.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Options;
 use super::recording::Recording;
 use crate::model::{
     ConfigEntry, EntryKey, FieldPath, Imported, ImportedKey, InstanceId, Node, PeerKey, PeerTrustBundle, Peering,
-    QueryKey, QueryResult, Service, TrustDomain, Upstream,
+    QueryKey, QueryResult, Service, ServiceName, TrustDomain, Upstream,
 };
 use crate::resolve::explain::Leading;
 use crate::resolve::{Caller, Context, PartError, upstream_leading};
@@ -108,7 +108,32 @@ impl Row {
         }
     }
 
-    /// The operation that takes the row away; `None` if others would go with it.
+    /// The row as it could begin, where there is none; `None` if it cannot be made up.
+    pub(super) fn blank(&self) -> Option<Value> {
+        match self {
+            Row::Entry(key) => {
+                let ServiceName { partition, namespace, name } = &key.name;
+                let mut blank = json!({ "Kind": key.kind, "Name": name.to_string() });
+                if !partition.is_default() {
+                    blank["Partition"] = json!(partition);
+                }
+                if !namespace.is_default() {
+                    blank["Namespace"] = json!(namespace);
+                }
+                Some(blank)
+            }
+            Row::Instance(_)
+            | Row::Node(_)
+            | Row::Check(_)
+            | Row::Peering(_)
+            | Row::TrustBundle(_)
+            | Row::Imported(_)
+            | Row::Query(_) => None,
+        }
+    }
+
+    /// The operation that takes the row away, and what belongs to it: the checks of an instance, what came through a peering.
+    /// `None` for nodes, with which instances would go.
     pub fn removal(&self) -> Option<Op> {
         Some(match self {
             Row::Entry(key) => Op::DeleteEntry(key.clone()),

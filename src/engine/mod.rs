@@ -12,6 +12,7 @@
 //!                         └─► roots, leaves              ─► secrets ────────────────────────────┘
 //! ```
 
+mod absent;
 mod chains;
 mod core;
 mod encoded;

@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::absent::candidates;
 use super::explain::Row;
 use super::leaves::Leaves;
-use super::preview::Preview;
+use super::preview::{Preview, Previewed};
 use super::{Options, guard};
 use crate::envoy::json;
 use crate::envoy::snapshot::ResourceType;
@@ -35,10 +36,27 @@ pub struct Change {
     pub row: Row,
     /// The field; empty for the row as a whole.
     pub field: FieldPath,
-    /// What the field says.
+    /// What the field says; null if it, or the row, is not there.
     pub from: Value,
     /// What it would say; `None` if it, or the row, would not be there.
     pub to: Option<Value>,
+}
+
+impl Change {
+    /// The operation that makes it; `None` if nobody could.
+    pub fn op(&self, view: &View) -> Option<Op> {
+        let Self { row, field, from, to } = self;
+        if field.0.is_empty() {
+            return row.removal();
+        }
+        let mut value = row.read(&Reader::new(view)).map(|(value, _)| value).or_else(|| row.blank())?;
+        let is_changed = match to {
+            None => field.remove(&mut value),
+            Some(to) if from.is_null() => field.insert(&mut value, to.clone()),
+            Some(to) => field.put(&mut value, to.clone()),
+        };
+        is_changed.then(|| row.to_say(value))?
+    }
 }
 
 /// What a change does to a resource.
@@ -105,11 +123,9 @@ impl Asked<'_> {
     pub fn provenance(self, view: &Arc<View>, name: &str) -> Option<Provenance> {
         let preview = self.preview(view);
         let now = self.resource(&preview, name)?;
+        let before = preview.get(self.proxy)?;
         // Whatever it asks for and forwards is made again for each trial.
-        let made = preview.get(self.proxy).map_or(0, |previewed| {
-            let bytes = |kind| previewed.snapshot.get(kind).values().map(|resource| resource.body.len()).sum::<usize>();
-            ResourceType::ALL.into_iter().map(bytes).sum()
-        });
+        let bytes = |kind| before.snapshot.get(kind).values().map(|resource| resource.body.len()).sum::<usize>();
         let mut trial = Trial {
             view,
             asked: self,
@@ -117,8 +133,8 @@ impl Asked<'_> {
             guard: guard(),
             now: (&now, &Leaves::of(&now)),
             keys: preview.keys_read(),
-            was_whole: preview.get(self.proxy).is_some_and(|previewed| previewed.is_whole),
-            made,
+            before,
+            made: ResourceType::ALL.into_iter().map(bytes).sum(),
             left: MOST_MADE,
             leaves: MOST_LEAVES,
             is_cut: false,
@@ -130,9 +146,22 @@ impl Asked<'_> {
                 break;
             }
         }
+        for row in missing(view, preview.keys_read()) {
+            trial.unsaid(&row, &Value::Null, &mut effects);
+            if trial.is_cut {
+                break;
+            }
+        }
         let is_cut = trial.is_cut;
         Some(Provenance { resource: now, effects, is_cut })
     }
+}
+
+/// The entries that were looked for in vain.
+fn missing(view: &View, keys: &BTreeSet<Key>) -> Vec<Row> {
+    let is_missing = |key: &&Key| matches!(key, Key::Entry(entry) if view.entry(entry).is_none());
+    let entry = |key: &Key| if let Key::Entry(entry) = key { Some(Row::Entry(entry.clone())) } else { None };
+    keys.iter().filter(is_missing).filter_map(entry).collect()
 }
 
 /// The rows behind what was read.
@@ -225,7 +254,8 @@ struct Trial<'t> {
     /// The resource as it is, and its leaves.
     now: (&'t Value, &'t Leaves),
     keys: &'t BTreeSet<Key>,
-    was_whole: bool,
+    /// What the proxy is sent now.
+    before: &'t Previewed,
     /// How many bytes of resources each trial makes.
     made: usize,
     /// How many more may be made.
@@ -237,7 +267,7 @@ struct Trial<'t> {
 }
 
 impl Trial<'_> {
-    /// Tries every field of a row, and at last to do without the row.
+    /// Tries every field of a row, and at last to do without the row; then what it does not say.
     fn row(&mut self, row: &Row, effects: &mut Vec<Effect>) {
         let Some((value, _)) = row.read(&Reader::new(self.view)) else { return };
         let before = effects.len();
@@ -246,34 +276,37 @@ impl Trial<'_> {
                 continue;
             };
             let removed = std::iter::once(None).chain(others(&from).into_iter().map(Some));
-            let effect = removed.into_iter().find_map(|to| {
-                let mut newer = value.clone();
-                let is_changed = match &to {
-                    None => field.remove(&mut newer),
-                    Some(to) => field.put(&mut newer, to.clone()),
-                };
-                let op = is_changed.then(|| row.to_say(newer))??;
-                let change = Change { row: row.clone(), field: field.clone(), from: from.clone(), to };
-                self.effect(change, op)
-            });
-            effects.extend(effect);
+            let change = |to| Change { row: row.clone(), field: field.clone(), from: from.clone(), to };
+            effects.extend(removed.map(change).find_map(|change| self.effect(change)));
         }
         let is_own = matches!(row, Row::Instance(id) if id == self.asked.proxy);
         if effects.len() == before && !is_own {
-            let change = Change { row: row.clone(), field: FieldPath::default(), from: value, to: None };
-            effects.extend(row.removal().and_then(|op| self.effect(change, op)));
+            let change = Change { row: row.clone(), field: FieldPath::default(), from: value.clone(), to: None };
+            effects.extend(self.effect(change));
+        }
+        self.unsaid(row, &value, effects);
+    }
+
+    /// Tries what a row, which need not be there, does not say.
+    fn unsaid(&mut self, row: &Row, value: &Value, effects: &mut Vec<Effect>) {
+        for (field, values) in candidates(row, self.asked.proxy) {
+            if field.get(value).is_some() {
+                continue;
+            }
+            let change = |to| Change { row: row.clone(), field: field.clone(), from: Value::Null, to: Some(to) };
+            effects.extend(values.into_iter().map(change).find_map(|change| self.effect(change)));
         }
     }
 
     /// What a change does; `None` if it does nothing, or nobody could make it.
-    fn effect(&mut self, change: Change, op: Op) -> Option<Effect> {
+    fn effect(&mut self, change: Change) -> Option<Effect> {
         if self.left < TRIAL + self.made || self.leaves == 0 {
             self.is_cut = true;
             return None;
         }
         // Finding out that nothing reads what would change, or that it would be refused, is work too.
         self.left -= TRIAL;
-        let ops = [op];
+        let ops = [change.op(self.view)?];
         let after = Arc::new(self.view.after(&ops));
         after.changed_since(self.view).find(|key| self.keys.contains(*key))?;
         (self.guard)(self.view, &after, &ops).ok()?;
@@ -281,14 +314,22 @@ impl Trial<'_> {
         let preview = self.asked.preview(&after);
         // What cannot be made then stays as it is.
         let previewed = preview.get(self.asked.proxy)?;
-        if self.was_whole && !previewed.is_whole {
+        let is_known = |problem: &String| self.before.problems.contains(problem);
+        if !previewed.is_whole && (self.before.is_whole || !previewed.problems.iter().all(is_known)) {
             return None;
         }
         let newer = self.asked.resource(&preview, self.name);
         let leaves = match &newer {
             None => BTreeMap::new(),
             Some(newer) if newer == self.now.0 => return None,
-            Some(newer) => self.now.1.differences(&Leaves::of(newer)),
+            Some(newer) => {
+                let leaves = self.now.1.differences(&Leaves::of(newer));
+                // None stands for a resource that is not there.
+                if leaves.is_empty() {
+                    return None;
+                }
+                leaves
+            }
         };
         self.leaves = self.leaves.saturating_sub(leaves.len());
         Some(Effect { change, leaves })

@@ -59,6 +59,24 @@ impl FieldPath {
         found.map(|field| *field = newer).is_some()
     }
 
+    /// Says something in a field that is not there, inside of objects that need not be there either. False if it is there,
+    /// or stands in something that is no object.
+    pub fn insert(&self, value: &mut Value, newer: Value) -> bool {
+        let Some((Step::Key(last), before)) = self.0.split_last() else { return false };
+        let holder = before.iter().try_fold(value, |value, step| match step {
+            Step::Key(key) => {
+                Some(value.as_object_mut()?.entry(key.as_str()).or_insert_with(|| Value::Object(Default::default())))
+            }
+            Step::At(position, _) => value.get_mut(position),
+        });
+        let Some(fields) = holder.and_then(Value::as_object_mut) else { return false };
+        if fields.contains_key(last) {
+            return false;
+        }
+        fields.insert(last.clone(), newer);
+        true
+    }
+
     /// Takes the field out. False if there is no such field.
     pub fn remove(&self, value: &mut Value) -> bool {
         let Some((last, before)) = self.0.split_last() else { return false };
@@ -171,6 +189,10 @@ mod tests {
         assert!(port.remove(&mut changed) && !port.remove(&mut changed));
         assert!(FieldPath::of(["Upstreams"]).at(0, "db").remove(&mut changed));
         assert_eq!(changed, json!({ "Config": { "a.b": 1 }, "Upstreams": [{}, [3]] }));
+        let mode = FieldPath::of(["Config", "MeshGateway", "Mode"]);
+        assert!(mode.insert(&mut changed, json!("local")) && !mode.insert(&mut changed, json!("none")));
+        assert!(!FieldPath::of(["Upstreams", "x"]).insert(&mut changed, json!(1)));
+        assert_eq!(changed["Config"], json!({ "a.b": 1, "MeshGateway": { "Mode": "local" } }));
         assert!(!FieldPath::default().remove(&mut changed) && !FieldPath::of(["None"]).put(&mut changed, json!(1)));
     }
 }

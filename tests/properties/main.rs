@@ -4,12 +4,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod doctor;
 mod integrity;
 mod intentions;
 mod offline;
 mod oracle;
 mod paths;
 mod quarantine;
+mod sources;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -92,7 +92,7 @@ fn questions(service: &str) -> Vec<Sent> {
 }
 
 /// An upstream as names of listeners have it (contract 1.6).
-fn upstream_name(own_partition: &str, upstream: &Upstream) -> String {
+pub(crate) fn upstream_name(own_partition: &str, upstream: &Upstream) -> String {
     let partition = upstream.destination_partition.as_ref().map_or(own_partition, |it| it.as_str());
     let prefix = if partition == "default" { String::new() } else { format!("{partition}/default/") };
     let datacenter = upstream.datacenter.as_str();
@@ -158,20 +158,21 @@ fn place(link: &Link) -> Option<(&str, &str)> {
 }
 
 /// A mesh with what its proxies were sent.
-struct Sight<'w> {
+pub(crate) struct Sight<'w> {
+    pub(crate) mesh: Mesh,
     snapshots: BTreeMap<NodeIdentity, Arc<Snapshot>>,
-    network: Network,
-    oracle: Oracle<'w>,
+    pub(crate) network: Network,
+    pub(crate) oracle: Oracle<'w>,
 }
 
 impl<'w> Sight<'w> {
-    async fn of(world: &'w World, default_intention: IntentionPolicy) -> Self {
+    pub(crate) async fn of(world: &'w World, default_intention: IntentionPolicy) -> Self {
         let datacenters = [Datacenter::from("dc1"), Datacenter::from("dc2")];
         let mesh = Mesh::start(options(&datacenters, default_intention)).await;
         write(&mesh, world.rows()).await;
         let snapshots = snapshots(&mesh, &world.proxies()).await;
         let network = network(world, &snapshots);
-        Self { snapshots, network, oracle: Oracle::new(world, default_intention) }
+        Self { mesh, snapshots, network, oracle: Oracle::new(world, default_intention) }
     }
 
     fn upstreams(&self, counts: &RefCell<Counts>) -> Result<(), TestCaseError> {

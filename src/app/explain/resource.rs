@@ -134,7 +134,7 @@ fn source(reader: &Reader<'_>, effect: &Effect) -> SourceExplanation {
     let Change { row, field, from, to } = &effect.change;
     let (source, partition) = called(row);
     let modify_index: Index = row.read(reader).map_or(0, |(_, index)| index);
-    let value = if field.0.is_empty() { String::new() } else { shown(from) };
+    let value = if field.0.is_empty() || from.is_null() { String::new() } else { shown(from) };
     SourceExplanation {
         setting: Setting { source, partition, field: field.to_string(), value, modify_index },
         instead: to.as_ref().map(shown),

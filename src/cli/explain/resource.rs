@@ -87,6 +87,8 @@ fn said(source: &SourceExplanation) -> String {
     let partition = if partition.is_default() { String::new() } else { format!(" (partition {partition})") };
     match field.as_str() {
         "" => format!("{row}{partition}  index {modify_index}"),
+        // Something is tried there, but nothing is.
+        _ if value.is_empty() && source.instead.is_some() => format!("{row}{partition} {field} is not set"),
         _ if value.is_empty() => format!("{row}{partition} {field}  index {modify_index}"),
         _ => format!("{row}{partition} {field} = {value}  index {modify_index}"),
     }
