@@ -1,21 +1,14 @@
 //! What `path` answers about random meshes is what the resources of a running engine do.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 use http::Method;
 use meshgate::envoy::path::{End, Request, Traffic};
-use meshgate::model::IntentionPolicy;
-use proptest::test_runner::{TestCaseError, TestError, TestRunner};
-use proptest::{prop_assert, prop_assert_eq, sample::select};
+use proptest::test_runner::TestCaseError;
+use proptest::{prop_assert, prop_assert_eq};
 use serde_json::Value;
 
-use crate::paths::{Sight, upstream_name};
-use crate::world::{Purpose, world};
-use crate::{config, runtime};
-
-/// How often each answer was given.
-type Counts = BTreeMap<&'static str, u32>;
+use crate::paths::{Counts, Sight, over_meshes, upstream_name};
 
 fn broken(answer: &Value) -> Vec<u64> {
     let links = answer["Links"].as_array().expect("a list").iter();
@@ -55,7 +48,7 @@ async fn answers_are_true(sight: &Sight<'_>, counts: &RefCell<Counts>) -> Result
                 Some(5) => "is not exported",
                 Some(_) => "is broken elsewhere",
             };
-            *counts.borrow_mut().entry(what).or_default() += 1;
+            *counts.borrow_mut().entry(what.to_owned()).or_default() += 1;
         }
     }
     Ok(())
@@ -63,18 +56,6 @@ async fn answers_are_true(sight: &Sight<'_>, counts: &RefCell<Counts>) -> Result
 
 #[test]
 fn the_path_doctor_says_what_the_resources_do() {
-    let counts = RefCell::new(Counts::new());
-    let policies = vec![IntentionPolicy::Allow, IntentionPolicy::Allow, IntentionPolicy::Deny];
-    let found = TestRunner::new(config(12)).run(&(world(Purpose::Paths), select(policies)), |(world, policy)| {
-        runtime().block_on(async { answers_are_true(&Sight::of(&world, policy).await, &counts).await })
-    });
-    match found {
-        Ok(()) => {}
-        Err(TestError::Abort(reason)) => panic!("{reason}"),
-        Err(TestError::Fail(reason, mesh)) => panic!("{reason}\nin {mesh:?}"),
-    }
-    let counts = counts.into_inner();
-    for (what, at_least) in [("arrives", 10), ("is denied", 1), ("finds nobody", 3), ("is not exported", 1)] {
-        assert!(counts.get(what).is_some_and(|seen| *seen >= at_least), "{what} seen too rarely: {counts:?}");
-    }
+    let wanted = [("arrives", 10), ("is denied", 1), ("finds nobody", 3), ("is not exported", 1)];
+    over_meshes(12, &wanted, answers_are_true);
 }

@@ -125,7 +125,7 @@ async fn nothing_else_matters(
 #[test]
 fn whoever_changes_a_source_gets_exactly_what_was_claimed() {
     let counts = RefCell::default();
-    let found = TestRunner::new(config(3))
+    let found = TestRunner::new(config(15))
         .run(&world(Purpose::Everything), |world| runtime().block_on(claims_hold(world, &counts)));
     match found {
         Ok(()) => {}
