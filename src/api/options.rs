@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, Method};
+use percent_encoding::percent_decode_str;
 
 use super::error::ApiError;
 use crate::model::{
@@ -83,7 +84,9 @@ pub struct Access {
 impl Access {
     /// Refuses what the agent is told to refuse.
     pub(super) fn judge(&self, method: &Method, path: &str, caller: Option<IpAddr>) -> Result<(), ApiError> {
-        if self.blocked.iter().any(|prefix| path.starts_with(prefix)) {
+        // Names in a path are decoded where they are used.
+        let decoded = percent_decode_str(path).decode_utf8_lossy();
+        if self.blocked.iter().any(|prefix| decoded.starts_with(prefix)) {
             return Err(ApiError::Blocked);
         }
         let is_read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);

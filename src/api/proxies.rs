@@ -330,10 +330,10 @@ async fn past(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let name = tail.required("ID of a proxy")?;
     let current = call.api.store.view();
     let index = call.moment("commit", call.query.value("commit").ok_or(ApiError::Missing("commit"))?, &current)?;
-    let view = call.api.store.history().state_at(index, &current)?;
-    let proxy = call.proxy_in(&view, &name)?;
     let _turn = Size::Large.turn().await;
     Size::Large.run(|| {
+        let view = call.api.store.history().state_at(index, &current)?;
+        let proxy = call.proxy_in(&view, &name)?;
         let all = call.api.happenings.resources_in(&view, &proxy).ok_or_else(|| ApiError::NotConfigured(name))?;
         Ok(call.json(&Past { proxy: proxy.to_string(), index, all: call.asked(all) }))
     })

@@ -176,7 +176,8 @@ struct Fate {
 impl Fate {
     /// What becomes of traffic that goes this way now.
     fn then(&self, then: &Self) -> Effect {
-        let has_new_stops = then.stops.iter().any(|stop| !self.stops.contains(stop));
+        // A share that arrives now, and of which nobody can tell then, is one that does not arrive.
+        let has_new_stops = !then.stops.is_subset(&self.stops) || !then.unknown.is_subset(&self.unknown);
         let nobody_knows = !self.unknown.is_empty() || !then.unknown.is_empty();
         match (self.arrives.is_empty(), then.arrives.is_empty()) {
             // What is known to arrive now counts, whatever else nobody can tell of.

@@ -48,7 +48,7 @@ pub(super) enum CertCommand {
 /// Options of `tls ca create`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Writes consul-agent-ca.pem, which everybody may have, and consul-agent-ca-key.pem, which nobody else may have. Nothing that is \
+Writes DOMAIN-agent-ca.pem, which everybody may have, and DOMAIN-agent-ca-key.pem, which nobody else may have. Nothing that is \
 there is written over.")]
 pub(super) struct CaOptions {
     /// DNS domain of the agents

@@ -98,6 +98,27 @@ impl Row {
         })
     }
 
+    /// How many bytes the value has as text.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Node(row) => size(row),
+            Self::Service(_, row) => size(row),
+            Self::Check(row) => size(row),
+            Self::Entry(row) => size(row),
+            Self::Datacenter(row) => size(row),
+            Self::Partition(row) => size(row),
+            Self::Namespace(row) => size(row),
+            Self::FederationState(row) => size(row),
+            Self::Peering(row) => size(row),
+            Self::TrustBundle(row) => size(row),
+            Self::Imported(row) => size(row),
+            Self::Query(row) => size(row),
+            Self::CaConfig(row) => size(row),
+            Self::Root(row) => size(row),
+            Self::Leaf(row) => size(row),
+        }
+    }
+
     /// The row for people; `None` for one of a table that has secrets.
     pub(super) fn told(&self) -> Option<Value> {
         match self {
@@ -116,6 +137,26 @@ impl Row {
             Self::CaConfig(_) | Self::Root(_) | Self::Leaf(_) => None,
         }
     }
+}
+
+/// Counts what is written to it.
+struct Counter(usize);
+
+impl std::io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn size<T: Serialize>(row: &Stored<T>) -> usize {
+    let mut counter = Counter(0);
+    serde_json::to_writer(&mut counter, &*row.value).expect("model values have string keys and finite numbers");
+    counter.0
 }
 
 impl<T> From<Record<T>> for Stored<T> {

@@ -202,19 +202,21 @@ pub(super) struct Draft {
 impl Draft {
     /// The commit by which `after` was made of `before`.
     pub(super) fn new(author: Author, rows: &RowChanges, before: &View, after: &View) -> Self {
-        let bytes = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| 2 * (key.len() + value.as_ref().map_or(0, Vec::len));
         // A row that one write changed twice is one change.
         let mut seen = BTreeSet::new();
         let distinct = rows.iter().filter(|(key, _)| seen.insert(key.as_slice()));
         let changed =
             |(key, _): &(Vec<u8>, _)| Changed { key: key.clone(), old: Row::of(before, key), new: Row::of(after, key) };
+        let changed: Vec<_> = distinct.map(changed).collect();
+        let bytes =
+            |row: &Changed| row.key.len() + [&row.old, &row.new].into_iter().flatten().map(Row::size).sum::<usize>();
         Self {
             author,
             class: Class::of(rows),
             since: before.index(),
             index: after.index(),
-            cost: OVERHEAD + rows.iter().map(|row| OVERHEAD + bytes(row)).sum::<usize>(),
-            rows: distinct.map(changed).collect(),
+            cost: OVERHEAD + changed.iter().map(|row| OVERHEAD + bytes(row)).sum::<usize>(),
+            rows: changed,
         }
     }
 }
@@ -405,6 +407,11 @@ impl History {
             let until = shared.pasts.values().map(|past| past.forgotten_until).max().unwrap_or_default();
             if asked < until {
                 return Err(PastError::Forgotten { asked, until });
+            }
+            // A state can be seen a moment before its commits are noted.
+            let last = shared.last.index();
+            if asked > last {
+                return Err(PastError::Future { asked, last });
             }
             (shared.last.clone(), shared.after(asked))
         };

@@ -20,6 +20,7 @@ async fn an_agent_blocks_endpoints_restricts_writers_and_adds_headers() {
 
     for api in [&from_here, &from_elsewhere] {
         api.get("/v1/agent/host").await.says(403, "is blocked by the configuration of the agent");
+        api.get("/v1/agent/%68ost").await.says(403, "is blocked by the configuration of the agent");
         let answer = api.get("/v1/nope").await;
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (404, "*"));
         api.get("/v1/catalog/nodes").await.is(200, "[]");

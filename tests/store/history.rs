@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use meshgate::model::entry::ServiceDefaults;
 use meshgate::model::{
-    Check, CheckId, CheckStatus, ConfigEntry, EntryKey, EntryKind, Namespace, NodeName, Partition, ServiceName,
+    Check, CheckId, CheckStatus, ConfigEntry, EntryKey, EntryKind, Namespace, Node, NodeName, Partition, ServiceName,
 };
-use meshgate::store::{Author, Class, History, Memory, Op, PastError, Retention, Store};
+use meshgate::store::{Author, Class, History, Memory, NodeKey, Op, PastError, Retention, Store};
 
 use super::commit::{gate, node, start};
 use super::{in_memory, open};
@@ -137,6 +137,27 @@ async fn large_commits_are_forgotten_earlier_and_the_last_one_never() {
     assert!((5..20).contains(&few), "{few}");
     assert_eq!((kept.commits, kept.forgotten_until), (1, 31));
     assert_eq!(store.history().commit(32).unwrap().size(), 900);
+}
+
+#[tokio::test]
+async fn what_was_deleted_counts_as_long_as_it_is_remembered() {
+    let retention = Retention { commits: 100, bytes: 100_000 };
+    let (store, _) = Store::open_with(Box::new(Memory), Arc::new(|_, _, _| Ok(())), retention).unwrap();
+    let large = |number: usize| {
+        Op::PutNode(Node {
+            node: NodeName::from(number.to_string()),
+            meta: [("note".to_owned(), "x".repeat(20_000))].into(),
+            ..Node::default()
+        })
+    };
+    store.write((0..20).map(large).collect::<Vec<_>>()).await.unwrap();
+
+    for number in 0..20 {
+        let key = NodeKey::new(&Node::default().place(), &NodeName::from(number.to_string()));
+        store.write(Op::DeleteNode(key)).await.unwrap();
+    }
+
+    assert_eq!(indexes(store.history(), Some(Class::Catalog)).len(), 4);
 }
 
 #[tokio::test]

@@ -181,15 +181,19 @@ impl TypeState {
             let mut generated = outgoing.upserts.iter().filter_map(|upsert| upsert.instead_of.as_ref());
             generated.find(|it| *it.name == *name)
         };
-        let held = outgoing.removed.iter().filter_map(|name| match &self.pending.get(name)?.held {
+        let held = |name: &Arc<str>| match &self.pending.get(name)?.held {
             Held::Resource(held) => Some(held),
             // The client said what it has when it came back, or was given it by another control plane.
             Held::Nothing | Held::Version(_) | Held::Unknown => {
                 let kept = self.rejected.get(name).and_then(|rejection| rejection.kept.as_ref());
                 kept.or_else(|| generated(name))
             }
-        });
-        held.map(|held| (listening_addresses(held), held.clone())).collect()
+        };
+        // Whoever stands in for one that is gone does so for the one that comes after it.
+        let standins = |name| self.rejected.get(name).into_iter().flat_map(|rejection| &rejection.displaced);
+        let all = outgoing.removed.iter().flat_map(|name| held(name).into_iter().chain(standins(name)));
+        let distinct: BTreeMap<_, _> = all.map(|held| (&held.name, held)).collect();
+        distinct.into_values().map(|held| (listening_addresses(held), held.clone())).collect()
     }
 
     fn mark_sent(&mut self, resource: &Resource, places: &[Place]) -> Sent {

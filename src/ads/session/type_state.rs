@@ -377,6 +377,10 @@ impl TypeState {
         for name in names {
             self.rejected.remove(name);
         }
+        // What is gone does not stand in any more. Until a refused one was tried once more, it is not given back yet.
+        for rejection in self.rejected.values_mut().filter(|rejection| !rejection.retry) {
+            rejection.displaced.retain(|standin| !sent.removed.contains(&standin.name));
+        }
         self.rejected_set = None;
         // While a refused resource is outstanding, the client has not taken everything.
         self.rejected.is_empty().then_some(Event::Acked { kind: self.kind })
@@ -416,6 +420,10 @@ impl TypeState {
             let is_new = |it: &Arc<Resource>| rejection.displaced.iter().all(|known| known.name != it.name);
             let more: Vec<_> = earlier.displaced.into_iter().filter(is_new).collect();
             rejection.displaced.extend(more);
+        }
+        // Each stands in for one of them.
+        for other in self.rejected.values_mut() {
+            other.displaced.retain(|standin| rejection.displaced.iter().all(|it| it.name != standin.name));
         }
         if !rejection.retry {
             rejection.displaced.retain(|standin| self.subscription.covers(&standin.name));

@@ -124,7 +124,8 @@ pub struct PathAnswer {
     pub listens: String,
     /// What is spoken: `http` or `tcp`.
     pub protocol: String,
-    /// No link is broken, and wherever traffic is sent, it is known to arrive, or to leave for where nobody here can follow it.
+    /// No link is broken, and wherever traffic is sent of what was looked at, it is known to arrive, or to leave for where
+    /// nobody here can follow it.
     pub ok: bool,
     /// The links, in order.
     pub links: Vec<PathLink>,

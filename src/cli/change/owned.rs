@@ -39,7 +39,9 @@ pub(super) async fn left_behind(
     let kept: BTreeSet<_> = written.entries.iter().map(|written| written.key_in(partition, namespace)).collect();
     let is_owned = |row: &Value| row["Meta"][OWNER] == owner;
     let mut gone = Vec::new();
-    for kind in EntryKind::ALL {
+    // Kinds without a namespace belong to the partition, so that only who works on all of it may take them away.
+    let has_all = |kind: &EntryKind| kind.is_namespaced() || namespace.is_default();
+    for kind in EntryKind::ALL.into_iter().filter(has_all) {
         let stored: Vec<Value> = client.get(&["config", kind.as_str()], &[]).await?;
         let names = stored.iter().filter(|row| is_owned(row)).filter_map(|row| row["Name"].as_str());
         let namespace = if kind.is_namespaced() { namespace.clone() } else { Namespace::default() };
@@ -51,10 +53,11 @@ pub(super) async fn left_behind(
     let registered = registered(written);
     let gone_services: BTreeSet<_> =
         services.iter().filter(|(id, row)| is_owned(row) && !registered.contains(*id)).map(|(id, _)| id).collect();
-    // A sidecar goes with its service.
+    // The sidecar that a service carries goes with it.
     let is_alone = |id: &&&String| {
-        let service = services[**id]["Proxy"]["DestinationServiceID"].as_str().unwrap_or_default();
-        !gone_services.contains(&service.to_owned())
+        let service = id.strip_suffix("-sidecar-proxy").unwrap_or_default();
+        let is_of = services[**id]["Proxy"]["DestinationServiceID"] == service;
+        !is_of || !gone_services.contains(&service.to_owned())
     };
     gone.extend(gone_services.iter().filter(is_alone).map(|id| ("deregister", (*id).clone())));
     Ok(gone)

@@ -6,7 +6,7 @@
 //!                    └─ damage: the process does not start; `salvage` saves what can be read
 //!
 //! write ─► failure (full, broken): nobody knows what of it is on the disk ─► replace: all rows into a new file beside it,
-//!          synced and read back, which takes its name
+//!          synced and compared, which takes its name
 //! ```
 
 #[cfg(test)]
@@ -112,6 +112,8 @@ impl Embedded {
             if !is_at(&path, &found)? {
                 return Err(DatabaseError::DatabaseAlreadyOpen.into());
             }
+            // A process that was killed while it wrote all of its state anew left it: it has keys in it, and takes room.
+            std::fs::remove_file(path.with_file_name(UNFINISHED)).ok();
             let contents = match unless_damaged(|| examine(Overlay::new(file.clone())?, formats)) {
                 Ok(Ok(contents)) => contents,
                 Ok(Err(found)) => {
@@ -173,7 +175,7 @@ impl Embedded {
     /// sync cannot be told by reading, as the system may show what never was written.
     fn write_anew(&mut self, all: &Loaded) -> Result<(), Failure> {
         let unfinished = self.path.with_file_name(UNFINISHED);
-        let made = filled(&unfinished, &self.make, all).and_then(|database| {
+        let made = unless_damaged(|| filled(&unfinished, &self.make, all)).and_then(|database| {
             std::fs::rename(&unfinished, &self.path)?;
             Ok(database)
         });
@@ -194,7 +196,7 @@ impl Embedded {
     }
 }
 
-/// A new file with these rows, synced and read back.
+/// A new file with these rows, synced, and compared with them as the database has it.
 fn filled(path: &Path, make: &Make, all: &Loaded) -> Result<Database, Failure> {
     let file = new_file(path)?;
     let database = make(file)?;

@@ -108,6 +108,19 @@ fn a_creation_that_was_cut_short_is_started_anew() {
 }
 
 #[test]
+fn what_a_killed_process_left_beside_the_file_goes_at_the_next_start() {
+    let _undisturbed = undisturbed();
+    let directory = tempfile::tempdir().unwrap();
+    let left = directory.path().join("meshgate.redb.new");
+    drop(Embedded::open(directory.path()).unwrap());
+    std::fs::write(&left, "a state with its keys").unwrap();
+
+    let opened = Embedded::open(directory.path());
+
+    assert!(opened.is_ok() && !left.exists());
+}
+
+#[test]
 fn two_that_start_on_an_empty_directory_do_not_spoil_each_other() {
     let _undisturbed = undisturbed();
     let directory = tempfile::tempdir().unwrap();

@@ -97,6 +97,32 @@ fn places_of_refused_listeners() {
 fn what_else_changes_while_somebody_stands_in() {
     check(
         Variant::Delta,
+        "what stood in goes once, also where the one that was refused may be another process's",
+        &[
+            ("set LDS a@1:80; LDS", "LDS +a@1:80"),
+            ("ack LDS; del LDS a; set LDS ours@1:80", "(acked LDS) | LDS +ours@1:80 -a"),
+            ("nack LDS", "(nacked LDS ours) | LDS +a@1:80"),
+            ("ack LDS; lack LDS; del LDS ours", "LDS -a"),
+            ("ack LDS", ""),
+            ("whole LDS", "LDS -ours"),
+            ("ack LDS", "(acked LDS)"),
+        ],
+    );
+    check(
+        Variant::Delta,
+        "another one in place of the refused one leaves the place as well",
+        &[
+            ("set LDS a@1:80; LDS", "LDS +a@1:80"),
+            ("ack LDS; del LDS a; set LDS ours@1:80/a@1:80", "(acked LDS) | LDS +ours@1:80 -a"),
+            ("del LDS ours; set LDS theirs@1:80/a@1:80", ""),
+            ("nack LDS", "(nacked LDS ours) | LDS +theirs@1:80 -ours"),
+            ("nack LDS", "(nacked LDS theirs) | LDS +a@1:80"),
+            ("ack LDS", "LDS -ours"),
+            ("ack LDS", ""),
+        ],
+    );
+    check(
+        Variant::Delta,
         "an attempt for a new certificate would cost who stands in",
         &[
             ("set SDS s@1; set LDS a@1:80; LDS; SDS +s", "SDS +s@1 | LDS +a@1:80"),
