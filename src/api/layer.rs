@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::error::{ApiError, text};
 use super::serve::Caller;
@@ -23,38 +23,27 @@ const COMPRESS_ABOVE: u64 = 1400;
 /// Puts the layers around `router`, innermost first.
 pub(super) fn wrap(router: Router, metrics: Metrics, access: Access) -> Router {
     let access = Arc::new(access);
-    let headers = access.clone();
-    let common_headers = move |request: Request, next: Next| {
-        let access = headers.clone();
-        async move { with_headers(&access, next.run(request).await) }
-    };
-    let permitted = move |request: Request, next: Next| {
-        let access = access.clone();
+    let counts = metrics.clone();
+    // One function around all: each further one would copy what is inside of it for every call.
+    let around = move |request: Request, next: Next| {
+        let (access, counts) = (access.clone(), counts.clone());
+        let span = span(&request);
         async move {
-            let caller = request.extensions().get::<Caller>().map(|caller| caller.0.ip());
-            match access.judge(request.method(), request.uri().path(), caller) {
+            let response = match judge(&access, &request) {
                 Ok(()) => next.run(request).await,
                 Err(error) => error.into_response(),
-            }
-        }
-    };
-    let counts = metrics.clone();
-    let count_answers = move |request: Request, next: Next| {
-        let counts = counts.clone();
-        async move {
-            let response = next.run(request).await;
+            };
+            let response = with_headers(&access, response);
             counts.count_answer(response.status());
+            tracing::debug!(status = response.status().as_u16(), "answered");
             response
         }
+        .instrument(span)
     };
     router
         .layer(CatchPanicLayer::custom(CountPanic(metrics)))
         .layer(CompressionLayer::new().gzip(true).compress_when(SizeAbove::new(COMPRESS_ABOVE)))
-        .layer(from_fn(printable_path))
-        .layer(from_fn(permitted))
-        .layer(from_fn(common_headers))
-        .layer(from_fn(count_answers))
-        .layer(from_fn(span))
+        .layer(from_fn(around))
 }
 
 /// Turns a panic into an answer: one broken call must not take the others with it.
@@ -72,10 +61,17 @@ impl ResponseForPanic for CountPanic {
     }
 }
 
-/// Refuses paths with characters that could forge log lines. Names with other characters are percent-encoded in the path
+/// Whether a call may come to its handler.
+fn judge(access: &Access, request: &Request) -> Result<(), ApiError> {
+    let caller = request.extensions().get::<Caller>().map(|caller| caller.0.ip());
+    access.judge(request.method(), request.uri().path(), caller)?;
+    if is_printable(request.uri().path()) { Ok(()) } else { Err(ApiError::UnprintablePath) }
+}
+
+/// False for paths with characters that could forge log lines. Names with other characters are percent-encoded in the path
 /// too, so the decoded bytes count.
-async fn printable_path(request: Request, next: Next) -> Response {
-    let path = request.uri().path().as_bytes();
+fn is_printable(path: &str) -> bool {
+    let path = path.as_bytes();
     let encoded_control = |window: &[u8]| match window {
         [b'%', high, low] => {
             let digits = [char::from(*high), char::from(*low)].map(|digit| digit.to_digit(16));
@@ -83,10 +79,7 @@ async fn printable_path(request: Request, next: Next) -> Response {
         }
         _ => false,
     };
-    if path.iter().any(u8::is_ascii_control) || path.windows(3).any(encoded_control) {
-        return ApiError::UnprintablePath.into_response();
-    }
-    next.run(request).await
+    !path.iter().any(u8::is_ascii_control) && !path.windows(3).any(encoded_control)
 }
 
 /// Adds what every answer has, and what the agent is told to add.
@@ -99,14 +92,7 @@ fn with_headers(access: &Access, mut response: Response) -> Response {
     response
 }
 
-async fn span(request: Request, next: Next) -> Response {
+fn span(request: &Request) -> Span {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
-    let span = tracing::debug_span!("http", method = %request.method(), route);
-    async {
-        let response = next.run(request).await;
-        tracing::debug!(status = response.status().as_u16(), "answered");
-        response
-    }
-    .instrument(span)
-    .await
+    tracing::debug_span!("http", method = %request.method(), route)
 }

@@ -12,7 +12,7 @@ use crate::store::Store;
 
 /// Has the checks of mesh gateways run whenever a stream opens or the last one ends, until `shutdown`.
 pub(super) async fn look_at_gateways(engine: Engine, store: Store, runner: Runner, shutdown: CancellationToken) {
-    let mut happenings = engine.happenings();
+    let mut events = engine.events();
     let mut next = 0;
     loop {
         for event in engine.events_from(next) {
@@ -29,7 +29,7 @@ pub(super) async fn look_at_gateways(engine: Engine, store: Store, runner: Runne
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
-            changed = happenings.changed() => {
+            changed = events.changed() => {
                 if changed.is_err() {
                     return;
                 }

@@ -58,6 +58,8 @@ struct Shared {
     noted: Mutex<Noted>,
     /// How many changes there were.
     changes: watch::Sender<u64>,
+    /// How many of them are events.
+    events: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -196,7 +198,7 @@ impl Types {
 
 impl Default for Journal {
     fn default() -> Self {
-        Self(Arc::new(Shared { noted: Mutex::default(), changes: watch::channel(0).0 }))
+        Self(Arc::new(Shared { noted: Mutex::default(), changes: watch::channel(0).0, events: watch::channel(0).0 }))
     }
 }
 
@@ -213,6 +215,11 @@ impl Journal {
     /// Yields whenever something was noted.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
+    }
+
+    /// Yields whenever something was noted that is no push.
+    pub(super) fn events(&self) -> watch::Receiver<u64> {
+        self.0.events.subscribe()
     }
 
     /// Begins a push. What it pushes out is dropped after the lock.
@@ -302,11 +309,14 @@ impl Journal {
         noted.events.push_back(ProxyEvent { number, time: OffsetDateTime::now_utc(), proxy: proxy.clone(), what });
         drop(noted);
         self.tell();
+        self.0.events.send_replace(number + 1);
     }
 
     /// What happened to proxies from this number on, in order.
     pub(super) fn events_from(&self, number: u64) -> Vec<ProxyEvent> {
-        self.noted().events.iter().filter(|event| event.number >= number).cloned().collect()
+        let noted = self.noted();
+        let known = noted.next_event.saturating_sub(number).min(noted.events.len() as u64);
+        noted.events.iter().skip(noted.events.len() - known as usize).cloned().collect()
     }
 
     /// The pushes, the oldest one first; of their proxies, those that `is_shown` is true for.

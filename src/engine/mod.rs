@@ -358,6 +358,11 @@ impl Engine {
         self.shared.journal.changes()
     }
 
+    /// Yields whenever there is another event: what pushes come to is none.
+    pub fn events(&self) -> watch::Receiver<u64> {
+        self.shared.journal.events()
+    }
+
     /// What a connected proxy should have.
     pub fn snapshot(&self, proxy: &InstanceId) -> Option<Arc<Snapshot>> {
         let of_proxy =

@@ -39,7 +39,8 @@ struct Current {
     publications: VecDeque<Publication>,
     /// The number of the last one.
     last: u64,
-    readers: Vec<Arc<Reader>>,
+    /// Shared, so that they can be woken after the lock.
+    readers: Arc<[Arc<Reader>]>,
     /// When the last reader left.
     unwatched_since: Option<Instant>,
     /// The commit that the snapshot was made for.
@@ -186,16 +187,15 @@ impl Slot {
     pub(super) fn subscribe(&self) -> Arc<Reader> {
         let mut current = self.current();
         let reader = Arc::new(Reader { is_behind: current.snapshot.is_some().into(), ..Reader::default() });
-        current.readers.push(reader.clone());
+        current.readers = current.readers.iter().chain([&reader]).cloned().collect();
         current.unwatched_since = None;
         reader
     }
 
     pub(super) fn unsubscribe(&self, reader: &Arc<Reader>) {
         let mut current = self.current();
-        current.readers.retain(|known| !Arc::ptr_eq(known, reader));
+        current.readers = current.readers.iter().filter(|known| !Arc::ptr_eq(known, reader)).cloned().collect();
         if current.readers.is_empty() {
-            current.readers = Vec::new();
             current.unwatched_since = Some(Instant::now());
         }
     }
@@ -243,7 +243,10 @@ impl Slot {
                 None
             }
         };
-        for reader in &current.readers {
+        let readers = current.readers.clone();
+        drop(current);
+        // After the lock, which is the first thing that who wakes takes.
+        for reader in &*readers {
             reader.is_behind.store(true, Ordering::Release);
             reader.waker.wake();
         }

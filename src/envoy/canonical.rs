@@ -11,7 +11,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, OnceLock, PoisonError, RwLock};
 
 use bytes::{Buf, Bytes};
 use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
@@ -28,8 +28,7 @@ const ANY: &str = "google.protobuf.Any";
 /// The canonical encoding of a message.
 pub fn encode<M: Message + Name>(message: &M) -> Bytes {
     let bytes = message.encode_to_vec();
-    let descriptor = descriptors::by_name(&M::full_name()).expect("every generated message has a descriptor");
-    let changed = match canonical(&Plan::of(&descriptor), &bytes, 0).expect("an encoded message decodes") {
+    let changed = match canonical(&Plan::of_generated::<M>(), &bytes, 0).expect("an encoded message decodes") {
         Cow::Borrowed(_) => None,
         Cow::Owned(changed) => Some(changed),
     };
@@ -53,13 +52,24 @@ struct Step {
     plan: OnceLock<Arc<Plan>>,
 }
 
+/// The plans that were made, by the full names of the messages.
+static KNOWN: LazyLock<RwLock<HashMap<String, Arc<Plan>>>> = LazyLock::new(RwLock::default);
+
 impl Plan {
-    fn of(descriptor: &MessageDescriptor) -> Arc<Self> {
-        static KNOWN: OnceLock<RwLock<HashMap<String, Arc<Plan>>>> = OnceLock::new();
-        let known = KNOWN.get_or_init(RwLock::default);
+    fn of_generated<M: Name>() -> Arc<Self> {
+        let name = M::full_name();
+        let descriptor = || descriptors::by_name(&name).expect("every generated message has a descriptor");
+        Self::known(&name).unwrap_or_else(|| Self::of(&descriptor()))
+    }
+
+    fn known(name: &str) -> Option<Arc<Self>> {
         // Plans are put in whole, so a panic elsewhere leaves none half made.
-        if let Some(plan) = known.read().unwrap_or_else(PoisonError::into_inner).get(descriptor.full_name()) {
-            return plan.clone();
+        KNOWN.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn of(descriptor: &MessageDescriptor) -> Arc<Self> {
+        if let Some(plan) = Self::known(descriptor.full_name()) {
+            return plan;
         }
         let step = |field: prost_reflect::FieldDescriptor| {
             let message = field.kind().as_message()?.clone();
@@ -69,7 +79,7 @@ impl Plan {
         let mut steps: Vec<_> = descriptor.fields().filter_map(step).collect();
         steps.sort_by_key(|step| step.number);
         let plan = Arc::new(Self { is_any: descriptor.full_name() == ANY, steps });
-        let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
         known.entry(descriptor.full_name().to_owned()).or_insert(plan).clone()
     }
 

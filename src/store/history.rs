@@ -189,35 +189,36 @@ impl Commit {
     }
 }
 
-/// A commit that is not durable yet.
+/// A commit that has become durable, as the writer has it at hand: what it is made of is looked up when there is time.
+#[derive(Debug)]
 pub(super) struct Draft {
-    author: Author,
-    class: Class,
-    since: Index,
-    index: Index,
-    rows: Vec<Changed>,
-    cost: usize,
+    /// Who wrote.
+    pub(super) author: Author,
+    /// The rows that it changed.
+    pub(super) rows: RowChanges,
+    /// The state that it found.
+    pub(super) before: View,
+    /// The state that it made.
+    pub(super) after: View,
 }
 
 impl Draft {
-    /// The commit by which `after` was made of `before`.
-    pub(super) fn new(author: Author, rows: &RowChanges, before: &View, after: &View) -> Self {
-        // A row that one write changed twice is one change.
+    fn commit(self, time: OffsetDateTime) -> Commit {
+        let Self { author, rows, before, after } = self;
+        let class = Class::of(&rows);
+        // A row that one write changed twice is one change, and what is kept of it is what it holds at the end.
+        let written: BTreeMap<&[u8], usize> =
+            rows.iter().map(|(key, value)| (key.as_slice(), value.as_ref().map_or(0, Vec::len))).collect();
+        let mut cost = OVERHEAD;
+        let mut changed = Vec::with_capacity(written.len());
         let mut seen = BTreeSet::new();
-        let distinct = rows.iter().filter(|(key, _)| seen.insert(key.as_slice()));
-        let changed =
-            |(key, _): &(Vec<u8>, _)| Changed { key: key.clone(), old: Row::of(before, key), new: Row::of(after, key) };
-        let changed: Vec<_> = distinct.map(changed).collect();
-        let bytes =
-            |row: &Changed| row.key.len() + [&row.old, &row.new].into_iter().flatten().map(Row::size).sum::<usize>();
-        Self {
-            author,
-            class: Class::of(rows),
-            since: before.index(),
-            index: after.index(),
-            cost: OVERHEAD + changed.iter().map(|row| OVERHEAD + bytes(row)).sum::<usize>(),
-            rows: changed,
+        for (key, _) in rows.iter().filter(|(key, _)| seen.insert(key.as_slice())) {
+            let row = Changed { key: key.clone(), old: Row::of(&before, key), new: Row::of(&after, key) };
+            let new = written.get(key.as_slice()).copied().unwrap_or_default();
+            cost += OVERHEAD + key.len() + row.old.as_ref().map_or(0, Row::size) + new;
+            changed.push(row);
         }
+        Commit { index: after.index(), time, author, class, since: before.index(), rows: changed, cost }
     }
 }
 
@@ -250,9 +251,29 @@ struct Shared {
     pasts: BTreeMap<Class, Past>,
     /// The state after the last commit of them all.
     last: Arc<View>,
+    /// Commits that were noted and not looked at yet, and when they became durable.
+    noted: Vec<(OffsetDateTime, Draft)>,
 }
 
 impl Shared {
+    /// Looks at what was noted. Returns what that pushes out.
+    fn settle(&mut self, retention: Retention) -> Vec<Arc<Commit>> {
+        let mut forgotten = Vec::new();
+        for (time, draft) in std::mem::take(&mut self.noted) {
+            let commit = draft.commit(time);
+            let past = self.pasts.entry(commit.class).or_default();
+            past.bytes += commit.cost;
+            past.commits.push_back(Arc::new(commit));
+            while past.commits.len() > 1 && (past.commits.len() > retention.commits || past.bytes > retention.bytes) {
+                let Some(oldest) = past.commits.pop_front() else { break };
+                past.bytes -= oldest.cost;
+                past.forgotten_until = oldest.index;
+                forgotten.push(oldest);
+            }
+        }
+        forgotten
+    }
+
     /// The commits after one, the newest first.
     fn after(&self, index: Index) -> Vec<Arc<Commit>> {
         let newer = |past: &Past| -> Vec<_> {
@@ -308,7 +329,7 @@ impl History {
         let index = state.index();
         let past = |class| (class, Past { forgotten_until: index, ..Past::default() });
         let pasts = Class::ALL.into_iter().map(past).collect();
-        let shared = Arc::new(Mutex::new(Shared { pasts, last: state }));
+        let shared = Arc::new(Mutex::new(Shared { pasts, last: state, noted: Vec::new() }));
         Self { retention, started: (OffsetDateTime::now_utc(), index), shared, noted: watch::channel(index).0 }
     }
 
@@ -322,36 +343,35 @@ impl History {
         self.retention
     }
 
-    fn shared(&self) -> MutexGuard<'_, Shared> {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
         // Nothing that holds the lock can leave it half changed.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over commits that have become durable, and the state after them. Returns what they push out, which takes time
-    /// to drop.
-    pub(super) fn note(&self, commits: Vec<Draft>, state: Arc<View>) -> Vec<Arc<Commit>> {
+    /// All that was noted, looked at.
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        let mut shared = self.lock();
+        shared.settle(self.retention);
+        shared
+    }
+
+    /// Takes over commits that have become durable, and the state after them. They are part of the history from now on.
+    /// Returns the state before, which takes time to drop.
+    pub(super) fn note(&self, commits: Vec<Draft>, state: Arc<View>) -> Arc<View> {
         let time = OffsetDateTime::now_utc();
-        let mut forgotten = Vec::new();
-        let last = state.index();
-        let mut shared = self.shared();
-        for Draft { author, class, since, index, rows, cost } in commits {
-            let past = shared.pasts.entry(class).or_default();
-            past.bytes += cost;
-            past.commits.push_back(Arc::new(Commit { index, time, author, class, since, rows, cost }));
-            while past.commits.len() > 1
-                && (past.commits.len() > self.retention.commits || past.bytes > self.retention.bytes)
-            {
-                let Some(oldest) = past.commits.pop_front() else { break };
-                past.bytes -= oldest.cost;
-                past.forgotten_until = oldest.index;
-                forgotten.push(oldest);
-            }
-        }
-        let before = std::mem::replace(&mut shared.last, state);
+        let mut shared = self.lock();
+        shared.noted.extend(commits.into_iter().map(|draft| (time, draft)));
+        std::mem::replace(&mut shared.last, state)
+    }
+
+    /// Does what `note` left for later, and tells those who follow.
+    pub(super) fn settle(&self) {
+        let mut shared = self.lock();
+        let forgotten = shared.settle(self.retention);
+        let last = shared.last.index();
         drop(shared);
-        drop(before);
+        drop(forgotten);
         self.noted.send_replace(last);
-        forgotten
     }
 
     /// How far back each class goes.

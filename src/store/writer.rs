@@ -284,8 +284,8 @@ impl Writer {
                         (Some(recent), Some(later)) => recent.extend(later),
                         (recent, first) => *recent = first.cloned(),
                     }
-                    commits.push(history::Draft::new(request.author, &rows, &view, &next));
-                    view = next;
+                    let before = std::mem::replace(&mut view, next);
+                    commits.push((request.author, rows.len(), before, view.clone()));
                     batch.changes.extend(rows);
                 }
                 outcome
@@ -307,10 +307,18 @@ impl Writer {
         self.current.store(view.clone());
         self.announce.send_replace(view.clone());
         // Before the answers: whoever wrote finds the commit in the history.
-        let forgotten = self.history.note(commits, view.clone());
+        let mut changes = batch.changes.into_iter();
+        let commits = commits.into_iter().map(|(author, size, before, after)| history::Draft {
+            author,
+            rows: changes.by_ref().take(size).collect(),
+            before,
+            after,
+        });
+        let last = self.history.note(commits.collect(), view.clone());
         answer(answers);
-        drop(forgotten);
-        // After the answers: those who wrote need not wait for all who are woken.
+        // After the answers: those who wrote need not wait for what is remembered, nor for all who are woken.
+        drop(last);
+        self.history.settle();
         self.announce_late.send_replace(view.clone());
         self.waiters.wake(view.changed_since(&before).map(|key| (key, view.changed_at(key))));
     }

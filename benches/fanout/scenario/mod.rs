@@ -31,9 +31,7 @@ const OTHER_FILES: u64 = 400;
 /// # Errors
 /// Something fails, or a proxy does not hold what it should.
 pub(crate) async fn run(options: &Options, cores: Option<Cores>) -> Result<Report, Failure> {
-    // The control plane leaves half of its descriptors to proxies, whatever calls wait.
-    let of_each = if options.scenario == Scenario::S8 { 2 } else { 1 };
-    let needed = of_each * options.proxies() as u64 + OTHER_FILES;
+    let needed = files_of_each(options.scenario) * options.proxies() as u64 + OTHER_FILES;
     let files = raise_file_limit(needed);
     if files < needed {
         let fix = "raise it with `ulimit -Hn` as root, or measure fewer --proxies";
@@ -49,6 +47,18 @@ pub(crate) async fn run(options: &Options, cores: Option<Cores>) -> Result<Repor
         Scenario::S7 => rotation::run(options, cores).await,
         Scenario::S8 => waiting::run(options, cores).await,
     }
+}
+
+fn files_of_each(scenario: Scenario) -> u64 {
+    // The control plane leaves half of its descriptors to proxies, whatever calls wait.
+    if scenario == Scenario::S8 { 2 } else { 1 }
+}
+
+/// `wanted` proxies, or as many as there may be open files for.
+pub(crate) fn at_most(scenario: Scenario, wanted: u32) -> u32 {
+    let of_each = files_of_each(scenario);
+    let files = raise_file_limit(of_each * u64::from(wanted) + OTHER_FILES);
+    wanted.min(u32::try_from(files.saturating_sub(OTHER_FILES) / of_each).unwrap_or(wanted))
 }
 
 /// Pause between two looks at whether a server has finished.
