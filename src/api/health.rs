@@ -99,11 +99,10 @@ impl Call {
         if group && self.query.has("peer") {
             return Err(ApiError::PeerAndSamenessGroup);
         }
-        let merge = self.query.has("merge-central-config");
         let is_wanted = |instance: &Instance| self.wants(instance) && (!passing || passes(instance));
         let rows = |reader: &Reader<'_>| {
             let row = |instance: Instance| {
-                let proxy = self.merged(reader, &instance.service.value, merge);
+                let proxy = self.merged(reader, &instance.node.value.node, &instance.service.value);
                 HealthRow::new(instance, proxy)
             };
             Ok(instances(reader).into_iter().filter(is_wanted).map(row).collect::<Vec<_>>())

@@ -93,8 +93,8 @@ pub use plan::{
 };
 pub use proxies::Cause;
 pub use seam::{
-    AsRegistered, CentralConfig, Certificates, CheckReports, ConfigureError, DiscoveryChains, Exported, Exports, Files,
-    IssueError, Nack, NoFiles, ProxyState, ProxyStatus, TypeState,
+    CentralConfig, Certificates, CheckReports, ConfigureError, DiscoveryChains, Exported, Exports, Files, IssueError,
+    Nack, NoFiles, ProxyState, ProxyStatus, TypeState,
 };
 pub use serve::{ServeOptions, serve};
 pub use simulate::{Destination, DownInstance, Failure, SimulatedCounts, SimulatedUpstream, Simulation};

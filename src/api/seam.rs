@@ -254,17 +254,3 @@ pub struct Exported {
     /// The other partitions of the datacenter that do.
     pub partitions: BTreeSet<Partition>,
 }
-
-/// Merges nothing: a proxy is what it registered.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AsRegistered;
-
-impl CentralConfig for AsRegistered {
-    fn merged(&self, _: &Reader<'_>, _: &Place, service: &Service) -> Proxy {
-        service.proxy.clone()
-    }
-
-    fn exposed_ports(&self, _: &Reader<'_>, _: &NodeKey) -> BTreeMap<CheckId, u16> {
-        BTreeMap::new()
-    }
-}

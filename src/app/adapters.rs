@@ -134,7 +134,8 @@ fn exposures(view: &View, node: &NodeKey) -> BTreeMap<CheckId, SocketEndpoint> {
 }
 
 /// Central configuration, merged by the code that configures Envoy.
-pub(super) struct Central;
+#[derive(Debug, Clone, Copy)]
+pub struct Central;
 
 impl CentralConfig for Central {
     fn merged(&self, reader: &Reader<'_>, _: &Place, service: &Service) -> Proxy {

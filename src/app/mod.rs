@@ -37,8 +37,8 @@ use crate::settings::{Settings, TlsListener};
 use crate::store::{Author, Backend, Embedded, Key, Memory, Store, StoreError};
 use crate::telemetry::{Logs, Readiness, ReadinessGuard};
 
-pub use self::adapters::Issuer;
-use self::adapters::{Central, Proxies, Reports};
+pub use self::adapters::{Central, Issuer};
+use self::adapters::{Proxies, Reports};
 pub use self::chains::Chains;
 pub use self::explain::Explainer;
 pub use self::exports::Exports;

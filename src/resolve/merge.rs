@@ -10,10 +10,12 @@ use super::opaque;
 use super::precedence::{Ladder, Rung, Sources};
 use super::state::State;
 use crate::ir;
-use crate::model::entry::{PERMISSIVE, PassiveHealthCheck, ServiceDefaults, UpstreamConfig, UpstreamLimits};
+use crate::model::entry::{
+    PERMISSIVE, PassiveHealthCheck, ProxyDefaults, ServiceDefaults, UpstreamConfig, UpstreamLimits,
+};
 use crate::model::{
-    AccessLogs, DestinationType, Expose, GatewayMode, GoDuration, MeshGateway, OpaqueConfig, Partition, Proxy,
-    ProxyMode, Service, ServiceName, Upstream,
+    AccessLogs, DestinationType, Expose, GatewayMode, GoDuration, OpaqueConfig, Partition, ProxyMode, Service,
+    ServiceName, TransparentProxy, Upstream,
 };
 
 /// Where the outbound connections of a transparent proxy are redirected to if nobody says another port.
@@ -81,6 +83,56 @@ pub(super) struct UpstreamSettings {
     pub(super) hatches: UpstreamHatches,
 }
 
+/// What config entries say about an upstream of a sidecar.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Central<'s> {
+    /// The defaults of all proxies.
+    pub(super) proxy_defaults: Option<&'s ProxyDefaults>,
+    /// The defaults of the service that the sidecar stands before.
+    pub(super) service_defaults: Option<&'s ServiceDefaults>,
+    /// What these say about every upstream.
+    pub(super) defaults: Option<&'s UpstreamConfig>,
+    /// What they say about this one.
+    pub(super) override_: Option<&'s UpstreamConfig>,
+}
+
+impl<'s> Central<'s> {
+    /// What is said to `proxy`, with the override that the defaults of its service have for the upstream.
+    pub(super) fn new(
+        state: &'s dyn State,
+        proxy: &Service,
+        override_of: impl Fn(&'s ServiceDefaults) -> Option<&'s UpstreamConfig>,
+    ) -> Self {
+        let service_defaults = state.service_defaults(&central_name(proxy));
+        let for_upstreams = service_defaults.and_then(|entry| entry.upstream_config.as_ref());
+        Self {
+            proxy_defaults: state.proxy_defaults(&proxy.partition),
+            service_defaults,
+            defaults: for_upstreams.and_then(|config| config.defaults.as_ref()),
+            override_: service_defaults.and_then(override_of),
+        }
+    }
+
+    /// What the defaults of the service say, the strongest first.
+    fn layers(self) -> impl Iterator<Item = &'s UpstreamConfig> {
+        self.override_.into_iter().chain(self.defaults)
+    }
+
+    /// The caller's side of the gateway mode, where the registration of the upstream says `own`.
+    pub(super) fn ladder(&self, proxy: &Service, own: Option<GatewayMode>) -> Ladder {
+        let mode_of = |config: Option<&UpstreamConfig>| config.and_then(|config| config.mesh_gateway.mode);
+        let sources = Sources::default()
+            .with(Rung::OpaqueProxyDefaults, self.proxy_defaults.and_then(|entry| opaque_mode(&entry.config)))
+            .with(Rung::ProxyDefaults, self.proxy_defaults.and_then(|entry| entry.mesh_gateway.mode))
+            .with(Rung::ServiceDefaults, self.service_defaults.and_then(|entry| entry.mesh_gateway.mode))
+            .with(Rung::UpstreamDefaults, mode_of(self.defaults))
+            .with(Rung::Instance, proxy.proxy.mesh_gateway.mode)
+            .with(Rung::UpstreamOverride, mode_of(self.override_))
+            .with(Rung::Upstream, own);
+        sources.climb()
+    }
+}
+
 /// The settings of `upstream`, which `proxy` registered, to reach `target`.
 pub(super) fn upstream(
     state: &dyn State,
@@ -89,32 +141,18 @@ pub(super) fn upstream(
     target: &ServiceName,
 ) -> UpstreamSettings {
     let is_service = upstream.destination_type == DestinationType::Service;
-    let proxy_defaults = state.proxy_defaults(&proxy.partition).filter(|_| is_service);
-    let service_defaults = state.service_defaults(&central_name(proxy)).filter(|_| is_service);
-    let central = service_defaults.and_then(|entry| entry.upstream_config.as_ref());
-    let defaults = central.and_then(|config| config.defaults.as_ref());
-    let override_ = service_defaults.and_then(|entry| find_override(entry, upstream, target, &proxy.partition));
-    let mode_of = |config: Option<&UpstreamConfig>| config.and_then(|config| config.mesh_gateway.mode);
-    let sources = Sources::default()
-        .with(Rung::OpaqueProxyDefaults, proxy_defaults.and_then(|entry| opaque_mode(&entry.config)))
-        .with(Rung::ProxyDefaults, proxy_defaults.and_then(|entry| entry.mesh_gateway.mode))
-        .with(Rung::ServiceDefaults, service_defaults.and_then(|entry| entry.mesh_gateway.mode))
-        .with(Rung::UpstreamDefaults, mode_of(defaults))
-        .with(Rung::Instance, proxy.proxy.mesh_gateway.mode)
-        .with(Rung::UpstreamOverride, mode_of(override_))
-        .with(Rung::Upstream, upstream.mesh_gateway.mode);
-
-    // Strongest first.
-    let layers: Vec<&UpstreamConfig> = override_.into_iter().chain(defaults).collect();
+    let override_of = |entry| find_override(entry, upstream, target, &proxy.partition);
+    let central = if is_service { Central::new(state, proxy, override_of) } else { Central::default() };
+    let layers: Vec<&UpstreamConfig> = central.layers().collect();
     let central_protocol = || {
         let of_layers = layers.iter().map(|config| config.protocol.clone()).find(|protocol| !protocol.is_empty());
         let of_target = || state.service_defaults(target).map(|entry| entry.protocol.clone()).filter(|p| !p.is_empty());
-        let of_all = || proxy_defaults.and_then(|entry| opaque::text(&entry.config, "protocol"));
+        let of_all = || central.proxy_defaults.and_then(|entry| opaque::text(&entry.config, "protocol"));
         of_layers.or_else(of_target).or_else(of_all).filter(|_| is_service && upstream.destination_peer.is_default())
     };
     let own = settings(proxy, upstream, &layers);
     UpstreamSettings {
-        ladder: sources.climb(),
+        ladder: central.ladder(proxy, upstream.mesh_gateway.mode),
         protocol: own.protocol.or_else(|| central_protocol().map(|protocol| protocol.to_lowercase())),
         ..own
     }
@@ -158,7 +196,11 @@ fn find_override<'e>(
     target: &ServiceName,
     own_partition: &Partition,
 ) -> Option<&'e UpstreamConfig> {
-    let position = override_position(entry, upstream, target, own_partition)?;
+    override_at(entry, override_position(entry, upstream, target, own_partition)?)
+}
+
+/// One of the overrides of an entry.
+pub(super) fn override_at(entry: &ServiceDefaults, position: usize) -> Option<&UpstreamConfig> {
     entry.upstream_config.as_ref()?.overrides.get(position)
 }
 
@@ -241,28 +283,6 @@ fn opaque_check(config: &OpaqueConfig) -> PassiveHealthCheck {
     }
 }
 
-/// A proxy's registration with everything that central configuration adds to it, as reads show it.
-pub fn merged_proxy(state: &dyn State, proxy: &Service) -> Proxy {
-    let mut merged = proxy.proxy.clone();
-    merged.config = options(state, proxy);
-    let defaults = state.proxy_defaults(&proxy.partition);
-    let service = state.service_defaults(&central_name(proxy));
-    let mode = |rung: Option<GatewayMode>| MeshGateway { mode: rung };
-    if merged.mesh_gateway.mode.is_none() {
-        let central = service.and_then(|entry| entry.mesh_gateway.mode);
-        merged.mesh_gateway = mode(central.or_else(|| defaults.and_then(|entry| entry.mesh_gateway.mode)));
-    }
-    merged.mode = self::mode(state, proxy);
-    merged.expose = expose(state, proxy);
-    merged.access_logs = access_logs(state, proxy).cloned();
-    for upstream in &mut merged.upstreams {
-        let target = target_of(proxy, upstream);
-        let settings = self::upstream(state, proxy, upstream, &target);
-        upstream.mesh_gateway = mode(settings.ladder.mode());
-    }
-    merged
-}
-
 /// Whether applications address the proxy or are redirected to it: what its registration says, else its service's defaults,
 /// else proxy-defaults.
 pub(super) fn mode(state: &dyn State, proxy: &Service) -> ProxyMode {
@@ -272,13 +292,27 @@ pub(super) fn mode(state: &dyn State, proxy: &Service) -> ProxyMode {
     said.into_iter().find(|mode| *mode != ProxyMode::Unset).unwrap_or_default()
 }
 
-/// The port that the outbound connections of a transparent proxy are redirected to: what its registration says, else its
-/// service's defaults, else proxy-defaults.
+/// The port that the outbound connections of a transparent proxy are redirected to.
 pub(super) fn outbound_listener_port(state: &dyn State, proxy: &Service) -> u16 {
+    match transparent_proxy(state, proxy).outbound_listener_port {
+        0 => OUTBOUND_LISTENER_PORT,
+        port => port,
+    }
+}
+
+/// The options of the transparent mode, one by one: what the proxy's registration says, else its service's defaults, else
+/// proxy-defaults.
+pub(super) fn transparent_proxy(state: &dyn State, proxy: &Service) -> TransparentProxy {
     let service = state.service_defaults(&central_name(proxy)).and_then(|entry| entry.transparent_proxy.as_ref());
     let all = state.proxy_defaults(&proxy.partition).and_then(|entry| entry.transparent_proxy.as_ref());
-    let said = [proxy.proxy.transparent_proxy.as_ref(), service, all].into_iter().flatten();
-    said.map(|options| options.outbound_listener_port).find(|port| *port != 0).unwrap_or(OUTBOUND_LISTENER_PORT)
+    let said = || [proxy.proxy.transparent_proxy.as_ref(), service, all].into_iter().flatten();
+    TransparentProxy {
+        outbound_listener_port: said()
+            .map(|options| options.outbound_listener_port)
+            .find(|port| *port != 0)
+            .unwrap_or(0),
+        dialed_directly: said().any(|options| options.dialed_directly),
+    }
 }
 
 /// True if a transparent proxy takes connections without TLS too: what its service's defaults say, else proxy-defaults.

@@ -8,6 +8,7 @@ mod agent;
 mod blocking;
 mod ca_config;
 mod catalog;
+mod central;
 mod certs;
 mod chain;
 mod change;

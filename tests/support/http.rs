@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meshgate::api::{
-    self, Api, AsRegistered, CheckReports, Metrics, NoFiles, NoHappenings, NoLinter, NoPlanner, NoPropagation,
-    ProxyState, ProxyStatus,
+    self, Api, CheckReports, Metrics, NoFiles, NoHappenings, NoLinter, NoPlanner, NoPropagation, ProxyState,
+    ProxyStatus,
 };
-use meshgate::app::{Acknowledged, Chains, Changes, Explainer, Exports, Issuer, Lint};
+use meshgate::app::{Acknowledged, Central, Chains, Changes, Explainer, Exports, Issuer, Lint};
 use meshgate::ca::Authority;
 use meshgate::engine::{self, Engine};
 use meshgate::model::{Datacenter, DnsDomain, IntentionPolicy, TrustDomain};
@@ -82,7 +82,7 @@ async fn new_api(reports: Arc<Reports>) -> Api {
         proxies: Arc::new(NoProxies),
         happenings: Arc::new(NoHappenings::default()),
         reports,
-        central: Arc::new(AsRegistered),
+        central: Arc::new(Central),
         chains: Arc::new(Chains {
             datacenter: Datacenter::from("dc1"),
             trust_domain: TrustDomain::of_cluster(CLUSTER_ID),

@@ -8,8 +8,8 @@ use axum::body::{Body, to_bytes};
 use futures::{FutureExt, StreamExt};
 use http::{Method, Request};
 use meshgate::ads;
-use meshgate::api::{self, Api, AsRegistered, Metrics, NoFiles, ProxyState, ProxyStatus};
-use meshgate::app::{Acknowledged, Chains, Changes, Explainer, Exports, Happened, Issuer, Lint};
+use meshgate::api::{self, Api, Metrics, NoFiles, ProxyState, ProxyStatus};
+use meshgate::app::{Acknowledged, Central, Chains, Changes, Explainer, Exports, Happened, Issuer, Lint};
 use meshgate::ca::{self, Authority};
 use meshgate::codec;
 use meshgate::engine::{self, Engine};
@@ -113,7 +113,7 @@ impl Mesh {
             proxies: Arc::new(Everybody(store.clone())),
             happenings: Arc::new(Happened { engine: engine.clone(), trust_domain: authority.trust_domain().clone() }),
             reports: Arc::new(Reports::default()),
-            central: Arc::new(AsRegistered),
+            central: Arc::new(Central),
             chains: Arc::new(Chains {
                 datacenter: options.datacenter.clone(),
                 trust_domain: authority.trust_domain().clone(),

@@ -52,8 +52,7 @@ async fn as_list(call: Call, tail: Tail) -> Result<Response, ApiError> {
 
 impl Call {
     fn services_of(&self, reader: &Reader<'_>, node: &NodeKey) -> Vec<NodeService> {
-        let merge = self.query.has("merge-central-config");
         let shown = reader.services_on(node).filter(|row| self.scope.shows(&row.value.namespace));
-        shown.map(|row| NodeService { row: row.clone(), proxy: self.merged(reader, &row.value, merge) }).collect()
+        shown.map(|row| NodeService { row: row.clone(), proxy: self.merged(reader, &node.node, &row.value) }).collect()
     }
 }

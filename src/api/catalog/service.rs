@@ -8,7 +8,7 @@ use crate::api::filter::Filtered;
 use crate::api::query::Query;
 use crate::api::route::{Routes, Tail, get, prefix};
 use crate::api::wire::CatalogService;
-use crate::model::{Node, PeerKey, PeerName, Proxy, Service, ServiceKey};
+use crate::model::{Node, NodeName, PeerKey, PeerName, Proxy, Service, ServiceKey};
 use crate::store::{Instance, Reader};
 
 pub(super) fn routes() -> Routes {
@@ -40,11 +40,10 @@ fn has_tags(query: &Query, service: &Service) -> bool {
 
 impl Call {
     async fn rows(&self, instances: impl Fn(&Reader<'_>) -> Vec<Instance>) -> Result<Response, ApiError> {
-        let merge = self.query.has("merge-central-config");
         let rows = |reader: &Reader<'_>| {
             let shown = instances(reader).into_iter().filter(|instance| self.wants(instance));
             let row = |instance: Instance| {
-                let proxy = self.merged(reader, &instance.service.value, merge);
+                let proxy = self.merged(reader, &instance.node.value.node, &instance.service.value);
                 CatalogService::new(instance, proxy)
             };
             Ok(shown.map(row).collect::<Vec<_>>())
@@ -77,9 +76,12 @@ impl Call {
             && has_node_meta(&self.query, &instance.node.value)
     }
 
-    /// What config entries and registration make together, for a proxy, if the call asks for it.
-    pub(in crate::api) fn merged(&self, reader: &Reader<'_>, service: &Service, merge: bool) -> Option<Proxy> {
-        (merge && service.is_proxy()).then(|| self.api.central.merged(reader, &self.scope.place, service))
+    /// What config entries and registration make together, for a proxy on `node`: an agent puts that into the catalog for
+    /// its own node, others put what was registered there, and the call has to ask for it.
+    pub(in crate::api) fn merged(&self, reader: &Reader<'_>, node: &NodeName, service: &Service) -> Option<Proxy> {
+        let is_agents = *node == self.api.options.node && service.peer_name.is_default();
+        let is_shown = service.is_proxy() && (is_agents || self.query.has("merge-central-config"));
+        is_shown.then(|| self.api.central.merged(reader, &self.scope.place, service))
     }
 }
 

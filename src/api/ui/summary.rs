@@ -182,8 +182,10 @@ impl Tally {
 impl Call {
     /// The proxy block of an instance as config entries make it. Those of peers' services are not ours to change.
     pub(super) fn effective(&self, reader: &Reader<'_>, service: &Service) -> Proxy {
-        let merged = self.merged(reader, service, service.peer_name.is_default());
-        merged.unwrap_or_else(|| service.proxy.clone())
+        if service.is_proxy() && service.peer_name.is_default() {
+            return self.api.central.merged(reader, &self.scope.place, service);
+        }
+        service.proxy.clone()
     }
 
     /// Counts instances, with the modes that config entries give to proxies.

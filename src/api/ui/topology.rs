@@ -183,8 +183,11 @@ impl Neighbourhood<'_> {
         let sidecars = instances.filter(|service| service.kind == ServiceKind::ConnectProxy);
         let effective = |service: std::sync::Arc<Service>| {
             let proxy = self.call.effective(self.reader, &service);
-            let is_service = |upstream: &Upstream| upstream.destination_type == DestinationType::Service;
-            (proxy.upstreams.into_iter().filter(is_service).collect(), proxy.mode)
+            // What config entries say about a service does not mean that somebody calls it.
+            let is_dialled = |upstream: &Upstream| {
+                upstream.destination_type == DestinationType::Service && !upstream.centrally_configured
+            };
+            (proxy.upstreams.into_iter().filter(is_dialled).collect(), proxy.mode)
         };
         sidecars.map(effective).collect()
     }
