@@ -107,6 +107,7 @@ fn what_an_owner_has_no_more_is_pruned_and_nothing_else_is() {
     write(&folder, "services.hcl", WEB);
     write(&folder, "api.hcl", &resolver("api"));
     write(&folder, "old.hcl", &resolver("old"));
+    write(&folder, "mesh.hcl", "Kind = \"mesh\"\nTransparentProxy { MeshDestinationsOnly = true }\n");
     let other = write(directory.path(), "other.hcl", &resolver("other"));
     let folder = folder.to_str().unwrap();
     let agent = Agent::start("-dev");
@@ -115,7 +116,9 @@ fn what_an_owner_has_no_more_is_pruned_and_nothing_else_is() {
     assert_eq!(run(&format!("apply -f {other} -owner team-b")).2, 0);
     assert_eq!(run(&format!("plan -f {folder} -owner team-a -prune")).2, 0);
 
-    std::fs::remove_file(Path::new(folder).join("old.hcl")).unwrap();
+    for name in ["old.hcl", "mesh.hcl"] {
+        std::fs::remove_file(Path::new(folder).join(name)).unwrap();
+    }
     let (web, _) = WEB.split_once("service {\n      name = \"api\"").unwrap();
     write(Path::new(folder), "services.hcl", web);
     write(Path::new(folder), "new.hcl", &resolver("new"));
@@ -123,8 +126,8 @@ fn what_an_owner_has_no_more_is_pruned_and_nothing_else_is() {
     // What goes is told first, and with its sidecar.
     let (text, error, code) = run(&format!("plan -f {folder} -owner team-a -prune"));
     assert_eq!(code, 1, "web loses its endpoints: {text}{error}");
-    let first: Vec<_> = text.lines().take(3).collect();
-    let gone = ["- service-resolver/old", "- service/api", "- service/api-sidecar-proxy"];
+    let first: Vec<_> = text.lines().take(4).collect();
+    let gone = ["- mesh/mesh", "- service-resolver/old", "- service/api", "- service/api-sidecar-proxy"];
     assert!(gone.iter().all(|line| first.contains(line)), "{text}{error}");
     assert!(text.contains("+ service-resolver/new") && !text.contains("other"), "{text}{error}");
     assert!(text.contains(&format!("Run `meshgate apply -f {folder} -owner team-a -prune -wait`.")), "{text}");

@@ -1,8 +1,9 @@
 //! `POST /v1/meshgate/plan` and `/v1/meshgate/apply`: what a change would do, and the change itself.
 //!
 //! The body is what a file of config entries and services may be; `delete` names entries to delete, `deregister` services of
-//! the agent's node. All of it is one commit. `planned` of an `apply` is the commit that its plan was made on: it is refused
-//! if somebody else changed what it names since.
+//! the agent's node, and `delete-cas` and `deregister-cas` do so with the `ModifyIndex` that the row must still have. All of it
+//! is one commit. `planned` of an `apply` is the commit that its plan was made on: it is refused if somebody else changed what
+//! it names since.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -299,13 +300,23 @@ struct Change {
     services: Vec<Registration>,
     deleted: Vec<EntryKey>,
     deregistered: Vec<(NodeKey, ServiceId)>,
+    /// The commits that last changed rows that go, as the caller saw them.
+    seen: Vec<(Gone, Index)>,
     /// The commit that it was planned on; nothing of what it names may have changed since.
     planned: Option<Index>,
+}
+
+/// A row that goes.
+#[derive(Debug, Clone)]
+enum Gone {
+    Entry(EntryKey),
+    Service(InstanceId),
 }
 
 impl Change {
     /// The operations, given the state.
     fn into_write(self, view: &View) -> Result<Write, Problems> {
+        self.is_as_seen(view).into_result()?;
         self.is_as_planned(view).into_result()?;
         let mut ops: Vec<_> = self.entries.into_iter().map(Op::PutEntry).collect();
         ops.extend(self.deleted.into_iter().map(Op::DeleteEntry));
@@ -335,6 +346,22 @@ impl Change {
         let entry = |key: EntryKey| (Key::Entry(key.clone()), key.to_string());
         let service = |instance: InstanceId| (Key::Instance(instance.clone()), format!("service {instance}"));
         entries.map(entry).chain(self.registered().chain(gone).map(service)).collect()
+    }
+
+    /// What others did to what goes since the caller saw it. What is gone already may go.
+    fn is_as_seen(&self, view: &View) -> Problems {
+        let mut problems = Problems::default();
+        for (gone, seen) in &self.seen {
+            let (named, changed) = match gone {
+                Gone::Entry(key) => (key.to_string(), view.entry(key).map(|row| row.modify_index)),
+                Gone::Service(id) => (format!("service {id}"), view.service(id).map(|row| row.modify_index)),
+            };
+            if let Some(changed) = changed.filter(|changed| changed != seen) {
+                let message = format!("{named} was changed by commit {changed}, after it was listed: try again");
+                problems.rule("", message);
+            }
+        }
+        problems
     }
 
     /// What others did to it since it was planned.
@@ -433,22 +460,39 @@ pub(super) fn number<T: FromStr>(
 }
 
 impl Call {
+    /// The rows that a parameter names, and those that another one names behind the `ModifyIndex` that they must have.
+    fn named<'q>(&'q self, name: &'q str, with_index: &'static str) -> Result<Vec<(&'q str, Option<Index>)>, ApiError> {
+        let mut named: Vec<_> = self.query.all(name).map(|text| (text, None)).collect();
+        for text in self.query.all(with_index) {
+            let parts = text.split_once('/').and_then(|(index, row)| Some((row, Some(index.parse().ok()?))));
+            let expected = "expected a ModifyIndex, a slash and what goes";
+            let refused = || ApiError::InvalidParameter { name: with_index, value: text.to_owned(), expected };
+            named.push(parts.ok_or_else(refused)?);
+        }
+        Ok(named)
+    }
+
     /// What the call asks to change, or the answer about what is wrong with it.
     fn change(&self, body: &[u8], headers: &HeaderMap) -> Result<Result<Change, Response>, ApiError> {
-        let mut deleted = Vec::new();
-        for text in self.query.all("delete") {
+        let (mut deleted, mut deregistered, mut seen) = (Vec::new(), Vec::new(), Vec::new());
+        for (text, index) in self.named("delete", "delete-cas")? {
             let named = text.split_once('/').filter(|(kind, name)| !kind.is_empty() && !name.is_empty());
             let (kind, name) = named.ok_or(ApiError::UnnamedEntry)?;
             let key = self.key(parse_kind(kind)?, name);
             self.is_writable_here(key.kind)?;
+            seen.extend(index.map(|index| (Gone::Entry(key.clone()), index)));
             deleted.push(key);
         }
-        let mut deregistered = Vec::new();
-        for text in self.query.all("deregister") {
+        for (text, index) in self.named("deregister", "deregister-cas")? {
             let (node, id) = (self.agent_node(), ServiceId::from(text));
-            if self.api.store.view().service(&node.instance(&id)).is_none() {
-                return Err(ApiError::NoServiceToChange(id));
+            let instance = node.instance(&id);
+            match (self.api.store.view().service(&instance), index) {
+                (Some(_), _) => {}
+                // Somebody else took it away.
+                (None, Some(_)) => continue,
+                (None, None) => return Err(ApiError::NoServiceToChange(id)),
             }
+            seen.extend(index.map(|index| (Gone::Service(instance), index)));
             deregistered.push((node, id));
         }
         let only_removes = body.is_empty() && !(deleted.is_empty() && deregistered.is_empty());
@@ -458,7 +502,7 @@ impl Call {
             Err(refusals) => return Ok(Err(self.unreadable(refusals))),
         };
         let options = self.api.options.clone();
-        let change = Change { options, entries, services, deleted, deregistered, planned: None };
+        let change = Change { options, entries, services, deleted, deregistered, seen, planned: None };
         let contradictions = change.contradictions();
         Ok(if contradictions.is_empty() { Ok(change) } else { Err(self.unreadable(contradictions)) })
     }

@@ -212,6 +212,37 @@ async fn what_was_changed_since_its_plan_is_not_overwritten() {
 }
 
 #[tokio::test]
+async fn what_was_changed_since_it_was_listed_does_not_go() {
+    let (api, _engine) = mesh().await;
+    let entry = |timeout: &str| json!({ "Kind": "service-resolver", "Name": "api", "ConnectTimeout": timeout });
+    api.put("/v1/config", entry("7s")).await.is(200, "true");
+    let listed = |row: Value| row["ModifyIndex"].as_u64().expect("an index");
+    let resolver = listed(api.get("/v1/config/service-resolver").await.json()[0].clone());
+    let service = listed(api.get("/v1/agent/services").await.json()["web"].clone());
+    let entry_goes = format!("delete-cas={resolver}/service-resolver/api");
+    let service_goes = format!("deregister-cas={service}/web");
+
+    for path in [PLAN, APPLY] {
+        post(&api, &format!("{path}?delete-cas=service-resolver/api"), "").await.says(400, "delete-cas");
+        post(&api, &format!("{path}?deregister-cas=soon/web"), "").await.says(400, "deregister-cas");
+    }
+    let plan = post(&api, &format!("{PLAN}?{entry_goes}&{service_goes}"), "").await.json();
+    let gone: Vec<_> = plan["Changes"].as_array().expect("a list").iter().map(|row| row["Name"].clone()).collect();
+    assert_eq!(gone, ["api", "web", "web-sidecar-proxy"]);
+
+    api.put("/v1/config", entry("8s")).await.is(200, "true");
+    for path in [PLAN, APPLY] {
+        post(&api, &format!("{path}?{entry_goes}&{service_goes}"), "")
+            .await
+            .says(409, "after it was listed: try again");
+    }
+    assert_eq!(post(&api, &format!("{APPLY}?{service_goes}"), "").await.json()["Changed"], true);
+    // Who wanted it to go has what they wanted.
+    assert_eq!(post(&api, &format!("{APPLY}?{service_goes}"), entry("8s")).await.json()["Changed"], false);
+    assert_eq!(api.get("/v1/config/service-resolver/api").await.json()["ConnectTimeout"], "8s");
+}
+
+#[tokio::test]
 async fn what_is_there_already_is_told_with_the_commit_that_made_it() {
     let (api, _engine) = mesh().await;
     let entry = json!({ "Kind": "service-resolver", "Name": "api", "ConnectTimeout": "7s" });

@@ -8,7 +8,7 @@ use crate::cli::CliError;
 use crate::cli::client::{Client, ClientError, Target};
 use crate::cli::files::{self, Written};
 
-use super::owned;
+use super::owned::{self, DELETE, DEREGISTER, Pruned};
 
 /// How a plan is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -65,10 +65,13 @@ impl ChangeOptions {
         }
         let client = self.target.client()?;
         let given = |name, texts: &[String]| texts.iter().map(|text| (name, text.clone())).collect::<Vec<_>>();
-        let mut query = [given("delete", &self.delete), given("deregister", &self.deregister)].concat();
+        let mut query = [given(DELETE, &self.delete), given(DEREGISTER, &self.deregister)].concat();
         if let Some(owner) = self.owner.as_ref().filter(|_| self.prune) {
             let pruned = owned::left_behind(&client, owner, &written, (&partition, &namespace)).await?;
-            query.extend(pruned.into_iter().filter(|named| !query.contains(named)).collect::<Vec<_>>());
+            let is_named =
+                |row: &Pruned| query.iter().any(|(parameter, name)| (*parameter, name) == (row.parameter, &row.name));
+            let more: Vec<_> = pruned.into_iter().filter(|row| !is_named(row)).map(Pruned::unless_changed).collect();
+            query.extend(more);
         }
         let entries: Vec<_> = written.entries.iter().map(|written| &written.entry).collect();
         let body = json!({ "services": written.services, "config_entries": { "bootstrap": entries } });

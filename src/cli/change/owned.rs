@@ -6,10 +6,16 @@ use serde_json::{Map, Value};
 
 use crate::cli::client::{Client, ClientError};
 use crate::cli::files::Written;
+use crate::model::entry::Mesh;
 use crate::model::{EntryKey, EntryKind, Namespace, Partition, ServiceName};
 
 /// The key in `Meta` that says whose it is.
 const OWNER: &str = "meshgate-owner";
+
+/// The parameter of a plan that names config entries to delete.
+pub(super) const DELETE: &str = "delete";
+/// The parameter of a plan that names services to deregister.
+pub(super) const DEREGISTER: &str = "deregister";
 
 /// Labels everything that is written, sidecars included.
 pub(super) fn label(written: &mut Written, owner: &str) {
@@ -26,7 +32,29 @@ pub(super) fn label(written: &mut Written, owner: &str) {
     }
 }
 
-/// What has the label of `owner` in a partition and namespace and is not written, as parameters of a plan.
+/// A row that goes.
+pub(super) struct Pruned {
+    /// The parameter of a plan that takes such rows away.
+    pub(super) parameter: &'static str,
+    /// What it says there.
+    pub(super) name: String,
+    /// The commit that last changed the row when it was listed.
+    index: u64,
+}
+
+impl Pruned {
+    fn new(parameter: &'static str, name: String, row: &Value) -> Self {
+        Self { parameter, name, index: row["ModifyIndex"].as_u64().unwrap_or_default() }
+    }
+
+    /// The parameter that takes the row away unless somebody has changed it since: it may be another one's by then.
+    pub(super) fn unless_changed(self) -> (&'static str, String) {
+        let parameter = if self.parameter == DELETE { "delete-cas" } else { "deregister-cas" };
+        (parameter, format!("{}/{}", self.index, self.name))
+    }
+}
+
+/// What has the label of `owner` in a partition and namespace and is not written.
 ///
 /// # Errors
 /// The control plane does not answer or refuses.
@@ -35,7 +63,7 @@ pub(super) async fn left_behind(
     owner: &str,
     written: &Written,
     (partition, namespace): (&Partition, &Namespace),
-) -> Result<Vec<(&'static str, String)>, ClientError> {
+) -> Result<Vec<Pruned>, ClientError> {
     let kept: BTreeSet<_> = written.entries.iter().map(|written| written.key_in(partition, namespace)).collect();
     let is_owned = |row: &Value| row["Meta"][OWNER] == owner;
     let mut gone = Vec::new();
@@ -43,11 +71,14 @@ pub(super) async fn left_behind(
     let has_all = |kind: &EntryKind| kind.is_namespaced() || namespace.is_default();
     for kind in EntryKind::ALL.into_iter().filter(has_all) {
         let stored: Vec<Value> = client.get(&["config", kind.as_str()], &[]).await?;
-        let names = stored.iter().filter(|row| is_owned(row)).filter_map(|row| row["Name"].as_str());
+        let owned = stored.iter().filter(|row| is_owned(row));
+        // There is one of its kind in a partition, which is shown without a name.
+        let only = (kind == EntryKind::Mesh).then_some(Mesh::NAME);
+        let named = owned.filter_map(|row| Some((row["Name"].as_str().or(only)?, row)));
         let namespace = if kind.is_namespaced() { namespace.clone() } else { Namespace::default() };
         let key = |name: &str| EntryKey { kind, name: ServiceName::new(partition, &namespace, name) };
-        let gone_names = names.filter(|name| !kept.contains(&key(name)));
-        gone.extend(gone_names.map(|name| ("delete", format!("{kind}/{name}"))));
+        let left = named.filter(|(name, _)| !kept.contains(&key(name)));
+        gone.extend(left.map(|(name, row)| Pruned::new(DELETE, format!("{kind}/{name}"), row)));
     }
     let services: Map<String, Value> = client.get(&["agent", "services"], &[]).await?;
     let registered = registered(written);
@@ -59,7 +90,7 @@ pub(super) async fn left_behind(
         let is_of = services[**id]["Proxy"]["DestinationServiceID"] == service;
         !is_of || !gone_services.contains(&service.to_owned())
     };
-    gone.extend(gone_services.iter().filter(is_alone).map(|id| ("deregister", (*id).clone())));
+    gone.extend(gone_services.iter().filter(is_alone).map(|id| Pruned::new(DEREGISTER, (*id).clone(), &services[*id])));
     Ok(gone)
 }
 
