@@ -144,6 +144,17 @@ fn certificates_of_files_serve_the_http_api() {
         stderr(&again)
     );
     assert_eq!(code(&run("tls cert create")), 1);
+
+    // A number is free if neither of its files is there.
+    std::fs::remove_file(directory.path().join("dc1-server-consul-1.pem")).unwrap();
+    let third = run("tls cert create -server");
+    assert!(stdout(&third).contains("dc1-server-consul-2.pem"), "{}", stderr(&third));
+    let other = run("tls ca create -domain other");
+    assert_eq!(code(&other), 0, "{}", stderr(&other));
+    let mixed = run("tls cert create -server -ca consul-agent-ca.pem -key other-agent-ca-key.pem");
+    let message = "other-agent-ca-key.pem is not the key of consul-agent-ca.pem";
+    assert!(code(&mixed) == 1 && stderr(&mixed).contains(message), "{}", stderr(&mixed));
+    assert!(!directory.path().join("dc1-server-consul-3-key.pem").exists());
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

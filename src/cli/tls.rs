@@ -10,10 +10,11 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType, SerialNumber,
+    Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData, SanType, SerialNumber,
 };
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
+use x509_parser::pem::parse_x509_pem;
 
 use super::{CliError, output};
 
@@ -151,8 +152,8 @@ fn create_ca(options: &CaOptions) -> Result<(), CliError> {
     }
     let key = KeyPair::generate().map_err(refused)?;
     let cert = params.self_signed(&key).map_err(refused)?;
-    let base = format!("{}-agent-ca", options.domain);
-    save(&format!("{base}.pem"), &format!("{base}-key.pem"), &cert.pem(), &key)
+    let (cert_file, key_file) = files_of(&format!("{}-agent-ca", options.domain));
+    save(&cert_file, &key_file, &cert.pem(), &key)
 }
 
 fn create_cert(options: &CertOptions) -> Result<(), CliError> {
@@ -161,9 +162,16 @@ fn create_cert(options: &CertOptions) -> Result<(), CliError> {
         std::fs::read_to_string(path)
             .map_err(CliError::io(format!("{path} cannot be read; see meshgate tls ca create")))
     };
-    let ca = read(options.ca.as_deref().unwrap_or(&format!("{domain}-agent-ca.pem")))?;
-    let ca_key = read(options.key.as_deref().unwrap_or(&format!("{domain}-agent-ca-key.pem")))?;
-    let issuer = Issuer::from_ca_cert_pem(&ca, KeyPair::from_pem(&ca_key).map_err(refused)?).map_err(refused)?;
+    let (ca_file, key_file) = files_of(&format!("{domain}-agent-ca"));
+    let ca_file = options.ca.clone().unwrap_or(ca_file);
+    let key_file = options.key.clone().unwrap_or(key_file);
+    let ca = read(&ca_file)?;
+    let ca_key = KeyPair::from_pem(&read(&key_file)?).map_err(refused)?;
+    if !is_pair(&ca, &ca_key) {
+        let message = format!("{key_file} is not the key of {ca_file}: nobody would take what it signs");
+        return Err(CliError::Input(message));
+    }
+    let issuer = Issuer::from_ca_cert_pem(&ca, ca_key).map_err(refused)?;
     let kind = if options.server {
         "server"
     } else if options.client {
@@ -194,9 +202,22 @@ fn create_cert(options: &CertOptions) -> Result<(), CliError> {
     params.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate().map_err(refused)?;
     let cert = params.signed_by(&key, &issuer).map_err(refused)?;
-    let base = (0..).map(|number| format!("{dc}-{kind}-{domain}-{number}"));
-    let base = base.into_iter().find(|base| !Path::new(&format!("{base}.pem")).exists()).unwrap_or_default();
-    save(&format!("{base}.pem"), &format!("{base}-key.pem"), &cert.pem(), &key)
+    let files = (0..).map(|number| format!("{dc}-{kind}-{domain}-{number}")).map(|base| files_of(&base));
+    // One of the two may be left of a call that failed, or be all that somebody keeps here.
+    let is_free = |(cert, key): &(String, String)| !Path::new(cert).exists() && !Path::new(key).exists();
+    let (cert_file, key_file) = files.into_iter().find(is_free).unwrap_or_default();
+    save(&cert_file, &key_file, &cert.pem(), &key)
+}
+
+/// The files of a certificate and of its key.
+fn files_of(base: &str) -> (String, String) {
+    (format!("{base}.pem"), format!("{base}-key.pem"))
+}
+
+/// True unless a certificate is one of another key; what is no certificate is refused elsewhere.
+fn is_pair(cert: &str, key: &KeyPair) -> bool {
+    let Ok((_, pem)) = parse_x509_pem(cert.as_bytes()) else { return true };
+    pem.parse_x509().map_or(true, |cert| cert.public_key().raw == key.subject_public_key_info())
 }
 
 fn valid_for(days: u32) -> CertificateParams {
