@@ -330,6 +330,54 @@ fn services_are_exported_by_command() {
 }
 
 #[test]
+fn services_are_put_behind_ingress_gateways_by_command() {
+    let agent = Agent::start("-dev");
+    let read = |path: &str| serde_json::from_str::<Value>(&agent.get(path)).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "web.hcl", "Kind = \"service-defaults\"\nName = \"web\"\nProtocol = \"http\"\n");
+    agent.say(&format!("config write {}/web.hcl", directory.path().display()));
+
+    let done =
+        agent.say("connect expose -service web -ingress-gateway front -port 8080 -protocol http -host web.example");
+    assert_eq!(
+        done,
+        "Service \"web\" is behind port 8080 of ingress gateway \"front\"\nIntention created: front => web (allow)\n"
+    );
+    let done = agent.say("connect expose -service db -ingress-gateway front -port 9000");
+    assert!(done.ends_with("Intention created: front => db (allow)\n"), "{done}");
+    // What is there already stays, and what somebody denied stays denied.
+    agent.say("intention create -replace -deny front web");
+    let done =
+        agent.say("connect expose -service web -ingress-gateway front -port 8080 -protocol http -host www.example");
+    assert!(done.ends_with("Intention exists already: front => web (deny)\n"), "{done}");
+
+    let entry = read("/v1/config/ingress-gateway/front");
+    let listeners = json!([
+        { "Port": 8080, "Protocol": "http", "Services": [{ "Name": "web", "Hosts": ["web.example", "www.example"] }] },
+        { "Port": 9000, "Protocol": "tcp", "Services": [{ "Name": "db" }] },
+    ]);
+    assert_eq!(entry["Listeners"], listeners);
+    let bound = read("/v1/catalog/gateway-services/front");
+    let bound: BTreeSet<_> = bound
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["Service"]["Name"].clone().to_string(), row["Port"].to_string()))
+        .collect();
+    assert_eq!(bound, [("\"db\"", "9000"), ("\"web\"", "8080")].map(|(a, b)| (a.to_owned(), b.to_owned())).into());
+    let allowed = |source: &str, destination: &str| {
+        read(&format!("/v1/connect/intentions/check?source={source}&destination={destination}"))["Allowed"].clone()
+    };
+    assert_eq!((allowed("front", "db"), allowed("front", "web")), (json!(true), json!(false)));
+
+    let refused = agent.run("connect expose -service db -ingress-gateway front -port 8080");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("port 8080 of the gateway speaks http, not tcp"));
+    agent.signal("-TERM");
+    assert_eq!(agent.wait().0.code(), Some(0));
+}
+
+#[test]
 fn the_log_can_be_watched_at_another_level_than_it_is_written_in() {
     let agent = Agent::start("-dev");
     let mut watching = meshgate("monitor -log-level debug");
