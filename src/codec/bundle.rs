@@ -1,9 +1,10 @@
 //! Bundles: the whole state apart from secrets, as one JSON document (`docs/bundle.md`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde::ser::{SerializeMap, Serializer};
@@ -28,6 +29,11 @@ const VERSION: u64 = 1;
 
 /// The commit of a row, which stands among its fields.
 const MODIFY_INDEX: &str = "ModifyIndex";
+
+/// What the first and the last line of every private key in PEM form end with.
+const MARK: &str = "PRIVATE KEY-----";
+/// What stands in place of a secret.
+const HIDDEN: &str = "<hidden>";
 
 /// The highest number of a commit that is taken over, so that there is no end to those that follow. Clients that keep
 /// numbers as floating-point ones know all of these.
@@ -361,9 +367,12 @@ fn hide_private_keys(tree: &mut Tree) {
     }
 }
 
-/// True for a field of Envoy's that holds a key, or what opens one.
+/// True for a field of Envoy's that holds a key, a secret, or what opens one, in both spellings of Envoy's JSON.
 pub fn holds_private_key(field: &str) -> bool {
-    matches!(field, "privateKey" | "password" | "privateKeyProvider" | "pkcs12")
+    const FIELDS: [&str; 6] =
+        ["privatekey", "password", "privatekeyprovider", "pkcs12", "genericsecret", "sessionticketkeys"];
+    let letters = field.bytes().filter(|byte| *byte != b'_').map(|byte| byte.to_ascii_lowercase());
+    FIELDS.iter().any(|name| letters.clone().eq(name.bytes()))
 }
 
 /// The same for a value that is shown in other ways, and a word in place of what Envoy's fields for keys hold.
@@ -376,7 +385,7 @@ pub fn hide_private_keys_in(value: &mut Value) {
             for (mut key, mut value) in std::mem::take(members) {
                 hide_private_key(&mut key);
                 match holds_private_key(&key) {
-                    true => value = "<hidden>".into(),
+                    true => value = HIDDEN.into(),
                     false => hide_private_keys_in(&mut value),
                 }
                 members.insert(key, value);
@@ -385,36 +394,53 @@ pub fn hide_private_keys_in(value: &mut Value) {
     }
 }
 
-/// From the line that begins a key to the one that ends it, or to the end of the text.
+/// From the line that begins a key to the one that ends it, or to the end of the text; of a text that is JSON, such as an
+/// escape hatch, what the fields for keys hold.
 fn hide_private_key(text: &mut String) {
-    const MARK: &str = "PRIVATE KEY-----";
+    hide_in_document(text);
     while let Some(mark) = text.find(MARK) {
         let start = text[..mark].rfind("-----").unwrap_or(mark);
         let behind = mark + MARK.len();
         let end = text[behind..].find(MARK).map_or(text.len(), |end| behind + end + MARK.len());
-        text.replace_range(start..end, "<hidden>");
+        text.replace_range(start..end, HIDDEN);
     }
-    hide_encoded_private_key(text, MARK);
+    hide_encoded_private_key(text);
 }
 
-/// The same for PEM in base64, as the `inlineBytes` of Envoy's JSON are written.
-fn hide_encoded_private_key(text: &mut String, mark: &str) {
-    /// How `-----BEGIN` is written.
-    const BEGIN: &str = "LS0tLS1CRUdJTi";
-    let is_encoded = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
-    let mut from = 0;
-    while let Some(start) = text[from..].find(BEGIN).map(|found| from + found) {
-        let length = text[start..].bytes().position(|byte| !is_encoded(byte)).unwrap_or(text.len() - start);
-        let is_key = STANDARD.decode(&text[start..start + length]).is_ok_and(|pem| {
-            // What is no text is no PEM.
-            str::from_utf8(&pem).is_ok_and(|pem| pem.contains(mark))
-        });
-        if is_key {
-            text.replace_range(start..start + length, "<hidden>");
-        }
-        from = start + if is_key { "<hidden>".len() } else { length };
+/// Writes a document anew if it holds something to hide.
+fn hide_in_document(text: &mut String) {
+    if !text.trim_start().starts_with(['{', '[']) {
+        return;
+    }
+    let Ok(document) = serde_json::from_str::<Value>(text) else { return };
+    let mut shown = document.clone();
+    hide_private_keys_in(&mut shown);
+    if shown != document {
+        *text = shown.to_string();
     }
 }
+
+/// The same for PEM in base64, as the `inlineBytes` of Envoy's JSON are written: whatever stands before the key, its mark is
+/// written in one of three ways.
+fn hide_encoded_private_key(text: &mut String) {
+    let is_encoded = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(byte);
+    for mark in &*ENCODED_MARKS {
+        while let Some(found) = text.find(mark) {
+            let start = found - text.as_bytes()[..found].iter().rev().take_while(|byte| is_encoded(byte)).count();
+            let end = found + text.as_bytes()[found..].iter().take_while(|byte| is_encoded(byte)).count();
+            text.replace_range(start..end, HIDDEN);
+        }
+    }
+}
+
+/// How base64 writes [`MARK`] behind any number of bytes, without the characters that say something of its neighbours too.
+static ENCODED_MARKS: LazyLock<[String; 3]> = LazyLock::new(|| {
+    [0, 1, 2].map(|before: usize| {
+        let encoded = STANDARD_NO_PAD.encode([&vec![0; before][..], MARK.as_bytes()].concat());
+        let whole = (before + MARK.len()) * 8 / 6;
+        encoded[(before * 8).div_ceil(6)..whole].to_owned()
+    })
+});
 
 #[cfg(test)]
 mod tests {
@@ -467,6 +493,45 @@ mod tests {
         assert_eq!((datacenter.as_str(), node.datacenter.as_str()), ("east", "north"));
         assert_eq!(service.peer_name.as_str(), "p");
         assert_eq!(whole.queries[0].value.nodes[0].node.datacenter.as_str(), "east");
+    }
+
+    #[test]
+    fn keys_are_hidden_in_base64_wherever_they_begin() {
+        let pem = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n";
+
+        for before in
+            ["", "a", "ab", "abc", "Bag Attributes\n", "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"]
+        {
+            for engine in [base64::engine::general_purpose::STANDARD, base64::engine::general_purpose::URL_SAFE] {
+                let mut value = serde_json::json!([format!("k={}!", engine.encode(format!("{before}{pem}")))]);
+                hide_private_keys_in(&mut value);
+                // The sign in front might belong to it.
+                assert_eq!(
+                    value[0].as_str().map(|text| text.replace("k=", "")),
+                    Some("<hidden>!".to_owned()),
+                    "{before}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn secrets_are_hidden_in_the_text_of_an_escape_hatch() {
+        let typed = serde_json::json!({
+            "private_key": { "filename": "key.pem" }, "password": "open", "connect_timeout": "1s",
+        });
+        let cluster = serde_json::json!({ "name": "api", "typed": typed }).to_string();
+        let mut value = serde_json::json!({ "envoy_cluster_json": cluster });
+        hide_private_keys_in(&mut value);
+        let shown: Value = serde_json::from_str(value["envoy_cluster_json"].as_str().unwrap()).unwrap();
+        let typed = serde_json::json!({ "private_key": "<hidden>", "password": "<hidden>", "connect_timeout": "1s" });
+        assert_eq!(shown, serde_json::json!({ "name": "api", "typed": typed }));
+
+        // What holds nothing of the sort stays as it was written, to the space.
+        let plain = serde_json::json!({ "envoy_cluster_json": "{ \"name\" :  \"api\" }", "text": "{ no JSON" });
+        let mut shown = plain.clone();
+        hide_private_keys_in(&mut shown);
+        assert_eq!(shown, plain);
     }
 
     #[test]
