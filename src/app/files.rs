@@ -159,7 +159,7 @@ impl Reloader {
     pub(super) async fn taken_over_into(&self, start: Settings) -> Settings {
         let last = self.last.lock().await.clone();
         let tls = |old: Option<TlsListener>, new: Option<TlsListener>| match (old, new) {
-            (Some(old), Some(new)) => Some(TlsListener { address: old.address, ..new }),
+            (Some(old), Some(new)) => Some(TlsListener { addresses: old.addresses, ..new }),
             (old, _) => old,
         };
         Settings {

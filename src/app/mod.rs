@@ -102,7 +102,7 @@ pub enum AppError {
 
 /// A running control plane.
 pub struct App {
-    /// Where the HTTP API listens.
+    /// Where the HTTP API listens: without TLS if it does so at all.
     pub http: SocketAddr,
     /// Where the HTTP API listens with TLS.
     pub https: Option<SocketAddr>,
@@ -115,6 +115,8 @@ pub struct App {
     /// What it waits for before it is ready.
     pub readiness: Readiness,
     settings: Settings,
+    /// Everything that it listens on, with the ports that the system chose.
+    bound: Bound,
     /// The checks that it runs.
     checks: health::Options,
     /// Who reads the files again, if there are any.
@@ -155,6 +157,15 @@ impl fmt::Debug for App {
             .field("readiness", readiness);
         shown.finish_non_exhaustive()
     }
+}
+
+/// Addresses that are listened on.
+#[derive(Debug, Clone)]
+struct Bound {
+    http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
+    grpc: Vec<SocketAddr>,
+    grpc_tls: Vec<SocketAddr>,
 }
 
 /// What will be served, once everything is there.
@@ -243,6 +254,11 @@ async fn serve(mut app: App, process: Process) -> Result<(), AppError> {
 }
 
 impl App {
+    /// Every address of the HTTP API, those without TLS first.
+    pub fn listening(&self) -> Vec<SocketAddr> {
+        [&self.bound.http[..], &self.bound.https].concat()
+    }
+
     /// Starts the control plane. When this returns, it is ready.
     ///
     /// # Errors
@@ -319,19 +335,24 @@ impl App {
     ) -> Result<(Self, Listeners), AppError> {
         let readiness = Readiness::default();
         let starting = readiness.wait_for("the start of the process");
-        let http = listen("the HTTP API", settings.http, "-http-port")?;
-        let grpc = settings.grpc.map(|address| listen("xDS", address, "-grpc-port")).transpose()?;
+        let http = listen("the HTTP API", &settings.http, "-http-port")?;
+        let grpc = listen("xDS", &settings.grpc, "-grpc-port")?;
         let secured = secured.map_or_else(|| Configs::read(&settings).map(Secured::new), Ok)?;
         let with_tls = |what, listener: &Option<TlsListener>, flag| {
-            listener.as_ref().map(|listener| listen(what, listener.address, flag)).transpose()
+            let addresses = listener.as_ref().map(|listener| &listener.addresses[..]).unwrap_or_default();
+            listen(what, addresses, flag)
         };
         let https = with_tls("the HTTP API with TLS", &settings.https, "-https-port")?;
         let grpc_tls = with_tls("xDS with TLS", &settings.grpc_tls, "-grpc-tls-port")?;
+        let [at_http, at_https, at_grpc, at_tls] = [&http, &https, &grpc, &grpc_tls].map(|open| local_addresses(open));
+        let bound = Bound { http: at_http, https: at_https, grpc: at_grpc, grpc_tls: at_tls };
+        let first = |addresses: &[SocketAddr]| addresses.first().copied();
         let app = Self {
-            http: local_address(&http).unwrap_or(settings.http),
-            grpc: grpc.as_ref().and_then(local_address).or(settings.grpc),
-            https: https.as_ref().and_then(local_address),
-            grpc_tls: grpc_tls.as_ref().and_then(local_address),
+            http: first(&bound.http).or(first(&bound.https)).expect("the settings have an address for the API"),
+            https: first(&bound.https),
+            grpc: first(&bound.grpc),
+            grpc_tls: first(&bound.grpc_tls),
+            bound,
             store,
             readiness,
             node_meta: settings.node_meta.clone().into(),
@@ -351,11 +372,11 @@ impl App {
             workers: JoinSet::new(),
             writer,
         };
-        let all = |open: Option<TcpListener>, with_tls: Option<TcpListener>, tls| {
-            let with_tls = with_tls.map(|socket| Listener { socket, tls });
-            open.map(Listener::from).into_iter().chain(with_tls).collect()
+        let all = |open: Vec<TcpListener>, with_tls: Vec<TcpListener>, tls: Option<net::Tls>| {
+            let with_tls = with_tls.into_iter().map(|socket| Listener { socket, tls: tls.clone() });
+            open.into_iter().map(Listener::from).chain(with_tls).collect()
         };
-        let (api, xds) = (all(Some(http), https, secured.https), all(grpc, grpc_tls, secured.grpc));
+        let (api, xds) = (all(http, https, secured.https), all(grpc, grpc_tls, secured.grpc));
         Ok((app, Listeners { api, xds, starting }))
     }
 
@@ -411,10 +432,11 @@ impl App {
         let (readiness, serving) = (self.readiness.clone(), self.serving.clone());
         self.servers.spawn(ads::serve(xds, Arc::new(engine), ads::Options::default(), readiness, serving));
         drop(starting);
-        let (http, shown) = (self.http, tracing::field::display);
-        let (https, grpc, grpc_tls) = (self.https.map(shown), self.grpc.map(shown), self.grpc_tls.map(shown));
+        let Bound { http, https, grpc, grpc_tls } = &self.bound;
+        // Absent where nothing listens.
+        let [http, https, grpc, grpc_tls] = [http, https, grpc, grpc_tls].map(|addresses| listed(addresses));
         let hosted = self.api_options().datacenters().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        tracing::info!(%http, https, grpc, grpc_tls, datacenter = %self.settings.datacenter, hosted, "ready");
+        tracing::info!(http, https, grpc, grpc_tls, datacenter = %self.settings.datacenter, hosted, "ready");
         self
     }
 
@@ -445,10 +467,7 @@ impl App {
     /// domain is part of everything that proxies have, so they are served again once all of it is made anew.
     async fn restart(self, process: &Process) -> Result<Self, AppError> {
         let Self {
-            http,
-            https,
-            grpc,
-            grpc_tls,
+            bound: Bound { http, https, grpc, grpc_tls },
             store,
             checks,
             secured,
@@ -468,8 +487,8 @@ impl App {
             Some(reloader) => reloader.taken_over_into(self.settings).await,
             None => self.settings,
         };
-        let at = |listener: Option<TlsListener>, address: Option<SocketAddr>| {
-            listener.map(|listener| TlsListener { address: address.unwrap_or(listener.address), ..listener })
+        let at = |listener: Option<TlsListener>, addresses: Vec<SocketAddr>| {
+            listener.map(|listener| TlsListener { addresses, ..listener })
         };
         let (https, grpc_tls) = (at(settings.https, https), at(settings.grpc_tls, grpc_tls));
         let settings = Settings { http, https, grpc, grpc_tls, ..settings };
@@ -531,13 +550,22 @@ fn make_private(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn listen(what: &'static str, address: SocketAddr, flag: &'static str) -> Result<TcpListener, AppError> {
-    net::bind(address).map_err(|source| AppError::Listen { what, address, flag, source })
+fn listen(what: &'static str, addresses: &[SocketAddr], flag: &'static str) -> Result<Vec<TcpListener>, AppError> {
+    let bind = |address: &SocketAddr| {
+        net::bind(*address).map_err(|source| AppError::Listen { what, address: *address, flag, source })
+    };
+    addresses.iter().map(bind).collect()
 }
 
-/// The address with the port that the system chose.
-fn local_address(listener: &TcpListener) -> Option<SocketAddr> {
-    listener.local_addr().ok()
+/// Addresses for people.
+fn listed(addresses: &[SocketAddr]) -> Option<String> {
+    let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    Some(texts.join(" ")).filter(|text| !text.is_empty())
+}
+
+/// The addresses with the ports that the system chose.
+fn local_addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
 }
 
 /// Cancels `moved` once the root that signs has another trust domain.

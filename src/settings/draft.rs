@@ -6,9 +6,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::error::{SettingProblem, Source};
-use super::inputs::Inputs;
+use super::inputs::{HostAddress, Inputs};
 use super::keys::{self, KEYS, Key, Merge};
-use super::{files, parse};
+use super::{files, parse, template};
 use crate::model::{CheckRegistration, ConfigEntry, Problem, ServiceDefinition};
 
 /// Variables that begin like ours and are none of the settings: options of commands, and what Kubernetes sets in every
@@ -50,7 +50,26 @@ impl Draft {
             let source = Source::Flag(keys::flag_of(path));
             draft.give(path, Given { value: text.clone().into(), source });
         }
+        draft.fill_templates(&inputs.host_addresses);
         draft
+    }
+
+    /// Puts addresses of this host where templates mean them. What is no template here is judged as an address later.
+    fn fill_templates(&mut self, host: &[HostAddress]) {
+        for key in keys::ADDRESSES {
+            let Some(values) = self.given.get_mut(key) else { continue };
+            values.retain_mut(|Given { value, source }| {
+                let Value::String(text) = value else { return true };
+                match template::filled(text, host) {
+                    Ok(filled) => *text = filled,
+                    Err(message) => {
+                        self.problems.push(SettingProblem { source: source.clone(), message });
+                        return false;
+                    }
+                }
+                true
+            });
+        }
     }
 
     fn collect_variables(&mut self, inputs: &Inputs) {

@@ -101,6 +101,9 @@ fn collect_keys(path: &Path, members: &[Member], prefix: &str, draft: &mut Draft
         let source = Source::File { path: path.to_owned(), line: Some(value.line), key: key.clone() };
         if keys::find(&key).is_some() {
             draft.give(&key, Given { value: json!(value), source });
+        } else if let Some(now) = keys::moved(&key) {
+            draft.warnings.push(format!("{source}: is {now} now, and counts as that"));
+            draft.give(now, Given { value: json!(value), source });
         } else if GROUPS.contains(&key.as_str()) {
             match value.members() {
                 Some(inner) => collect_keys(path, inner, &key, draft, ignored),

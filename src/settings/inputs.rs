@@ -25,6 +25,19 @@ pub struct Inputs {
     pub host_name: Option<String>,
     /// The address that this host reaches others from, if there are others.
     pub host_address: Option<IpAddr>,
+    /// All addresses of this host, for templates that mean some of them.
+    pub host_addresses: Vec<HostAddress>,
+}
+
+/// An address of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostAddress {
+    /// The interface that has it.
+    pub interface: String,
+    /// The address.
+    pub ip: IpAddr,
+    /// The host reaches others from it.
+    pub is_default: bool,
 }
 
 /// The format of a file of settings.
@@ -58,6 +71,7 @@ impl Inputs {
             variables: std::env::vars_os().filter_map(text).collect(),
             host_name: host_name(),
             host_address: host_address(),
+            host_addresses: host_addresses(),
             ..Self::default()
         }
     }
@@ -78,4 +92,14 @@ fn host_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;
     Some(socket.local_addr().ok()?.ip()).filter(|address| !address.is_unspecified())
+}
+
+/// The addresses of this host; none if the system does not tell them.
+pub(super) fn host_addresses() -> Vec<HostAddress> {
+    let default = host_address();
+    let of = |found: if_addrs::Interface| {
+        let ip = found.ip();
+        HostAddress { interface: found.name, ip, is_default: Some(ip) == default }
+    };
+    if_addrs::get_if_addrs().map(|found| found.into_iter().map(of).collect()).unwrap_or_default()
 }

@@ -85,6 +85,29 @@ const fn in_files(path: &'static str) -> Key {
     Key { path, flag: None, merge: Merge::Last }
 }
 
+/// The keys whose values are addresses, and may be templates.
+pub(super) const ADDRESSES: [&str; 8] = [
+    "bind_addr",
+    "client_addr",
+    "advertise_addr",
+    "advertise_addr_wan",
+    "addresses.http",
+    "addresses.https",
+    "addresses.grpc",
+    "addresses.grpc_tls",
+];
+
+/// Where older versions of Consul have keys about TLS, and where they are now. Whoever asks for certificates of clients must
+/// not be left without them unawares.
+const MOVED: [(&str, &str); 6] = [
+    ("ca_file", "tls.defaults.ca_file"),
+    ("cert_file", "tls.defaults.cert_file"),
+    ("key_file", "tls.defaults.key_file"),
+    ("tls_min_version", "tls.defaults.tls_min_version"),
+    ("verify_incoming", "tls.defaults.verify_incoming"),
+    ("verify_incoming_https", "tls.https.verify_incoming"),
+];
+
 /// The keys whose values are maps of further keys.
 pub(super) const GROUPS: [&str; 10] = [
     "addresses",
@@ -106,7 +129,7 @@ pub(super) const DEFINITIONS: [&str; 3] = ["service", "services", "config_entrie
 pub(super) const CHECKS: [&str; 2] = ["check", "checks"];
 
 /// Keys of Consul's agent that have no meaning here; a group stands for all that is in it.
-const IGNORED: [&str; 139] = [
+const IGNORED: [&str; 133] = [
     "acl.default_policy",
     "acl.down_policy",
     "acl.enable_key_list_policy",
@@ -130,10 +153,8 @@ const IGNORED: [&str; 139] = [
     "autopilot",
     "bootstrap",
     "bootstrap_expect",
-    "ca_file",
     "ca_path",
     "cache",
-    "cert_file",
     "check_update_interval",
     "cloud",
     "connect.enable_mesh_gateway_wan_federation",
@@ -166,7 +187,6 @@ const IGNORED: [&str; 139] = [
     "gossip_wan",
     "http_config.max_header_bytes",
     "http_config.use_cache",
-    "key_file",
     "leave_on_terminate",
     "license_path",
     "limits",
@@ -233,15 +253,12 @@ const IGNORED: [&str; 139] = [
     "tls.https.verify_outgoing",
     "tls.internal_rpc",
     "tls_cipher_suites",
-    "tls_min_version",
     "tls_prefer_server_cipher_suites",
     "translate_wan_addrs",
     "ui",
     "ui_config",
     "unix_sockets",
     "use_streaming_backend",
-    "verify_incoming",
-    "verify_incoming_https",
     "verify_incoming_rpc",
     "verify_outgoing",
     "verify_server_hostname",
@@ -256,6 +273,11 @@ pub(super) fn is_ignored(path: &str) -> bool {
 /// The key with this path.
 pub(super) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
+}
+
+/// Where a key of an older version is now.
+pub(super) fn moved(path: &str) -> Option<&'static str> {
+    MOVED.iter().find(|(old, _)| *old == path).map(|(_, new)| *new)
 }
 
 /// The flag of a key of the table.
@@ -278,6 +300,8 @@ pub(super) fn similar(path: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use regex::Regex;
+
     use super::*;
 
     #[test]
@@ -285,6 +309,33 @@ mod tests {
         let both: Vec<_> = KEYS.iter().map(|key| key.path).filter(|path| IGNORED.contains(path)).collect();
 
         assert!(both.is_empty(), "{both:?}");
+    }
+
+    /// The keys and groups of the table in the page about differences; `*` stands for any letters.
+    fn documented() -> Vec<Regex> {
+        let page = include_str!("../../docs/compatibility.md");
+        let (_, section) = page.split_once("### Keys of the agent's files without effect").unwrap();
+        let rows = section.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+        let cells = rows.take_while(|line| line.starts_with('|')).map(|line| line.split('|').nth(1).unwrap());
+        // What stands behind it has a meaning.
+        let cells = cells.map(|cell| cell.split(" but ").next().unwrap());
+        let named = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).filter(|key| !key.contains(' '));
+        let pattern = |key: &str| format!("^{}(\\..*)?$", regex::escape(key).replace("\\*", ".*"));
+        named.map(|key| Regex::new(&pattern(key)).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_key_without_a_meaning_is_documented_and_no_other() {
+        let documented = documented();
+
+        let missing: Vec<_> = IGNORED.iter().filter(|key| !documented.iter().any(|it| it.is_match(key))).collect();
+        assert!(missing.is_empty(), "not in docs/compatibility.md: {missing:?}");
+        let with_meaning = ["telemetry.prometheus_retention_time"];
+        for pattern in &documented {
+            assert!(IGNORED.iter().chain(&with_meaning).any(|key| pattern.is_match(key)), "{pattern} is not ignored");
+            let told = KEYS.iter().map(|key| key.path).find(|key| pattern.is_match(key) && !with_meaning.contains(key));
+            assert_eq!(told, None, "{pattern} is said to have no effect");
+        }
     }
 
     #[test]

@@ -15,8 +15,8 @@ const GRPC_TLS_PORT: u16 = 8503;
 /// A port with TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsListener {
-    /// Where it listens; port 0 lets the system choose.
-    pub address: SocketAddr,
+    /// Where it listens, one address at least; port 0 lets the system choose.
+    pub addresses: Vec<SocketAddr>,
     /// What its TLS is made of.
     pub files: TlsFiles,
 }
@@ -110,9 +110,11 @@ impl TlsVersion {
 
     fn parse(value: &Value) -> Result<Self, String> {
         match parse::text(value)?.as_str() {
-            "" | "TLS_AUTO" | "TLSv1_2" => Ok(TlsVersion::V1_2),
-            "TLSv1_3" => Ok(TlsVersion::V1_3),
-            "TLSv1_0" | "TLSv1_1" => Err("is too old to be spoken: use TLSv1_2 or TLSv1_3".to_owned()),
+            "" | "TLS_AUTO" | "TLSv1_2" | "tls12" => Ok(TlsVersion::V1_2),
+            "TLSv1_3" | "tls13" => Ok(TlsVersion::V1_3),
+            "TLSv1_0" | "TLSv1_1" | "tls10" | "tls11" => {
+                Err("is too old to be spoken: use TLSv1_2 or TLSv1_3".to_owned())
+            }
             other => Err(format!("{other:?} is no version of TLS: use TLSv1_2 or TLSv1_3")),
         }
     }
@@ -120,56 +122,62 @@ impl TlsVersion {
 
 /// Where the process listens.
 pub(super) struct Listeners {
-    pub(super) http: SocketAddr,
+    pub(super) http: Vec<SocketAddr>,
     pub(super) https: Option<TlsListener>,
-    pub(super) grpc: Option<SocketAddr>,
+    pub(super) grpc: Vec<SocketAddr>,
     pub(super) grpc_tls: Option<TlsListener>,
 }
 
 impl Listeners {
     /// As the draft says.
     pub(super) fn read(draft: &mut Draft) -> Self {
-        let client = draft.read("client_addr", parse::ip).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let http_ip = draft.read("addresses.http", parse::ip).unwrap_or(client);
-        let grpc_ip = draft.read("addresses.grpc", parse::ip).unwrap_or(client);
-        let tls_ip = draft.read("addresses.grpc_tls", parse::ip).unwrap_or(client);
-        let https_ip = draft.read("addresses.https", parse::ip).unwrap_or(client);
-        let http = SocketAddr::new(http_ip, draft.read("ports.http", parse::listen_port).unwrap_or(HTTP_PORT));
-        let grpc_port = draft.read("ports.grpc", parse::open_port).unwrap_or(Some(GRPC_PORT));
-        let grpc = grpc_port.map(|port| SocketAddr::new(grpc_ip, port));
+        let client = draft.read("client_addr", parse::ips).unwrap_or_else(|| vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]);
+        let [http_ips, https_ips, grpc_ips, tls_ips] =
+            ["addresses.http", "addresses.https", "addresses.grpc", "addresses.grpc_tls"]
+                .map(|key| draft.read(key, parse::ips).unwrap_or_else(|| client.clone()));
+        let http = at(&http_ips, draft.read("ports.http", parse::open_port).unwrap_or(Some(HTTP_PORT)));
+        let grpc = at(&grpc_ips, draft.read("ports.grpc", parse::open_port).unwrap_or(Some(GRPC_PORT)));
         let https_tls = Tls::read(draft, TlsSection::Https);
         // As in Consul, a certificate alone does not open the port.
-        let https_port = draft.read("ports.https", parse::open_port).flatten();
-        let https_address = https_port.map(|port| SocketAddr::new(https_ip, port));
+        let https = at(&https_ips, draft.read("ports.https", parse::open_port).flatten());
         let (tls, tls_port) = (Tls::read(draft, TlsSection::Grpc), draft.read("ports.grpc_tls", parse::open_port));
         // As for Consul's servers: with a certificate, xDS is served with it.
         let tls_port = tls_port.unwrap_or(tls.cert_file.is_some().then_some(GRPC_TLS_PORT));
-        let tls_address = tls_port.map(|port| SocketAddr::new(tls_ip, port));
-        let addresses = [
-            ("ports.http", Some(http)),
-            ("ports.https", https_address),
-            ("ports.grpc", grpc),
-            ("ports.grpc_tls", tls_address),
-        ];
-        keep_apart(draft, &addresses);
-        if grpc.is_none() && tls_address.is_none() {
-            let message = "xDS cannot be switched off: give a port, 0 to let the system choose one, or serve it with TLS \
-                           by ports.grpc_tls";
-            draft.problem(draft.source_of("ports.grpc"), message);
+        let grpc_tls = at(&tls_ips, tls_port);
+        keep_apart(
+            draft,
+            &[("ports.http", &http), ("ports.https", &https), ("ports.grpc", &grpc), ("ports.grpc_tls", &grpc_tls)],
+        );
+        for (what, [open, with_tls], [key, tls_key]) in [
+            ("the HTTP API", [&http, &https], ["ports.http", "ports.https"]),
+            ("xDS", [&grpc, &grpc_tls], ["ports.grpc", "ports.grpc_tls"]),
+        ] {
+            if open.is_empty() && with_tls.is_empty() {
+                let message = format!(
+                    "{what} cannot be switched off: give a port, 0 to let the system choose one, or serve it with TLS by \
+                     {tls_key}"
+                );
+                draft.problem(draft.source_of(key), message);
+            }
         }
-        let mut complete = |address: Option<SocketAddr>, tls: Tls| {
-            address.and_then(|address| Some(TlsListener { address, files: tls.complete(draft)? }))
+        let mut complete = |addresses: Vec<SocketAddr>, tls: Tls| {
+            if addresses.is_empty() { None } else { Some(TlsListener { addresses, files: tls.complete(draft)? }) }
         };
-        let (https, grpc_tls) = (complete(https_address, https_tls), complete(tls_address, tls));
+        let (https, grpc_tls) = (complete(https, https_tls), complete(grpc_tls, tls));
         Self { http, https, grpc, grpc_tls }
     }
 }
 
+/// An open port at each of some addresses.
+fn at(ips: &[IpAddr], port: Option<u16>) -> Vec<SocketAddr> {
+    port.map_or_else(Vec::new, |port| ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
+}
+
 /// Each listener needs an address of its own.
-fn keep_apart(draft: &mut Draft, listeners: &[(&'static str, Option<SocketAddr>)]) {
-    for (at, (key, address)) in listeners.iter().enumerate() {
-        let Some(address) = address.filter(|address| address.port() != 0) else { continue };
-        let Some((other, _)) = listeners[..at].iter().find(|(_, other)| *other == Some(address)) else { continue };
+fn keep_apart(draft: &mut Draft, listeners: &[(&'static str, &Vec<SocketAddr>)]) {
+    let all: Vec<_> = listeners.iter().flat_map(|(key, addresses)| addresses.iter().map(|it| (*key, *it))).collect();
+    for (position, (key, address)) in all.iter().enumerate().filter(|(_, (_, address))| address.port() != 0) {
+        let Some((other, _)) = all[..position].iter().find(|(_, other)| other == address) else { continue };
         let (said, other) = if draft.is_given(key) { (*key, *other) } else { (*other, *key) };
         let source = draft.source_of(said);
         draft.problem(source, format!("{address} is also what {other} says: each needs a port of its own"));

@@ -13,6 +13,7 @@ mod inputs;
 mod keys;
 mod listeners;
 mod parse;
+mod template;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +24,7 @@ use serde_json::{Value, json};
 
 pub(crate) use definitions::{check_service, judged};
 pub use error::{SettingProblem, SettingsError, Source};
-pub use inputs::{FileFormat, Inputs};
+pub use inputs::{FileFormat, HostAddress, Inputs};
 pub use listeners::{TlsFiles, TlsListener, TlsSection, TlsVersion};
 
 use crate::api::{Access, Waits};
@@ -54,12 +55,12 @@ pub struct Settings {
     pub data_dir: Option<PathBuf>,
     /// Started with `-dev`.
     pub dev: bool,
-    /// Where the HTTP API listens; port 0 lets the system choose.
-    pub http: SocketAddr,
+    /// Where the HTTP API listens without TLS; port 0 lets the system choose. Empty only where it is served with TLS.
+    pub http: Vec<SocketAddr>,
     /// Where the HTTP API listens with TLS; port 0 lets the system choose.
     pub https: Option<TlsListener>,
-    /// Where xDS is served without TLS; port 0 lets the system choose. `None` only where it is served with TLS.
-    pub grpc: Option<SocketAddr>,
+    /// Where xDS is served without TLS; port 0 lets the system choose. Empty only where it is served with TLS.
+    pub grpc: Vec<SocketAddr>,
     /// Where xDS is served with TLS; port 0 lets the system choose.
     pub grpc_tls: Option<TlsListener>,
     /// Address of the node, for services without one of their own.
@@ -134,16 +135,16 @@ impl Settings {
             "data_dir": self.data_dir,
             "dev": self.dev,
             "addresses": {
-                "http": self.http.ip(),
-                "https": self.https.as_ref().map(|listener| listener.address.ip()),
-                "grpc": self.grpc.map(|address| address.ip()),
-                "grpc_tls": self.grpc_tls.as_ref().map(|listener| listener.address.ip()),
+                "http": ips(&self.http),
+                "https": ips(with_tls(&self.https)),
+                "grpc": ips(&self.grpc),
+                "grpc_tls": ips(with_tls(&self.grpc_tls)),
             },
             "ports": {
-                "http": self.http.port(),
-                "https": self.https.as_ref().map_or(CLOSED, |listener| listener.address.port().into()),
-                "grpc": self.grpc.map_or(CLOSED, |address| address.port().into()),
-                "grpc_tls": self.grpc_tls.as_ref().map_or(CLOSED, |listener| listener.address.port().into()),
+                "http": port(&self.http),
+                "https": port(with_tls(&self.https)),
+                "grpc": port(&self.grpc),
+                "grpc_tls": port(with_tls(&self.grpc_tls)),
                 "sidecar_min_port": self.sidecar_ports.min,
                 "sidecar_max_port": self.sidecar_ports.max,
             },
@@ -175,6 +176,31 @@ impl Settings {
             "config_entries": {"bootstrap": entries},
         })
     }
+}
+
+/// Fills in templates that mean addresses of this host, such as `{{ GetPrivateIP }}`; another text is as it was.
+///
+/// # Errors
+/// A template that is none, or that no address of this host is meant by.
+pub fn with_addresses_of_host(text: &str) -> Result<String, String> {
+    // Whoever writes none need not know them.
+    let host = if text.contains("{{") { inputs::host_addresses() } else { Vec::new() };
+    template::filled(text, &host)
+}
+
+/// Addresses as they are written in files; nothing for a port that is closed.
+fn ips(addresses: &[SocketAddr]) -> Option<String> {
+    let ips: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    Some(ips.join(" ")).filter(|ips| !ips.is_empty())
+}
+
+/// The port that is the same at all addresses.
+fn port(addresses: &[SocketAddr]) -> i32 {
+    addresses.first().map_or(CLOSED, |address| address.port().into())
+}
+
+fn with_tls(listener: &Option<TlsListener>) -> &[SocketAddr] {
+    listener.as_ref().map(|listener| &listener.addresses[..]).unwrap_or_default()
 }
 
 /// Checks files as `agent` would read them, without what only a running process needs.

@@ -53,12 +53,6 @@ pub(super) fn path(value: &Value) -> Result<PathBuf, String> {
     some_text(value).map(PathBuf::from)
 }
 
-/// A port to listen on; 0 lets the system choose one.
-pub(super) fn listen_port(value: &Value) -> Result<u16, String> {
-    let port = open_port(value)?;
-    port.ok_or_else(|| "cannot be switched off: give a port, or 0 to let the system choose one".to_owned())
-}
-
 /// A port to listen on, if it is not negative; 0 lets the system choose one.
 pub(super) fn open_port(value: &Value) -> Result<Option<u16>, String> {
     let text = text(value)?;
@@ -103,17 +97,26 @@ pub(super) fn memory(value: &Value) -> Result<usize, String> {
 
 /// An IP address.
 pub(super) fn ip(value: &Value) -> Result<IpAddr, String> {
+    match ips(value)?[..] {
+        [ip] => Ok(ip),
+        _ => Err(format!("{:?} are several addresses: give one, such as 0.0.0.0 for all", text(value)?)),
+    }
+}
+
+/// IP addresses with spaces between them, one at least and each once.
+pub(super) fn ips(value: &Value) -> Result<Vec<IpAddr>, String> {
     let text = some_text(value)?;
-    if text.contains("{{") {
-        return Err(format!("{text:?} is a template, and templates are not filled in: write the IP address"));
+    let mut ips = Vec::new();
+    for word in text.split_whitespace() {
+        let ip = match word {
+            "localhost" => IpAddr::from([127, 0, 0, 1]),
+            _ => IpAddr::from_str(word).map_err(|_| format!("{word:?} is no IP address"))?,
+        };
+        if !ips.contains(&ip) {
+            ips.push(ip);
+        }
     }
-    if text.split_whitespace().count() > 1 {
-        return Err(format!("{text:?} are several addresses: give one, such as 0.0.0.0 for all"));
-    }
-    if text == "localhost" {
-        return Ok(IpAddr::from([127, 0, 0, 1]));
-    }
-    IpAddr::from_str(&text).map_err(|_| format!("{text:?} is no IP address"))
+    Ok(ips)
 }
 
 /// An IP address that others can dial.

@@ -42,9 +42,9 @@ fn dev_needs_nothing() {
             node_meta: BTreeMap::new(),
             data_dir: None,
             dev: true,
-            http: "127.0.0.1:8500".parse().unwrap(),
+            http: vec!["127.0.0.1:8500".parse().unwrap()],
             https: None,
-            grpc: Some("127.0.0.1:8502".parse().unwrap()),
+            grpc: vec!["127.0.0.1:8502".parse().unwrap()],
             grpc_tls: None,
             advertise: "127.0.0.1".parse().unwrap(),
             advertise_wan: None,
@@ -85,7 +85,7 @@ fn flags_win_over_variables_over_later_files_over_earlier_ones() {
     let settings = Settings::load(&inputs).unwrap();
 
     assert_eq!(settings.datacenter, Datacenter::from("d"));
-    assert_eq!(settings.http, "127.0.0.1:2".parse().unwrap());
+    assert_eq!(settings.http, ["127.0.0.1:2".parse().unwrap()]);
     assert_eq!(settings.node_name, NodeName::from("from-file-1"));
     assert_eq!(settings.log.level, "warn");
     assert_eq!(settings.advertise, "10.0.0.5".parse::<IpAddr>().unwrap());
@@ -273,7 +273,7 @@ fn keys_of_consul_without_a_meaning_are_told_and_do_not_matter() {
             "-data-dir: has no effect with -dev, which keeps the state in memory",
         ]
     );
-    assert_eq!((settings.grpc.unwrap().port(), settings.data_dir), (8600, None));
+    assert_eq!((settings.grpc[0].port(), settings.data_dir), (8600, None));
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn services_and_entries_are_taken_from_every_format() {
     assert_eq!(services, [("mesh-gateway", 4431), ("web", 8080)]);
     let entries: Vec<_> = settings.entries.iter().map(|entry| entry.key().to_string()).collect();
     assert_eq!(entries, ["proxy-defaults/global", "mesh/mesh", "service-defaults/web", "service-defaults/api"]);
-    assert_eq!((settings.grpc.unwrap().port(), settings.node_name.as_str()), (8600, "snippet"));
+    assert_eq!((settings.grpc[0].port(), settings.node_name.as_str()), (8600, "snippet"));
 }
 
 #[test]
@@ -425,11 +425,11 @@ fn tls_of_xds_is_what_its_own_keys_say_and_else_what_the_defaults_say() {
 
     let settings = Settings::load(&inputs).unwrap();
 
-    assert_eq!(settings.grpc, None);
+    assert_eq!(settings.grpc, []);
     assert_eq!(
         settings.grpc_tls,
         Some(TlsListener {
-            address: "127.0.0.1:8503".parse().unwrap(),
+            addresses: vec!["127.0.0.1:8503".parse().unwrap()],
             files: TlsFiles {
                 section: TlsSection::Grpc,
                 cert_file: "grpc.pem".into(),
@@ -441,6 +441,30 @@ fn tls_of_xds_is_what_its_own_keys_say_and_else_what_the_defaults_say() {
     );
     let without = Inputs { flags: vec![("ports.grpc_tls", "-1".to_owned())], ..inputs };
     assert_eq!(Settings::load(&without).unwrap().grpc_tls, None);
+}
+
+#[test]
+fn the_keys_of_older_versions_about_tls_count() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = r#"
+        ca_file         = "ca.pem"
+        cert_file       = "cert.pem"
+        key_file        = "key.pem"
+        tls_min_version = "tls13"
+        verify_incoming = true
+        ports { https = 8501 }
+    "#;
+    let inputs = Inputs { files: vec![write(directory.path(), "old.hcl", text)], ..dev(&[]) };
+
+    let settings = Settings::load(&inputs).unwrap();
+
+    let files = settings.https.unwrap().files;
+    assert_eq!((files.client_ca_file, files.min_version), (Some("ca.pem".into()), TlsVersion::V1_3));
+    let warning = format!(
+        "{}:6: verify_incoming: is tls.defaults.verify_incoming now, and counts as that",
+        inputs.files[0].display()
+    );
+    assert!(settings.warnings.contains(&warning), "{:?}", settings.warnings);
 }
 
 #[test]
@@ -475,7 +499,7 @@ fn the_api_is_served_with_tls_where_a_port_is_given() {
     assert_eq!(
         Settings::load(&open).unwrap().https,
         Some(TlsListener {
-            address: "127.0.0.1:8501".parse().unwrap(),
+            addresses: vec!["127.0.0.1:8501".parse().unwrap()],
             files: TlsFiles {
                 section: TlsSection::Https,
                 cert_file: "api.pem".into(),
@@ -494,6 +518,78 @@ fn the_api_is_served_with_tls_where_a_port_is_given() {
             "-https-port: the HTTP API with TLS needs the private key of its certificate, tls.https.key_file, in a file",
         ]
     );
+}
+
+#[test]
+fn the_api_is_served_with_tls_alone_where_its_other_port_is_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = r#"{
+        "ports": {"http": -1, "https": 8501},
+        "tls": {"https": {"cert_file": "api.pem", "key_file": "api-key.pem"}}
+    }"#;
+    let files = vec![write(directory.path(), "tls.json", text)];
+
+    let settings = Settings::load(&Inputs { files, ..dev(&[]) }).unwrap();
+
+    assert_eq!(settings.http, []);
+    assert_eq!(settings.https.as_ref().unwrap().addresses, ["127.0.0.1:8501".parse().unwrap()]);
+    let shown = settings.to_redacted_json();
+    assert_eq!((&shown["ports"]["http"], &shown["addresses"]["http"]), (&json!(-1), &json!(null)));
+    assert_eq!(
+        problems(&dev(&[("ports.http", "-1")]), directory.path()),
+        [
+            "-http-port: the HTTP API cannot be switched off: give a port, 0 to let the system choose one, or serve it with \
+             TLS by ports.https"
+        ]
+    );
+}
+
+#[test]
+fn a_port_may_be_open_at_several_addresses() {
+    let directory = tempfile::tempdir().unwrap();
+    let flags = [("client_addr", "127.0.0.1 10.0.0.5  127.0.0.1"), ("addresses.grpc", "::1 localhost")];
+
+    let settings = Settings::load(&dev(&flags)).unwrap();
+
+    assert_eq!(settings.http, ["127.0.0.1:8500", "10.0.0.5:8500"].map(|text| text.parse().unwrap()));
+    assert_eq!(settings.grpc, ["[::1]:8502", "127.0.0.1:8502"].map(|text| text.parse().unwrap()));
+    assert_eq!(settings.to_redacted_json()["addresses"]["http"], "127.0.0.1 10.0.0.5");
+    // Who writes them once more can read them.
+    let again = [("addresses.http", "127.0.0.1 10.0.0.5")];
+    assert_eq!(Settings::load(&dev(&again)).unwrap().http, settings.http);
+    assert_eq!(
+        problems(&dev(&[("client_addr", "127.0.0.1 here"), ("bind_addr", "10.0.0.1 10.0.0.2")]), directory.path()),
+        [
+            "-client: \"here\" is no IP address",
+            "-bind: \"10.0.0.1 10.0.0.2\" are several addresses: give one, such as 0.0.0.0 for all",
+        ]
+    );
+}
+
+#[test]
+fn templates_mean_addresses_of_this_host() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = |interface: &str, ip: &str, is_default| HostAddress {
+        interface: interface.to_owned(),
+        ip: ip.parse().unwrap(),
+        is_default,
+    };
+    let of = |text: &str| Inputs {
+        files: vec![write(directory.path(), "agent.hcl", text)],
+        host_addresses: vec![host("lo", "127.0.0.1", false), host("eth0", "10.0.0.5", true)],
+        ..dev(&[])
+    };
+    let text = r#"
+        client_addr    = "127.0.0.1 {{ GetPrivateIP }}"
+        advertise_addr = "{{ GetInterfaceIP \"eth0\" }}"
+    "#;
+
+    let settings = Settings::load(&of(text)).unwrap();
+
+    assert_eq!(settings.http, ["127.0.0.1:8500", "10.0.0.5:8500"].map(|text| text.parse().unwrap()));
+    assert_eq!(settings.advertise, "10.0.0.5".parse::<IpAddr>().unwrap());
+    let told = problems(&of("bind_addr = \"{{ GetInterfaceIP `eth1` }}\""), directory.path());
+    assert_eq!(told, ["agent.hcl:1: bind_addr: {{ GetInterfaceIP `eth1` }}: no address of this host is like that"]);
 }
 
 #[test]

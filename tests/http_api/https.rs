@@ -50,6 +50,32 @@ async fn a_client_is_served_over_tls_if_it_trusts_the_agent() {
 }
 
 #[tokio::test]
+async fn the_api_is_served_with_tls_alone_and_at_several_addresses() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = Signer::new(folder.path(), "ours");
+    let Pair { certificate, key } = ours.sign(folder.path(), "server");
+    let path = folder.path().join("agent.json");
+    let text = json!({
+        "ports": { "http": -1, "grpc": 0, "https": 0 },
+        "addresses": { "https": "127.0.0.1 127.0.0.2" },
+        "tls": { "https": { "cert_file": certificate, "key_file": key } },
+    });
+    std::fs::write(&path, text.to_string()).unwrap();
+    let inputs = Inputs { files: vec![path], dev: true, host_name: Some("laptop".to_owned()), ..Inputs::default() };
+
+    let app = App::start(Settings::load(&inputs).unwrap()).await.unwrap();
+
+    let open = app.listening();
+    let ips: Vec<_> = open.iter().map(|address| address.ip().to_string()).collect();
+    assert_eq!(ips, ["127.0.0.1", "127.0.0.2"]);
+    assert_eq!(call(open[0], &ours.root, None).await.unwrap(), StatusCode::OK);
+    // The certificate is for the first one; that TLS is spoken is known by its refusal.
+    assert!(call(open[1], &ours.root, None).await.unwrap_err().is_connect());
+    assert_eq!(app.http, open[0]);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn clients_of_the_api_need_a_certificate_where_it_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let (ours, theirs) = (Signer::new(folder.path(), "ours"), Signer::new(folder.path(), "theirs"));

@@ -3,20 +3,20 @@
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 
 use crate::cli::CliError;
+use crate::settings::with_addresses_of_host;
 
 /// The port of a gateway whose address names none.
 pub(super) const GATEWAY_PORT: u16 = 8443;
 
-/// Reads `host:port`, `host`, `[v6]:port` or a bare IPv6 address. The flag is for the message.
+/// Reads `host:port`, `host`, `[v6]:port` or a bare IPv6 address; templates mean addresses of this machine. The flag is for
+/// the message.
 ///
 /// # Errors
 /// It is none of these.
 pub(super) fn host_and_port(text: &str, default_port: u16, flag: &str) -> Result<(String, u16), CliError> {
     let refused = || CliError::Usage(format!("-{flag} {text:?} is not of the form host:port"));
-    if text.contains("{{") {
-        let message = format!("-{flag} {text:?} is a template, and templates are not filled in: write the address");
-        return Err(CliError::Usage(message));
-    }
+    let filled = with_addresses_of_host(text).map_err(|why| CliError::Usage(format!("-{flag} {why}")))?;
+    let text = filled.as_str();
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok((address.to_string(), default_port));
     }
@@ -64,7 +64,11 @@ mod tests {
             (":443", None),
             ("10.0.0.5:https", None),
             ("10.0.0.5:99999", None),
-            ("{{ GetPrivateIP }}:8443", None),
+            (
+                "{{ GetAllInterfaces | include \"flags\" \"loopback\" | include \"type\" \"IPv4\" | limit 1 }}:8444",
+                Some(("127.0.0.1", 8444)),
+            ),
+            ("{{ GetPrivateAddress }}:8443", None),
         ];
 
         for (text, expected) in cases {
