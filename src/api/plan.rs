@@ -459,23 +459,25 @@ pub(super) fn number<T: FromStr>(
     text.parse().map(Some).map_err(|_| ApiError::InvalidParameter { name, value: text.to_owned(), expected })
 }
 
-impl Call {
-    /// The rows that a parameter names, and those that another one names behind the `ModifyIndex` that they must have.
-    fn named<'q>(&'q self, name: &'q str, with_index: &'static str) -> Result<Vec<(&'q str, Option<Index>)>, ApiError> {
-        let mut named: Vec<_> = self.query.all(name).map(|text| (text, None)).collect();
-        for text in self.query.all(with_index) {
-            let parts = text.split_once('/').and_then(|(index, row)| Some((row, Some(index.parse().ok()?))));
-            let expected = "expected a ModifyIndex, a slash and what goes";
-            let refused = || ApiError::InvalidParameter { name: with_index, value: text.to_owned(), expected };
-            named.push(parts.ok_or_else(refused)?);
-        }
-        Ok(named)
-    }
+/// The rows that a parameter names, each behind the `ModifyIndex` that it must have.
+fn with_index<'q>(
+    name: &'static str,
+    texts: impl Iterator<Item = &'q str>,
+) -> Result<Vec<(&'q str, Option<Index>)>, ApiError> {
+    let read = |text: &'q str| {
+        let parts = text.split_once('/').and_then(|(index, row)| Some((row, Some(index.parse().ok()?))));
+        let expected = "expected a ModifyIndex, a slash and what goes";
+        parts.ok_or_else(|| ApiError::InvalidParameter { name, value: text.to_owned(), expected })
+    };
+    texts.map(read).collect()
+}
 
+impl Call {
     /// What the call asks to change, or the answer about what is wrong with it.
     fn change(&self, body: &[u8], headers: &HeaderMap) -> Result<Result<Change, Response>, ApiError> {
         let (mut deleted, mut deregistered, mut seen) = (Vec::new(), Vec::new(), Vec::new());
-        for (text, index) in self.named("delete", "delete-cas")? {
+        let seen_entries = with_index("delete-cas", self.query.all("delete-cas"))?;
+        for (text, index) in self.query.all("delete").map(|text| (text, None)).chain(seen_entries) {
             let named = text.split_once('/').filter(|(kind, name)| !kind.is_empty() && !name.is_empty());
             let (kind, name) = named.ok_or(ApiError::UnnamedEntry)?;
             let key = self.key(parse_kind(kind)?, name);
@@ -483,7 +485,8 @@ impl Call {
             seen.extend(index.map(|index| (Gone::Entry(key.clone()), index)));
             deleted.push(key);
         }
-        for (text, index) in self.named("deregister", "deregister-cas")? {
+        let seen_services = with_index("deregister-cas", self.query.all("deregister-cas"))?;
+        for (text, index) in self.query.all("deregister").map(|text| (text, None)).chain(seen_services) {
             let (node, id) = (self.agent_node(), ServiceId::from(text));
             let instance = node.instance(&id);
             match (self.api.store.view().service(&instance), index) {
