@@ -1,10 +1,22 @@
 //! Endpoints with host names, which only clusters that ask DNS can have (contract 2.5, 4.6).
 
-use crate::ir::{DnsKind, Endpoint, Health, SocketAddress};
+use super::opaque;
+use crate::ir::{Discovery, DnsKind, Endpoint, Health, SocketAddress};
+use crate::model::OpaqueConfig;
+
+/// How a proxy with these options finds `endpoints`, if any of them has a host name: one of those unless the options ask for
+/// all.
+pub(super) fn discovery(endpoints: impl Iterator<Item = Endpoint>, options: &OpaqueConfig) -> Option<Discovery> {
+    let kind = match opaque::text(options, "envoy_dns_discovery_type") {
+        Some(kind) if kind.eq_ignore_ascii_case("strict_dns") => DnsKind::Strict,
+        Some(_) | None => DnsKind::Logical,
+    };
+    host_names(endpoints, kind).map(|endpoints| Discovery::Dns(kind, endpoints))
+}
 
 /// The endpoints of a DNS cluster, if any of `endpoints` has a host name: those alone that have one, as many as the kind
 /// of cluster can take, healthy ones first.
-pub(super) fn host_names(endpoints: impl Iterator<Item = Endpoint>, kind: DnsKind) -> Option<Vec<Endpoint>> {
+fn host_names(endpoints: impl Iterator<Item = Endpoint>, kind: DnsKind) -> Option<Vec<Endpoint>> {
     let named: Vec<_> = endpoints.filter(is_host_name).collect();
     let last = named.last()?.clone();
     let mut usable: Vec<_> = named.into_iter().filter(|endpoint| endpoint.health != Some(Health::Unhealthy)).collect();

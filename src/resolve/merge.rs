@@ -240,7 +240,8 @@ pub(super) fn circuit_breaker(limits: Option<&UpstreamLimits>) -> ir::CircuitBre
     }
 }
 
-fn opaque_limits(config: &OpaqueConfig) -> UpstreamLimits {
+/// Limits as they stand in opaque options.
+pub(super) fn opaque_limits(config: &OpaqueConfig) -> UpstreamLimits {
     UpstreamLimits {
         max_connections: opaque::integer(config, "max_connections"),
         max_pending_requests: opaque::integer(config, "max_pending_requests"),

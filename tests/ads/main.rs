@@ -1,11 +1,13 @@
 //! The xDS server through a real socket, with a real gRPC client.
 
 mod past;
+mod restore;
 mod rotation;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
 mod wait;
+mod wildcard;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

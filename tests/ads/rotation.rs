@@ -65,3 +65,49 @@ async fn a_new_root_comes_as_secrets_and_changes_nothing_else() {
         known.extend(certificates(&response.resources));
     }
 }
+
+/// A leaf is renewed after a proxy has got its clusters and before it has asked for anything else. It gets the rest, with the
+/// new leaf and no other, and nothing waits for what it never asked for.
+#[tokio::test]
+async fn a_leaf_that_is_renewed_during_the_initial_fetch_holds_nothing_up() {
+    const ENDPOINTS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
+    let mesh = Mesh::start(options(&[Datacenter::from("dc1")], IntentionPolicy::Allow)).await;
+    let upstreams = json!([{ "DestinationName": "api", "LocalBindPort": 9191 }]);
+    let sidecar = json!({ "Port": 21000, "Proxy": { "Upstreams": upstreams } });
+    put(
+        &mesh,
+        "/v1/agent/service/register",
+        json!({ "Name": "web", "Port": 80, "Connect": { "SidecarService": sidecar } }),
+    )
+    .await;
+    let url = mesh.serve_ads(&mesh.engine).await;
+    let mut stream = Client::connect(&url).await.delta().await.unwrap();
+    stream.send(subscribe(CLUSTERS, &[], Some(envoy("web-sidecar-proxy", 40))));
+    let clusters = stream.next().await.unwrap();
+    let api = clusters.resources.iter().find(|it| it.name.starts_with("api.")).unwrap().name.clone();
+    let old = mesh.store.view().leaves().next().unwrap().value.serial.clone();
+
+    put(&mesh, "/v1/meshgate/certs/rotate?all", json!({})).await;
+    let new = mesh.store.view().leaves().next().unwrap().value.clone();
+    assert_ne!(new.serial, old);
+    // What Envoy does next, in its order: it asks for endpoints and secrets, and answers to the clusters.
+    stream.send(subscribe(ENDPOINTS, &[&api], None));
+    stream.send(subscribe(SECRETS, &["leaf", "roots"], None));
+    stream.send(ack(&clusters));
+    stream.send(subscribe(LISTENERS, &[], None));
+    let mut got = BTreeMap::new();
+    while got.len() < 5 {
+        let response = stream.next().await.unwrap();
+        stream.send(ack(&response));
+        for resource in response.resources {
+            let body = resource.resource.unwrap().value;
+            assert!(got.insert((response.type_url.clone(), resource.name), body).is_none(), "something came twice");
+        }
+    }
+
+    let leaf = &got[&(SECRETS.to_owned(), "leaf".to_owned())];
+    let shown = String::from_utf8_lossy(leaf).into_owned();
+    assert!(shown.contains(new.cert_pem.trim()), "the leaf is another one");
+    assert!(got.contains_key(&(ENDPOINTS.to_owned(), api)));
+    assert_eq!(got.keys().filter(|(kind, _)| kind == LISTENERS).count(), 2);
+}

@@ -10,11 +10,13 @@
 mod shared;
 
 mod changes;
+mod connections;
 mod doors;
 mod encrypted;
 mod exports;
 mod exposed;
 mod failover;
+mod families;
 mod hatches;
 mod health;
 mod intentions;

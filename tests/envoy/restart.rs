@@ -5,7 +5,7 @@ use std::process::Command;
 
 use meshgate::cli::demo::{Callee, Traffic};
 use meshgate::model::GatewayMode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Admin, TestMesh, Waiting};
 
@@ -80,4 +80,55 @@ async fn nobody_notices_that_it_was_killed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_notices_that_it_was_stopped() {
     nobody_notices("-TERM").await;
+}
+
+/// What was saved comes back under traffic: who has everything already is sent nothing, and what came in between goes without
+/// anybody else noticing.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_notices_that_a_snapshot_is_restored() {
+    let mut mesh = TestMesh::start().await;
+    let callee = Callee::OtherDatacenter;
+    mesh.set_mode(GatewayMode::Local).await;
+    mesh.takes(callee, &["sidecar web", "gateway dc1", "gateway dc2", "sidecar api"]).await;
+    let url = format!("http://{}/v1/snapshot", mesh.control_plane.http_address());
+    let archive = reqwest::get(&url).await.unwrap().bytes().await.unwrap();
+    let restore = async || {
+        let answer = reqwest::Client::new().put(&url).body(archive.clone()).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+    };
+    let traffic = Traffic::start(&mesh.url(callee), callee.greeting());
+    let other = Traffic::start(&mesh.url(Callee::OtherPartition), Callee::OtherPartition.greeting());
+    let before = held(&mesh).await;
+
+    restore().await;
+    mesh.go_on(&traffic).await;
+    let same = held(&mesh).await;
+    for (name, (resources, changes)) in &before {
+        assert_eq!(&same[name].0, resources, "{name}");
+        assert_eq!(&same[name].1, changes, "{name}");
+    }
+
+    // A service that nobody dials, behind the gateway of dc2 alone.
+    let late = json!({"Name": "late", "Port": 9_000, "Connect": {"SidecarService": {}}});
+    mesh.put("/v1/agent/service/register?dc=dc2", &late).await;
+    let knows_late = async || mesh.admin("gateway dc2").clusters().await.iter().any(|name| name.starts_with("late."));
+    let waiting = Waiting::for_("the cluster of a new service");
+    while !knows_late().await {
+        waiting.again().await;
+    }
+    restore().await;
+    let waiting = Waiting::for_("the end of the cluster of a new service");
+    while knows_late().await {
+        waiting.again().await;
+    }
+    mesh.go_on(&traffic).await;
+
+    let after = held(&mesh).await;
+    for (name, (resources, changes)) in before.iter().filter(|(name, _)| **name != "gateway dc2") {
+        assert_eq!(&after[name].0, resources, "{name}");
+        assert_eq!(&after[name].1, changes, "{name}");
+    }
+    assert_eq!(after["gateway dc2"].0, before["gateway dc2"].0);
+    assert_eq!((traffic.failed(), other.failed()), (0, 0));
+    mesh.is_clean().await;
 }

@@ -271,3 +271,35 @@ async fn keys_of_another_kind_fail_no_request() {
     assert_eq!(mesh.replaced().await, before);
     mesh.is_clean().await;
 }
+
+/// Leaves are renewed again and again while an Envoy starts, so that some of them come during its initial fetch. It is
+/// configured all the same, without waiting for any of Envoy's fetch time-outs.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envoy_that_starts_while_leaves_are_renewed_is_configured() {
+    let mut mesh = TestMesh::start().await;
+    let url = format!("http://{}/v1/meshgate/certs/rotate?all", mesh.control_plane.http_address());
+    let client = reqwest::Client::new();
+    let renewed = std::cell::Cell::new(0);
+    let renew = async {
+        loop {
+            let answer = client.put(&url).send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+            renewed.set(renewed.get() + 1);
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let upstream = json!({
+        "DestinationName": "api", "Datacenter": "dc2", "LocalBindPort": 9_191,
+        "LocalBindAddress": mesh.address(SHOP.number, SHOP.host),
+    });
+    let started = mesh.add_service(SHOP, "shop", "sidecar shop", json!({"Proxy": {"Upstreams": [upstream]}}));
+    tokio::select! {
+        () = renew => {}
+        () = started => {}
+    }
+
+    assert!(renewed.get() > 5, "{} renewals while it started", renewed.get());
+    let shop = format!("http://{}:9191/", mesh.address(SHOP.number, SHOP.host));
+    mesh.answers(&shop).await;
+    mesh.is_clean().await;
+}

@@ -9,6 +9,10 @@ use super::options::EnvoyOptions;
 use crate::cli::CliError;
 use crate::model::{CheckDefinition, GoDuration, Proxy, ServiceAddress, ServiceDefinition, ServiceId, ServiceKind};
 
+/// Connections, and requests of what is exported to peers, that a mesh gateway carries to one service at a time: more than a
+/// machine has. Envoy's own limit of 1,024 is meant for clients, and a gateway carries those of a whole datacenter.
+const MOST_CARRIED: u32 = 1_000_000;
+
 /// How often a gateway's port is tried.
 const CHECK_INTERVAL: GoDuration = GoDuration::from_secs(10);
 
@@ -29,7 +33,10 @@ pub(super) fn registration(
     };
     let lan = address(&options.address, "address")?;
     let wan = address(&options.wan_address, "wan-address")?;
-    let config = proxy_config(options, lan.as_ref(), wan.as_ref(), is_local)?;
+    let mut config = proxy_config(options, lan.as_ref(), wan.as_ref(), is_local)?;
+    if kind == ServiceKind::MeshGateway {
+        config.insert("limits".to_owned(), limits());
+    }
     let name = options.gateway_service(kind);
     let check = (kind != ServiceKind::ApiGateway).then(|| check(kind, options, lan.as_ref())).transpose()?;
     let meta = options.expose_servers.then(|| ("consul-wan-federation".to_owned(), "1".to_owned()));
@@ -47,7 +54,7 @@ pub(super) fn registration(
             .collect::<BTreeMap<_, _>>(),
         meta: meta.into_iter().collect(),
         check,
-        proxy: config.map(|config| Proxy { config, ..Proxy::default() }),
+        proxy: (!config.is_empty()).then(|| Proxy { config, ..Proxy::default() }),
         ..ServiceDefinition::default()
     })
 }
@@ -58,14 +65,14 @@ fn proxy_config(
     lan: Option<&ServiceAddress>,
     wan: Option<&ServiceAddress>,
     is_local: impl Fn(&str) -> bool,
-) -> Result<Option<Map<String, Value>>, CliError> {
+) -> Result<Map<String, Value>, CliError> {
     let mut config = Map::new();
     if !options.bind_address.is_empty() {
         config.insert("envoy_gateway_bind_addresses".to_owned(), bind_addresses(&options.bind_address)?);
         config.insert("envoy_gateway_no_default_bind".to_owned(), json!(true));
-        return Ok(Some(config));
+        return Ok(config);
     }
-    let (Some(lan), wan) = (lan, wan) else { return Ok(None) };
+    let (Some(lan), wan) = (lan, wan) else { return Ok(config) };
     if !is_local(&lan.address) {
         let message = format!(
             "-address {} is no address of this machine, so Envoy cannot listen on it: say what to listen on with \
@@ -77,9 +84,14 @@ fn proxy_config(
     if wan.is_some_and(|wan| is_local(&wan.address)) {
         config.insert("envoy_gateway_bind_tagged_addresses".to_owned(), json!(true));
         config.insert("envoy_gateway_no_default_bind".to_owned(), json!(true));
-        return Ok(Some(config));
+        return Ok(config);
     }
-    Ok(None)
+    Ok(config)
+}
+
+fn limits() -> Value {
+    let keys = ["max_connections", "max_pending_requests", "max_concurrent_requests"];
+    keys.into_iter().map(|key| (key, MOST_CARRIED)).collect()
 }
 
 fn bind_addresses(pairs: &[String]) -> Result<Value, CliError> {
@@ -157,6 +169,7 @@ mod tests {
                     "Name": "mesh-gateway listening", "TCP": "10.0.0.5:8443",
                     "Interval": "10s", "DeregisterCriticalServiceAfter": "6h0m0s",
                 },
+                "Proxy": {"Config": {"limits": limits()}, "Expose": {}, "MeshGateway": {}},
             })
         );
     }
@@ -169,7 +182,9 @@ mod tests {
 
         assert_eq!(
             body["Proxy"]["Config"],
-            json!({"envoy_gateway_bind_tagged_addresses": true, "envoy_gateway_no_default_bind": true})
+            json!({
+                "envoy_gateway_bind_tagged_addresses": true, "envoy_gateway_no_default_bind": true, "limits": limits(),
+            })
         );
     }
 
@@ -185,6 +200,7 @@ mod tests {
             json!({
                 "envoy_gateway_bind_addresses": {"default": {"address": "10.0.0.5", "port": 8443}},
                 "envoy_gateway_no_default_bind": true,
+                "limits": limits(),
             })
         );
     }
@@ -198,6 +214,7 @@ mod tests {
             json!({
                 "Kind": "mesh-gateway", "ID": "mesh-gateway", "Name": "mesh-gateway", "Port": 8443,
                 "Check": {"Name": "mesh-gateway listening", "TCP": "127.0.0.1:8443", "Interval": "10s"},
+                "Proxy": {"Config": {"limits": limits()}, "Expose": {}, "MeshGateway": {}},
             })
         );
     }

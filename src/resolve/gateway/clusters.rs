@@ -5,25 +5,32 @@ use std::time::Duration;
 use super::Gateway;
 use super::draft::Draft;
 use crate::ir::{
-    CircuitBreaker, Cluster, ClusterName, Discovery, DnsKind, Endpoint, LoadBalancing, OutlierDetection, TcpKeepalive,
+    CircuitBreaker, Cluster, ClusterName, Discovery, Endpoint, LoadBalancing, OutlierDetection, TcpKeepalive,
 };
 use crate::model::entry::ServiceResolver;
 use crate::model::{GoDuration, OpaqueConfig, Service};
 use crate::resolve::balance::load_balancing;
-use crate::resolve::dns::host_names;
 use crate::resolve::endpoints::EndpointSource;
 use crate::resolve::state::Context;
 use crate::resolve::upstream::fetch_timeout;
-use crate::resolve::{merge, opaque};
+use crate::resolve::{dns, merge, opaque};
 
 /// Time to connect where nobody says another.
 const CONNECT_TIMEOUT_MS: i64 = 5_000;
 
-/// Limits for gateways stand in the service-defaults of the gateway's own service.
+/// Limits for gateways stand in the service-defaults of the gateway's own service, else in its registration.
 pub(super) fn limits(context: Context<'_>, proxy: &Service) -> Option<CircuitBreaker> {
-    let entry = context.state.service_defaults(&proxy.full_name())?;
-    let limits = entry.upstream_config.as_ref()?.defaults.as_ref()?.limits.as_ref()?;
-    Some(merge::circuit_breaker(Some(limits)))
+    let entry = context.state.service_defaults(&proxy.full_name());
+    let defaults = entry.as_ref().and_then(|entry| entry.upstream_config.as_ref()?.defaults.as_ref());
+    let limits = defaults.and_then(|defaults| defaults.limits.as_ref());
+    limits.map(|limits| merge::circuit_breaker(Some(limits))).or_else(|| registered_limits(proxy))
+}
+
+/// What the registration of a gateway says about limits, under the keys that upstreams have for them. Where nothing is said,
+/// Envoy opens 1,024 connections to a service and no more, so `connect envoy -register` says something.
+pub(super) fn registered_limits(proxy: &Service) -> Option<CircuitBreaker> {
+    let limits = opaque::object(&proxy.proxy.config, "limits").map(merge::opaque_limits)?;
+    Some(merge::circuit_breaker(Some(&limits)))
 }
 
 impl Gateway<'_> {
@@ -59,14 +66,10 @@ impl Gateway<'_> {
         endpoints: impl Iterator<Item = Endpoint>,
         source: EndpointSource,
     ) {
-        let kind = self.dns_kind();
-        let discovery = match host_names(endpoints, kind) {
-            Some(endpoints) => Discovery::Dns(kind, endpoints),
-            None => {
-                draft.part.endpoints.insert(name.clone(), source);
-                self.eds()
-            }
-        };
+        let discovery = dns::discovery(endpoints, self.options).unwrap_or_else(|| {
+            draft.part.endpoints.insert(name.clone(), source);
+            self.eds()
+        });
         let cluster = Cluster { keepalive: keepalive(self.options), ..self.cluster(name, discovery) };
         draft.part.resources.clusters.push(cluster);
     }
@@ -79,13 +82,6 @@ impl Gateway<'_> {
 
     pub(super) fn eds(&self) -> Discovery {
         Discovery::Eds { fetch_timeout: fetch_timeout(self.options) }
-    }
-
-    fn dns_kind(&self) -> DnsKind {
-        match opaque::text(self.options, "envoy_dns_discovery_type") {
-            Some(kind) if kind.eq_ignore_ascii_case("strict_dns") => DnsKind::Strict,
-            Some(_) | None => DnsKind::Logical,
-        }
     }
 }
 

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 
+use super::clusters::registered_limits;
 use super::draft::Draft;
 use super::{End, Gateway, Way, forwarding};
 use crate::ir::{
-    Callers, CircuitBreaker, Cluster, ClusterName, DownstreamTls, Filter, FilterChain, HttpConnectionManager, HttpRole,
+    Callers, Cluster, ClusterName, DownstreamTls, Filter, FilterChain, HttpConnectionManager, HttpRole,
     OutlierDetection, Roots, RouteConfiguration, RouteSource, Stat, UpstreamProtocol, UpstreamTls,
 };
 use crate::model::{AddressForm, PeerName, ServiceKey, ServiceName, SpiffeId, exported_sni};
@@ -149,7 +150,7 @@ impl Gateway<'_> {
             alt_stat_name: true,
             tls: chain.protocol.is_http_like().then(|| self.exported_tls(target)),
             panic_disabled: true,
-            circuit_breaker: Some(CircuitBreaker::default()),
+            circuit_breaker: Some(registered_limits(self.proxy).unwrap_or_default()),
             outlier_detection: Some(OutlierDetection::default()),
             protocol: match chain.protocol.is_http2() {
                 true => UpstreamProtocol::Http2,

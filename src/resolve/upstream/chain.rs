@@ -7,19 +7,18 @@ use std::time::Duration;
 use super::peer::{Imported, PeerError};
 use super::{Asked, fetch_timeout, id, spoken};
 use crate::ir::{
-    Aggregate, Cluster, ClusterName, Discovery, DnsKind, Endpoint, Filter, Roots, RouteConfiguration, RouteSource,
-    Stat, TlsParameters, UpstreamId, UpstreamTls,
+    Aggregate, Cluster, ClusterName, Discovery, Filter, Roots, RouteConfiguration, RouteSource, Stat, TlsParameters,
+    UpstreamId, UpstreamTls,
 };
 use crate::model::{AddressForm, SpiffeId, is_sni};
 use crate::resolve::balance::load_balancing;
 use crate::resolve::chain::{Chain, Custom, Overrides, Protocol, ResolverNode, Target, TargetKey};
-use crate::resolve::dns::host_names;
 use crate::resolve::endpoints::{EndpointSource, Via, endpoint, is_exported};
 use crate::resolve::explain::{Found, Leading, Led, LedTo};
 use crate::resolve::merge::{self, UpstreamSettings, target_of};
 use crate::resolve::reach::{Reach, Route};
 use crate::resolve::routes::{self, Clusters};
-use crate::resolve::{LeftOut, Part, PartError, tls};
+use crate::resolve::{LeftOut, Part, PartError, dns, tls};
 
 /// What the upstream leads to.
 pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
@@ -222,7 +221,7 @@ impl Builder<'_> {
         match self.imported.get(&target.key) {
             Some(Ok(imported)) => {
                 // Whoever the chain leads to, it is the caller's own settings that say how it leaves its place.
-                let (discovery, source) = imported.discovery(self.settings.ladder.mode(), self.fetch_timeout());
+                let (discovery, source) = imported.discovery(self.settings.ladder.mode(), self.asked.options);
                 Some((discovery, source, imported.tls(outgoing)))
             }
             Some(Err(_)) => None,
@@ -287,9 +286,9 @@ impl Builder<'_> {
     fn own(&self, target: &Target, outgoing: &TlsParameters) -> (Discovery, Option<EndpointSource>, UpstreamTls) {
         let via = self.via(target);
         // Names stand in the cluster itself, so that an export that is missing cannot empty it.
-        let names = self.gateway_host_names(&via).filter(|_| self.is_visible(target));
-        let (discovery, source) = match names {
-            Some(endpoints) => (Discovery::Dns(DnsKind::Logical, endpoints), None),
+        let by_name = self.gateway_host_names(&via).filter(|_| self.is_visible(target));
+        let (discovery, source) = match by_name {
+            Some(by_name) => (by_name, None),
             None => (Discovery::Eds { fetch_timeout: self.fetch_timeout() }, Some(self.source(target, via))),
         };
         let identity = SpiffeId::Service(target.key.service()).uri(self.asked.context.trust_domain);
@@ -332,10 +331,11 @@ impl Builder<'_> {
         service.partition == *own || is_exported(self.asked.context.state, service, own)
     }
 
-    /// The endpoint of a cluster that dials remote gateways by host name; `None` if all of them have IP addresses.
-    fn gateway_host_names(&self, via: &Via) -> Option<Vec<Endpoint>> {
+    /// How a cluster that dials remote gateways by host name finds them; `None` if all of them have IP addresses.
+    fn gateway_host_names(&self, via: &Via) -> Option<Discovery> {
         let Via::Gateways(place, AddressForm::Wan) = via else { return None };
         let gateways = self.asked.context.state.gateways(place);
-        host_names(gateways.iter().map(|gateway| endpoint(gateway, AddressForm::Wan, false)), DnsKind::Logical)
+        let endpoints = gateways.iter().map(|gateway| endpoint(gateway, AddressForm::Wan, false));
+        dns::discovery(endpoints, self.asked.options)
     }
 }

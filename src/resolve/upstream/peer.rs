@@ -4,23 +4,20 @@
 //! the peer's word, or without its roots, there is no way.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Asked, connect_timeout, fetch_timeout, id, spoken};
-use crate::ir::{
-    Cluster, ClusterName, Discovery, DnsKind, Endpoint, OutlierDetection, Roots, Stat, TlsParameters, UpstreamTls,
-};
+use crate::ir::{Cluster, ClusterName, Discovery, Endpoint, OutlierDetection, Roots, Stat, TlsParameters, UpstreamTls};
 use crate::model::{
-    AddressForm, Datacenter, GatewayMode, PeerKey, PeerName, Place, ServiceName, is_sni, peer_cluster_name,
+    AddressForm, Datacenter, GatewayMode, OpaqueConfig, PeerKey, PeerName, Place, ServiceName, is_sni,
+    peer_cluster_name,
 };
 use crate::resolve::chain::{Protocol, TargetKey};
-use crate::resolve::dns::host_names;
 use crate::resolve::endpoints::{EndpointSource, endpoint};
 use crate::resolve::explain::{Found, Leading, Led, LedTo};
 use crate::resolve::merge::{self, target_of};
 use crate::resolve::reach::{Reach, Route};
 use crate::resolve::state::Context;
-use crate::resolve::{Part, PartError, tls};
+use crate::resolve::{Part, PartError, dns, tls};
 
 /// Why a service of a peer cannot be dialled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -114,14 +111,14 @@ impl Imported {
     pub(super) fn discovery(
         &self,
         mode: Option<GatewayMode>,
-        fetch_timeout: Option<Duration>,
+        options: &OpaqueConfig,
     ) -> (Discovery, Option<EndpointSource>) {
-        let eds = Discovery::Eds { fetch_timeout };
+        let eds = Discovery::Eds { fetch_timeout: fetch_timeout(options) };
         if Reach::Peer.route(mode) == Route::LocalGateways {
             return (eds, Some(EndpointSource::OwnGateways(self.peer.place.clone())));
         }
-        match host_names(self.endpoints.iter().cloned(), DnsKind::Logical) {
-            Some(endpoints) => (Discovery::Dns(DnsKind::Logical, endpoints), None),
+        match dns::discovery(self.endpoints.iter().cloned(), options) {
+            Some(by_name) => (by_name, None),
             None => {
                 let (peer, service) = (self.peer.clone(), self.service.clone());
                 (eds, Some(EndpointSource::Imported { peer, service }))
@@ -138,7 +135,7 @@ pub(super) fn leading(asked: Asked<'_>) -> Result<Leading, PartError> {
     let imported = Imported::find(context, place, &target, &upstream.destination_peer)
         .map_err(|source| PartError::Peer { upstream: upstream.to_string(), source })?;
     let mode = settings.ladder.mode();
-    let (discovery, source) = imported.discovery(mode, fetch_timeout(options));
+    let (discovery, source) = imported.discovery(mode, options);
     let tls = imported.tls(&tls::outgoing(context.state, &proxy.partition));
     let key = TargetKey {
         service: imported.service.clone(),
@@ -176,7 +173,7 @@ pub(super) fn part(asked: Asked<'_>) -> Result<Part, PartError> {
     let imported = Imported::find(context, place, &target, &upstream.destination_peer)
         .map_err(|source| PartError::Peer { upstream: upstream.to_string(), source })?;
     let name = ClusterName::Sni(imported.name.clone());
-    let (discovery, source) = imported.discovery(settings.ladder.mode(), fetch_timeout(options));
+    let (discovery, source) = imported.discovery(settings.ladder.mode(), options);
     let timeout = connect_timeout(&settings);
     let mut part = Part::default();
     part.endpoints.extend(source.map(|source| (name.clone(), source)));
