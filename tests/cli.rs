@@ -178,7 +178,7 @@ fn the_ports_of_a_control_plane_are_told() {
 
 #[test]
 fn every_command_explains_each_of_its_options() {
-    let commands: [&[&str]; 74] = [
+    let commands: [&[&str]; 77] = [
         &["agent"],
         &["services", "register"],
         &["services", "deregister"],
@@ -211,6 +211,9 @@ fn every_command_explains_each_of_its_options() {
         &["cert", "ls"],
         &["cert", "rotate"],
         &["gateway", "ls"],
+        &["explain", "upstream"],
+        &["explain", "cluster"],
+        &["explain", "intention"],
         &["check"],
         &["status"],
         &["topology"],

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::call::Call;
 use super::error::ApiError;
 use super::filter::Filtered;
+use super::history::{ShownAuthor, written_time};
+use super::intentions;
 use super::named::{self, Named};
 use super::route::{Routes, Tail, get, prefix};
 use super::topology::Dialled;
@@ -20,6 +22,7 @@ pub(super) fn routes() -> Routes {
         .merge(prefix("/v1/meshgate/explain/upstream/", get(upstream)))
         .merge(prefix("/v1/meshgate/explain/mode/", get(modes)))
         .merge(prefix("/v1/meshgate/explain/resource/", get(resource)))
+        .route("/v1/meshgate/explain/intention", get(intentions::explain))
 }
 
 /// Explains what proxies are sent.
@@ -119,6 +122,36 @@ pub struct Setting {
     pub value: String,
     /// The commit that last changed the row; 0 if there is no such row.
     pub modify_index: Index,
+    /// When that was, and by whom; absent if it is forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Written>,
+}
+
+/// When a commit was written, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Written {
+    /// When it became durable.
+    pub time: String,
+    /// Who wrote it: `call`, `files` and so on.
+    pub by: String,
+    /// The address of the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+}
+
+impl Written {
+    /// What is remembered of the commits of these settings, added to them.
+    pub(super) fn add<'s>(call: &Call, settings: impl IntoIterator<Item = &'s mut Setting>) {
+        let history = call.api.store.history();
+        for setting in settings {
+            let commit = history.commit(setting.modify_index);
+            setting.written = commit.map(|commit| {
+                let ShownAuthor { by, address } = commit.author.into();
+                Self { time: written_time(commit.time), by: by.to_owned(), address }
+            });
+        }
+    }
 }
 
 /// A rung of the ladder of gateway modes.
@@ -381,7 +414,11 @@ async fn upstream(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let upstream = Named::parse(upstream).map_err(ApiError::Unclear)?;
     let explained = |reader: &Reader<'_>| {
         let proxy = named::proxy(reader, &call.scope.place, call.query.value("node"), &name)?;
-        Ok(explanations.upstream(reader, &proxy, &upstream)?)
+        let mut told = explanations.upstream(reader, &proxy, &upstream)?;
+        let ladder = told.ladder.iter_mut().map(|rung| &mut rung.setting);
+        let of_targets = told.targets.iter_mut().flat_map(|target| &mut target.target_side);
+        Written::add(&call, ladder.chain(&mut told.chain).chain(of_targets));
+        Ok(told)
     };
     call.read_at_length(Filtered::Nothing, explained).await
 }
@@ -393,7 +430,10 @@ async fn resource(call: Call, tail: Tail) -> Result<Response, ApiError> {
     let field = call.query.value("field").unwrap_or_default();
     let explained = |reader: &Reader<'_>| {
         let proxy = named::proxy(reader, &call.scope.place, call.query.value("node"), &name)?;
-        Ok(explanations.resource(reader, &proxy, (kind, resource), field)?)
+        let mut told = explanations.resource(reader, &proxy, (kind, resource), field)?;
+        let of_fields = told.fields.iter_mut().flat_map(|field| &mut field.sources);
+        Written::add(&call, of_fields.chain(&mut told.exists).map(|source| &mut source.setting));
+        Ok(told)
     };
     call.read_at_length(Filtered::Nothing, explained).await
 }

@@ -76,9 +76,9 @@ pub(super) struct ShownCommit {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ShownAuthor {
-    by: &'static str,
+    pub(super) by: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    address: Option<String>,
+    pub(super) address: Option<String>,
 }
 
 #[derive(Debug, Serialize)]

@@ -74,13 +74,14 @@ pub use chain::{
 pub use explain::{
     Behind, EndpointExplanation, ExplainedProxy, Explanations, FieldExplanation, GatewayExplanation, ModeExplanation,
     Removal, RemovedTarget, ResourceExplanation, RungExplanation, Setting, SourceExplanation, TargetExplanation,
-    TargetService, Unexplained, UpstreamExplanation,
+    TargetService, Unexplained, UpstreamExplanation, Written,
 };
 pub use gateways::GatewayRow;
 pub use happenings::{
     Happenings, LAG_BOUNDS, NoHappenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState,
     Resources, Totals, UnmadeState,
 };
+pub use intentions::{IntentionExplanation, RankedIntention, WithoutIntention};
 pub use lint::{Finding, Findings, Linter, NoLinter};
 pub use metrics::Metrics;
 pub use named::{At, Named};

@@ -37,10 +37,7 @@ pub(super) fn simulated(offline: Offline, streams: &Streams, failure: &Failure) 
     drop(worlds);
     let Plan { proxies, impacts, findings, more_findings, .. } =
         planned.told(streams, Detail { proxies: 0, has_messages: false });
-    followed.sort_by(|left, right| {
-        let key = |it: &SimulatedUpstream| (rank(&it.effect), it.from.clone(), it.upstream.clone());
-        key(left).cmp(&key(right))
-    });
+    followed.sort_by_cached_key(|it| (rank(&it.effect), it.from.clone(), it.upstream.clone()));
     let more_affected = followed.len().saturating_sub(failure.limit);
     followed.truncate(failure.limit);
     Simulation {
@@ -174,15 +171,15 @@ struct Fate {
 }
 
 impl Fate {
-    /// What becomes of traffic that goes this way now.
-    fn then(&self, then: &Self) -> Effect {
+    /// What it means for traffic that goes this way now if it goes the other one then.
+    fn effect_of(&self, then: &Self) -> Effect {
         // A share that arrives now, and of which nobody can tell then, is one that does not arrive.
-        let has_new_stops = !then.stops.is_subset(&self.stops) || !then.unknown.is_subset(&self.unknown);
+        let loses_a_share = !then.stops.is_subset(&self.stops) || !then.unknown.is_subset(&self.unknown);
         let nobody_knows = !self.unknown.is_empty() || !then.unknown.is_empty();
         match (self.arrives.is_empty(), then.arrives.is_empty()) {
             // What is known to arrive now counts, whatever else nobody can tell of.
             (false, true) => Effect::Lost,
-            (false, false) if has_new_stops => Effect::Partly,
+            (false, false) if loses_a_share => Effect::Partly,
             _ if nobody_knows => Effect::Unknown,
             (true, true) => Effect::Broken,
             _ if self.arrives == then.arrives => Effect::Same,
@@ -270,7 +267,7 @@ fn follow(view: &View, failure: &Failure, worlds: &(World, World)) -> (Vec<Simul
             left -= 1;
             let proxy = id.to_string();
             let (now, then) = (worlds.0.fate(&proxy, &upstream), worlds.1.fate(&proxy, &upstream));
-            let effect = now.then(&then);
+            let effect = now.effect_of(&then);
             effect.count(&mut counts);
             let position = match effect {
                 Effect::Same | Effect::Broken => None,
@@ -315,4 +312,39 @@ fn shown(
 fn full(place: &Place, sidecar: &Service) -> String {
     let service = explain::central_name(sidecar);
     format!("{}/{}/{}/{}", place.datacenter, service.partition, service.namespace, service.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fate(arrives: &[(&str, &str)], stops: &[&str], unknown: &[&str]) -> Fate {
+        let set = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let mut fate = Fate { stops: set(stops), unknown: set(unknown), ..Fate::default() };
+        for (service, proxy) in arrives {
+            fate.arrives.entry((*service).to_owned()).or_default().insert((*proxy).to_owned());
+        }
+        fate
+    }
+
+    #[test]
+    fn a_share_that_arrives_now_and_of_which_nobody_can_tell_then_is_lost() {
+        let both = fate(&[("api", "1"), ("next", "2")], &[], &[]);
+        let one = fate(&[("api", "1")], &[], &[]);
+        let no_secret = &["a secret is missing"][..];
+        for (now, then, effect) in [
+            (&both, &fate(&[("api", "1")], &[], no_secret), Effect::Partly),
+            (&one, &fate(&[], &[], no_secret), Effect::Lost),
+            // What nobody could tell of before is no loss.
+            (&fate(&[("api", "1")], &[], no_secret), &fate(&[("api", "1")], &[], no_secret), Effect::Unknown),
+            (&fate(&[], &[], no_secret), &one, Effect::Unknown),
+            (&both, &fate(&[("api", "1")], &["nobody answers"], &[]), Effect::Partly),
+            (&both, &one, Effect::Moved),
+            (&fate(&[("api", "1"), ("api", "2")], &[], &[]), &one, Effect::Fewer),
+            (&fate(&[], &["nobody answers"], &[]), &fate(&[], &[], &[]), Effect::Broken),
+            (&both, &both, Effect::Same),
+        ] {
+            assert_eq!(now.effect_of(then), effect, "{now:?} -> {then:?}");
+        }
+    }
 }

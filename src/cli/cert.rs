@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::change::{follow, open, summary};
 use super::client::{Client, Target};
-use super::output::OutputOption;
+use super::output::{OutputOption, ViewOption};
 use super::status::left;
 use super::{CliError, output};
 use crate::api::{CertificateList, LeafCertificate, Reached, RootCertificate, Rotated};
@@ -31,7 +31,7 @@ pub(super) enum CertCommand {
 #[command(after_help = "The same over HTTP: GET /v1/meshgate/certs")]
 pub(super) struct ListOptions {
     #[command(flatten)]
-    output: OutputOption,
+    output: ViewOption,
     #[command(flatten)]
     target: Target,
 }
@@ -75,16 +75,18 @@ pub(super) struct RotateOptions {
 /// A control plane that does not answer or refuses, and proxies that have not acknowledged new certificates in time.
 pub(super) async fn run(command: CertCommand) -> Result<(), CliError> {
     match command {
-        CertCommand::Ls(ListOptions { output, target }) => {
-            let list: CertificateList = target.client()?.get(&["meshgate", "certs"], &[]).await?;
-            output.write(&list, || {
-                output::columns(&roots(&list.roots, OffsetDateTime::now_utc()))?;
-                output::line("")?;
-                output::columns(&leaves(&list, OffsetDateTime::now_utc()))
-            })
-        }
+        CertCommand::Ls(options) => options.output.repeat(async || list(&options).await).await,
         CertCommand::Rotate(options) => rotate(&options).await,
     }
+}
+
+async fn list(ListOptions { output, target }: &ListOptions) -> Result<(), CliError> {
+    let list: CertificateList = target.client()?.get(&["meshgate", "certs"], &[]).await?;
+    output.write(&list, || {
+        output::columns(&roots(&list.roots, OffsetDateTime::now_utc()))?;
+        output::line("")?;
+        output::columns(&leaves(&list, OffsetDateTime::now_utc()))
+    })
 }
 
 async fn rotate(options: &RotateOptions) -> Result<(), CliError> {

@@ -1,8 +1,7 @@
 //! How many files and connections the process may have open.
 
 /// Below this many, some hundred proxies with their callers could fill the process.
-#[cfg(unix)]
-const FEW: u64 = 4096;
+pub(super) const FEW: u64 = 4096;
 
 /// Raises the limit to as many as the system lets this process have, which is returned (`None` for any number), and warns
 /// where that is few. Each proxy takes one, and so does each call that waits.
@@ -25,6 +24,18 @@ pub(super) fn raise_limit() -> Option<u64> {
         most => tracing::debug!(most, "open files and connections"),
     }
     current
+}
+
+/// The most that the system lets this process have; `None` for any number.
+#[cfg(unix)]
+pub(super) fn highest() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum
+}
+
+/// There is no limit.
+#[cfg(not(unix))]
+pub(super) fn highest() -> Option<u64> {
+    None
 }
 
 /// There is no limit that the process could raise.

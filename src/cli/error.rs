@@ -98,8 +98,8 @@ impl Verb {
         match name {
             Some(
                 "apply" | "at" | "bug-report" | "cert" | "check" | "debug" | "demo" | "diff" | "envoy" | "events"
-                | "explain" | "gateway" | "history" | "lint" | "path" | "plan" | "proxy" | "ps" | "ready" | "replay"
-                | "rollback" | "simulate" | "sni" | "status" | "topology" | "wait" | "why-changed",
+                | "explain" | "gateway" | "history" | "lint" | "path" | "plan" | "proxies" | "proxy" | "ps" | "ready"
+                | "replay" | "rollback" | "simulate" | "sni" | "status" | "topology" | "wait" | "why-changed",
             )
             | None => Self::Ours,
             Some(_) => Self::Consuls,

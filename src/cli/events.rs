@@ -1,7 +1,5 @@
 //! `meshgate events`: commits, pushes and what happens to proxies.
 
-use std::io::Write;
-
 use clap::Args;
 use serde_json::Value;
 
@@ -16,7 +14,8 @@ use super::{CliError, output};
 #[command(after_help = "\
 Events are: commit, push (a change is sent to proxies), live (all of them have it), nack (a proxy refused something),
 connected, disconnected, and problem (a part of a proxy cannot be made and stays as it was). Leaf certificates that are
-renewed are commits of the class certificates. With -o json, each line is one JSON object.")]
+renewed are commits of the class certificates. With -o json, each line is one JSON object; with -o yaml, each event is
+one document.")]
 pub(super) struct EventsOptions {
     /// Go on with what happens, until interrupted
     #[arg(short, long)]
@@ -49,13 +48,9 @@ pub(super) async fn run(options: &EventsOptions) -> Result<(), CliError> {
         rest.extend_from_slice(&chunk);
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = rest.drain(..=end).collect();
-            if options.output.is_json() {
-                let mut out = std::io::stdout().lock();
-                let written = out.write_all(&line).and_then(|()| out.flush());
-                written.map_err(CliError::io("standard output cannot be written"))?;
-            } else if let Ok(event) = serde_json::from_slice(&line) {
-                output::line(&told(&event))?;
-            }
+            let line = String::from_utf8_lossy(&line);
+            let Ok(event) = serde_json::from_str(&line) else { continue };
+            options.output.write_each((line.trim_end(), &event), || output::line(&told(&event)))?;
         }
     }
     Ok(())

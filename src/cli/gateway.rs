@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::client::Target;
-use super::output::OutputOption;
+use super::output::ViewOption;
 use super::{CliError, output};
 use crate::api::GatewayRow;
 
@@ -21,7 +21,7 @@ The exit code is 1 if the checks of a gateway let it take no connections.
 The same over HTTP: GET /v1/meshgate/gateways")]
 pub(super) struct ListOptions {
     #[command(flatten)]
-    output: OutputOption,
+    output: ViewOption,
     #[command(flatten)]
     target: Target,
 }
@@ -32,12 +32,14 @@ pub(super) struct ListOptions {
 /// A control plane that does not answer or refuses, and gateways that take no connections.
 pub(super) async fn run(command: GatewayCommand) -> Result<(), CliError> {
     match command {
-        GatewayCommand::Ls(ListOptions { output, target }) => {
-            let rows: Vec<GatewayRow> = target.client()?.get(&["meshgate", "gateways"], &[]).await?;
-            output.write(&rows, || output::columns(&table(&rows)))?;
-            if rows.iter().all(|row| row.healthy) { Ok(()) } else { Err(CliError::No) }
-        }
+        GatewayCommand::Ls(options) => options.output.repeat(async || list(&options).await).await,
     }
+}
+
+async fn list(options: &ListOptions) -> Result<(), CliError> {
+    let rows: Vec<GatewayRow> = options.target.client()?.get(&["meshgate", "gateways"], &[]).await?;
+    options.output.write(&rows, || output::columns(&table(&rows)))?;
+    if rows.iter().all(|row| row.healthy) { Ok(()) } else { Err(CliError::No) }
 }
 
 fn table(rows: &[GatewayRow]) -> Vec<Vec<String>> {

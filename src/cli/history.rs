@@ -3,9 +3,10 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::client::Target;
-use super::output::OutputOption;
+use super::client::{Client, Target};
+use super::output::ViewOption;
 use super::{CliError, output};
+use crate::model::EntryKind;
 
 /// Most bytes of a value that a table shows.
 const SHOWN: usize = 60;
@@ -15,10 +16,12 @@ const SHOWN: usize = 60;
 #[command(after_help = "\
 The history is bounded: each class of commits (config, catalog, health, certificates) has bounds of its own, which -o json
 shows. `meshgate agent -history-commits` and -history-bytes set them.
-Try `meshgate history service-defaults/web`, or `meshgate history 48190` for all that one commit did.")]
+Try `meshgate history service-defaults/web`, or `meshgate history 48190` for all that one commit did. Of a proxy it lists the
+commits that changed what it is sent; `meshgate why-changed` says what became of each.")]
 pub(super) struct HistoryOptions {
-    /// A config entry as kind/name, or the index of a commit; everything that changed when left out
-    #[arg(value_name = "KIND/NAME|INDEX")]
+    /// A config entry as kind/name, the index of a commit, or a proxy by its ID, node/ID or datacenter/partition/node/ID;
+    /// everything that changed when left out
+    #[arg(value_name = "KIND/NAME|INDEX|PROXY")]
     of: Option<String>,
     /// Only commits about this: config, catalog, health or certificates
     #[arg(long)]
@@ -30,7 +33,7 @@ pub(super) struct HistoryOptions {
     #[arg(long, value_name = "INDEX")]
     before: Option<u64>,
     #[command(flatten)]
-    output: OutputOption,
+    output: ViewOption,
     #[command(flatten)]
     target: Target,
 }
@@ -40,6 +43,10 @@ pub(super) struct HistoryOptions {
 /// # Errors
 /// The control plane does not answer or refuses.
 pub(super) async fn run(options: &HistoryOptions) -> Result<(), CliError> {
+    options.output.repeat(async || view(options).await).await
+}
+
+async fn view(options: &HistoryOptions) -> Result<(), CliError> {
     let client = options.target.client()?;
     if let Some(index) = options.of.as_deref().filter(|of| of.bytes().all(|b| b.is_ascii_digit())) {
         let commit: Value = client.get(&["meshgate", "history", index], &[]).await?;
@@ -48,6 +55,9 @@ pub(super) async fn run(options: &HistoryOptions) -> Result<(), CliError> {
             output::line(&headline(&commit).join("  "))?;
             rows.iter().try_for_each(|row| details(row).iter().try_for_each(|line| output::line(line)))
         });
+    }
+    if let Some(proxy) = options.of.as_deref().filter(|of| is_proxy(of)) {
+        return of_proxy(options, &client, proxy).await;
     }
     let (limit, before) = (options.limit.to_string(), options.before.map(|before| before.to_string()));
     let mut query = vec![("limit", limit.as_str())];
@@ -58,15 +68,45 @@ pub(super) async fn run(options: &HistoryOptions) -> Result<(), CliError> {
     options.output.write(&answer, || table(&answer))
 }
 
-fn table(answer: &Value) -> Result<(), CliError> {
-    let commits = answer["Commits"].as_array().map(Vec::as_slice).unwrap_or_default();
+/// True for what is neither a config entry nor a commit.
+fn is_proxy(of: &str) -> bool {
+    let kind = of.split_once('/').filter(|(_, name)| !name.contains('/')).map(|(kind, _)| kind);
+    kind.is_none_or(|kind| EntryKind::ALL.iter().all(|known| known.as_str() != kind))
+}
+
+/// The commits that changed what a proxy is sent, the newest first.
+async fn of_proxy(options: &HistoryOptions, client: &Client, proxy: &str) -> Result<(), CliError> {
+    let path: Vec<&str> = ["meshgate", "why-changed"].into_iter().chain(proxy.split('/')).collect();
+    let mut answer: Value = client.get(&path, &[]).await?;
+    let changes = answer["Changes"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    let commits = changes.into_iter().flat_map(|mut change| match change["Commits"].take() {
+        Value::Array(commits) => commits,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => Vec::new(),
+    });
+    let index = |commit: &Value| commit["Index"].as_u64().unwrap_or_default();
+    let is_asked = |commit: &Value| {
+        options.before.is_none_or(|before| index(commit) < before)
+            && options.class.as_deref().is_none_or(|class| commit["Class"] == class)
+    };
+    let mut commits: Vec<Value> = commits.filter(is_asked).collect();
+    commits.sort_by_key(|commit| std::cmp::Reverse(index(commit)));
+    commits.truncate(options.limit);
+    options.output.write(&commits, || list(&commits))
+}
+
+fn list(commits: &[Value]) -> Result<(), CliError> {
     let mut rows = vec![["INDEX", "TIME", "BY", "WHAT"].map(str::to_owned).to_vec()];
     for commit in commits {
         let mut row = headline(commit);
         row.push(summary(commit));
         rows.push(row);
     }
-    output::columns(&rows)?;
+    output::columns(&rows)
+}
+
+fn table(answer: &Value) -> Result<(), CliError> {
+    let commits = answer["Commits"].as_array().map(Vec::as_slice).unwrap_or_default();
+    list(commits)?;
     if answer["HasMore"] == true
         && let Some(oldest) = commits.last()
     {

@@ -74,6 +74,9 @@ Start here:
 #[derive(Debug, Parser)]
 #[command(name = "meshgate", version, after_help = AFTER_HELP, subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
+    /// No colours, as if NO_COLOR were set
+    #[arg(long, global = true)]
+    no_color: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -144,6 +147,7 @@ enum Command {
     /// List places with their mesh gateways, and who dials whom through which of them
     Topology(topology::TopologyOptions),
     /// List the proxies, and how far they have come
+    #[command(visible_alias = "proxies")]
     Ps(ps::PsOptions),
     /// Show what one proxy should have
     Proxy(proxy::ProxyOptions),
@@ -207,7 +211,8 @@ struct VersionOptions {
 /// Runs the command that the arguments name (the first one being the program itself).
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = arguments::with_double_dashes(arguments);
-    let verb = Verb::named(arguments.get(1).and_then(|argument| argument.to_str()));
+    let words = arguments.iter().skip(1).map(|argument| argument.to_str());
+    let verb = Verb::named(words.flatten().find(|word| !word.starts_with("--no-color")));
     let command = arguments::with_switch_values(Cli::command());
     let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
@@ -218,9 +223,16 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { verb.usage_code() } else { ExitCode::SUCCESS };
         }
     };
+    if cli.no_color {
+        anstream::ColorChoice::Never.write_global();
+    }
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ (CliError::No | CliError::Pending)) => verb.code(&error),
+        Err(CliError::Client(error @ client::ClientError::OnlyTold)) => {
+            output::note(&error.to_string());
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             output::error(&error);
             verb.code(&error)

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::client::Target;
-use super::output::OutputOption;
+use super::output::ViewOption;
 use super::{CliError, output};
 use crate::api::{PathAnswer, PathLink};
 
@@ -37,7 +37,7 @@ pub(super) struct PathOptions {
     #[arg(long)]
     probe: bool,
     #[command(flatten)]
-    output: OutputOption,
+    output: ViewOption,
     #[command(flatten)]
     target: Target,
 }
@@ -47,6 +47,10 @@ pub(super) struct PathOptions {
 /// # Errors
 /// A link is broken, or the control plane does not answer or refuses.
 pub(super) async fn run(options: &PathOptions) -> Result<(), CliError> {
+    options.output.repeat(async || view(options).await).await
+}
+
+async fn view(options: &PathOptions) -> Result<(), CliError> {
     let mut query = vec![("from", options.source.as_str()), ("to", options.destination.as_str())];
     if !options.http.is_empty() {
         query.push(("http", &options.http));
@@ -65,8 +69,18 @@ pub(super) async fn run(options: &PathOptions) -> Result<(), CliError> {
         #[serde(skip_serializing_if = "Option::is_none")]
         probe: Option<&'a Probe>,
     }
-    options.output.write(&Probed { answer: &answer, probe: probe.as_ref() }, table)?;
+    options.output.write_or(&Probed { answer: &answer, probe: probe.as_ref() }, || verdict(&answer), table)?;
     if answer.ok && probe.is_none_or(|probe| probe.ok) { Ok(()) } else { Err(CliError::No) }
+}
+
+/// The answer in a few words.
+fn verdict(answer: &PathAnswer) -> String {
+    let first = answer.links.iter().find(|link| !answer.ok && link.number == answer.first_broken);
+    match first {
+        Some(link) => format!("broken: {} {}  {}", link.number, link.name, link.id).trim_end().to_owned(),
+        None if answer.ok => "ok".to_owned(),
+        None => "nothing is known to arrive".to_owned(),
+    }
 }
 
 /// The answer, line by line.

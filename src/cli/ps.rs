@@ -5,11 +5,14 @@ use serde_json::Value;
 
 use super::client::Target;
 use super::history::author;
-use super::output::OutputOption;
+use super::output::ViewOption;
 use super::{CliError, output};
 
 /// The columns of resource types, in the order in which Envoy needs them.
 const TYPES: [&str; 5] = ["CDS", "LDS", "EDS", "RDS", "SDS"];
+
+/// The columns that only the wide form has.
+const WIDE: [&str; 4] = ["NODE", "SERVICE", "STREAMS", "RESOURCES"];
 
 /// Options of `ps`.
 #[derive(Debug, Args)]
@@ -27,8 +30,14 @@ pub(super) struct PsOptions {
     /// Only proxies in this state: synced, behind, refused or disconnected
     #[arg(long, value_name = "STATE")]
     sync: Option<String>,
+    /// Only proxies with this in their ID, node or service
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+    /// Order: name, id, kind, service, sync, envoy or lag; -sort=-lag begins with the longest
+    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
+    sort: Option<String>,
     #[command(flatten)]
-    output: OutputOption,
+    output: ViewOption,
     #[command(flatten)]
     target: Target,
 }
@@ -38,22 +47,42 @@ pub(super) struct PsOptions {
 /// # Errors
 /// The control plane does not answer or refuses, or a proxy refused something.
 pub(super) async fn run(options: &PsOptions) -> Result<(), CliError> {
+    options.output.repeat(async || view(options).await).await
+}
+
+async fn view(options: &PsOptions) -> Result<(), CliError> {
     let client = options.target.client()?;
     let is_all = options.all || options.sync.as_deref() == Some("disconnected");
-    let query: &[(&str, &str)] = if is_all { &[("registered", "")] } else { &[] };
-    let mut proxies: Vec<Value> = client.get(&["meshgate", "proxies"], query).await?;
-    let fits = |wanted: &Option<String>, value: &Value| wanted.as_deref().is_none_or(|wanted| *value == wanted);
-    proxies.retain(|proxy| fits(&options.kind, &proxy["Kind"]) && fits(&options.sync, &proxy["Sync"]));
-    options.output.write(&proxies, || table(&proxies))?;
+    let asked =
+        [("kinds", &options.kind), ("sync", &options.sync), ("search", &options.search), ("sort", &options.sort)];
+    let asked = asked.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+    let query: Vec<_> = is_all.then_some(("registered", "")).into_iter().chain(asked).collect();
+    let proxies: Vec<Value> = client.get(&["meshgate", "proxies"], &query).await?;
+    options.output.write(&proxies, || table(&proxies, options.output.is_wide()))?;
     if proxies.iter().any(|proxy| proxy["Sync"] == "refused") { Err(CliError::No) } else { Ok(()) }
 }
 
-fn table(proxies: &[Value]) -> Result<(), CliError> {
+fn table(proxies: &[Value], is_wide: bool) -> Result<(), CliError> {
     let headings = ["PROXY", "KIND", "WHERE", "ENVOY"].into_iter().chain(TYPES);
-    let headings = headings.chain(["REV(acked/want)", "LAG", "NOTE"]);
+    let more: &[&str] = if is_wide { &WIDE } else { &[] };
+    let headings = headings.chain(["REV(acked/want)", "LAG"]).chain(more.iter().copied()).chain(["NOTE"]);
     let mut rows = vec![headings.map(str::to_owned).collect()];
-    rows.extend(proxies.iter().map(row));
+    rows.extend(proxies.iter().map(|proxy| {
+        let mut row = row(proxy);
+        if is_wide {
+            row.splice(row.len() - 1..row.len() - 1, wide(proxy));
+        }
+        row
+    }));
     output::columns(&rows)
+}
+
+/// What there is no room for otherwise: where it is registered and for what, and how much it has.
+fn wide(proxy: &Value) -> [String; WIDE.len()] {
+    let text = |name: &str| proxy[name].as_str().filter(|text| !text.is_empty()).unwrap_or("-").to_owned();
+    let types = proxy["Types"].as_array().into_iter().flatten();
+    let resources: u64 = types.filter_map(|of| of["Resources"].as_u64()).sum();
+    [text("Node"), text("Service"), proxy["Streams"].to_string(), resources.to_string()]
 }
 
 fn row(proxy: &Value) -> Vec<String> {

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::client::Target;
-use super::output::OutputOption;
+use super::output::ViewOption;
 use super::{CliError, output};
 use crate::api::{Destination, DownInstance, SimulatedUpstream, Simulation};
 
@@ -33,7 +33,7 @@ pub(super) struct SimulateOptions {
     #[arg(long, default_value_t = 200, value_name = "COUNT")]
     limit: usize,
     #[command(flatten)]
-    output: OutputOption,
+    output: ViewOption,
     #[command(flatten)]
     target: Target,
 }
@@ -43,30 +43,22 @@ pub(super) struct SimulateOptions {
 /// # Errors
 /// A control plane that does not answer or refuses, and traffic that would not arrive.
 pub(super) async fn run(options: &SimulateOptions) -> Result<(), CliError> {
+    options.output.repeat(async || view(options).await).await
+}
+
+async fn view(options: &SimulateOptions) -> Result<(), CliError> {
     let limit = options.limit.to_string();
     let mut query: Vec<_> = options.down.iter().map(|what| ("down", what.as_str())).collect();
     query.push(("limit", &limit));
     query.extend(options.upstream.as_deref().map(|upstream| ("called", upstream)));
     let simulation: Simulation = options.target.client()?.get(&["meshgate", "simulate"], &query).await?;
-    options.output.write(&simulation, || show(&simulation))?;
+    options.output.write_or(&simulation, || counts(&simulation), || show(&simulation))?;
     if simulation.has_losses() { Err(CliError::No) } else { Ok(()) }
 }
 
 fn show(simulation: &Simulation) -> Result<(), CliError> {
     output::line(&down(simulation))?;
-    let counts = simulation.upstreams;
-    output::line(&format!(
-        "Upstreams: {} of {} lost, {} partly, {} moved, {} with fewer instances, {} as they are, {} broken already, {} \
-         unknown.",
-        counts.lost,
-        counts.total,
-        counts.partly,
-        counts.moved,
-        counts.fewer,
-        counts.same,
-        counts.broken,
-        counts.unknown
-    ))?;
+    output::line(&counts(simulation))?;
     if simulation.cut {
         output::line("There are more upstreams than were looked at: name a service with -upstream.")?;
     }
@@ -80,6 +72,22 @@ fn show(simulation: &Simulation) -> Result<(), CliError> {
     }
     let proxies = &simulation.proxies;
     output::line(&format!("{} of {} proxies that stay would be sent something.", proxies.affected, proxies.total))
+}
+
+fn counts(simulation: &Simulation) -> String {
+    let counts = simulation.upstreams;
+    format!(
+        "Upstreams: {} of {} lost, {} partly, {} moved, {} with fewer instances, {} as they are, {} broken already, {} \
+         unknown.",
+        counts.lost,
+        counts.total,
+        counts.partly,
+        counts.moved,
+        counts.fewer,
+        counts.same,
+        counts.broken,
+        counts.unknown
+    )
 }
 
 fn down(simulation: &Simulation) -> String {

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use owo_colors::OwoColorize;
 
 use super::client::Target;
-use super::output::OutputOption;
+use super::output::{OutputOption, ViewOption};
 use super::{CliError, output};
 use crate::api::SniRow;
 
@@ -56,7 +56,7 @@ pub(super) struct ListOptions {
     #[arg(long)]
     all: bool,
     #[command(flatten)]
-    output: OutputOption,
+    output: ViewOption,
     #[command(flatten)]
     target: Target,
 }
@@ -83,14 +83,16 @@ pub(super) async fn run(command: SniCommand) -> Result<(), CliError> {
             let rows: Vec<SniRow> = target.client()?.get(&[PATH[0], PATH[1], "decode", &sni], &[]).await?;
             output.write(&rows, || rows.iter().try_for_each(|row| output::line(&meaning(row))))
         }
-        SniCommand::Ls(ListOptions { conflicts, all, output, target }) => {
-            let flags = [("conflicts", conflicts), ("all", all)];
-            let query: Vec<_> = flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (name, "")).collect();
-            let rows: Vec<SniRow> = target.client()?.get(&PATH, &query).await?;
-            output.write(&rows, || output::columns(&table(&rows)))?;
-            if conflicts && !rows.is_empty() { Err(CliError::No) } else { Ok(()) }
-        }
+        SniCommand::Ls(options) => options.output.repeat(async || list(&options).await).await,
     }
+}
+
+async fn list(ListOptions { conflicts, all, output, target }: &ListOptions) -> Result<(), CliError> {
+    let flags = [("conflicts", *conflicts), ("all", *all)];
+    let query: Vec<_> = flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (name, "")).collect();
+    let rows: Vec<SniRow> = target.client()?.get(&PATH, &query).await?;
+    output.write(&rows, || output::columns(&table(&rows)))?;
+    if *conflicts && !rows.is_empty() { Err(CliError::No) } else { Ok(()) }
 }
 
 fn meaning(row: &SniRow) -> String {

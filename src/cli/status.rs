@@ -1,25 +1,38 @@
 //! `meshgate status`: is it all right, on one screen.
 
+use std::time::{Duration, Instant};
+
 use clap::Args;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::time::sleep;
 
+use super::change::duration;
 use super::client::Target;
 use super::history::{author, summary, time};
-use super::output::OutputOption;
+use super::output::ViewOption;
 use super::ps::lasting;
 use super::{CliError, output};
 
 /// Most problems that are shown.
 const SHOWN: usize = 10;
 
+/// How long one look is after another one while it waits.
+const PAUSE: Duration = Duration::from_millis(250);
+
 /// Options of `status`.
 #[derive(Debug, Args)]
-#[command(after_help = "The exit code is 0 if nothing is wrong, and 1 if something is.")]
+#[command(after_help = "The exit code is 0 if nothing is wrong, and 1 if something is, with -wait after that time.")]
 pub(super) struct StatusOptions {
+    /// Wait until nothing is wrong and every connected proxy has what it should have
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait
+    #[arg(long, default_value = "60s", value_parser = duration, value_name = "DURATION", requires = "wait")]
+    timeout: Duration,
     #[command(flatten)]
-    output: OutputOption,
+    output: ViewOption,
     #[command(flatten)]
     target: Target,
 }
@@ -29,13 +42,27 @@ pub(super) struct StatusOptions {
 /// # Errors
 /// The control plane does not answer or refuses, or something is wrong.
 pub(super) async fn run(options: &StatusOptions) -> Result<(), CliError> {
+    options.output.repeat(async || view(options).await).await
+}
+
+async fn view(options: &StatusOptions) -> Result<(), CliError> {
     let client = options.target.client()?;
-    let status: Value = client.get(&["meshgate", "status"], &[]).await?;
+    let started = Instant::now();
+    let mut status: Value = client.get(&["meshgate", "status"], &[]).await?;
+    while options.wait && !is_settled(&status) && started.elapsed() < options.timeout {
+        sleep(PAUSE).await;
+        status = client.get(&["meshgate", "status"], &[]).await?;
+    }
     options
         .output
         .write(&status, || screen(&status, OffsetDateTime::now_utc()).iter().try_for_each(|line| output::line(line)))?;
-    let is_well = status["Problems"].as_array().is_none_or(Vec::is_empty);
+    let is_well = if options.wait { is_settled(&status) } else { list(&status, "Problems").is_empty() };
     if is_well { Ok(()) } else { Err(CliError::No) }
+}
+
+/// Nothing is wrong, and nothing is on its way.
+fn is_settled(status: &Value) -> bool {
+    list(status, "Problems").is_empty() && status["Proxies"]["Behind"] == 0 && status["Ready"] == true
 }
 
 fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::client::Target;
-use super::output::OutputOption;
+use super::output::ViewOption;
 use super::{CliError, output};
 
 /// Options of `topology`.
@@ -15,7 +15,7 @@ through those of the other side alone. HEALTHY counts the upstreams with an endp
 some upstream between two places has none.")]
 pub(super) struct TopologyOptions {
     #[command(flatten)]
-    output: OutputOption,
+    output: ViewOption,
     #[command(flatten)]
     target: Target,
 }
@@ -25,6 +25,10 @@ pub(super) struct TopologyOptions {
 /// # Errors
 /// The control plane does not answer or refuses, or an upstream between two places leads to nobody.
 pub(super) async fn run(options: &TopologyOptions) -> Result<(), CliError> {
+    options.output.repeat(async || view(options).await).await
+}
+
+async fn view(options: &TopologyOptions) -> Result<(), CliError> {
     let client = options.target.client()?;
     let topology: Value = client.get(&["meshgate", "topology"], &[]).await?;
     options.output.write(&topology, || {

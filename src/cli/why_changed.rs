@@ -9,7 +9,7 @@ use time::{Date, OffsetDateTime, PrimitiveDateTime, Time};
 use super::client::Target;
 use super::events::told;
 use super::history::{author, summary, time};
-use super::output::OutputOption;
+use super::output::ViewOption;
 use super::ps::lasting;
 use super::{CliError, output};
 
@@ -26,7 +26,7 @@ pub(super) struct WhyChangedOptions {
     #[arg(long, num_args = 2, value_names = ["FROM", "UNTIL"])]
     between: Vec<String>,
     #[command(flatten)]
-    output: OutputOption,
+    output: ViewOption,
     #[command(flatten)]
     target: Target,
 }
@@ -36,6 +36,10 @@ pub(super) struct WhyChangedOptions {
 /// # Errors
 /// The control plane does not answer or refuses, or knows no such proxy.
 pub(super) async fn run(options: &WhyChangedOptions) -> Result<(), CliError> {
+    options.output.repeat(async || view(options).await).await
+}
+
+async fn view(options: &WhyChangedOptions) -> Result<(), CliError> {
     let client = options.target.client()?;
     let today = OffsetDateTime::now_utc().date();
     let times = options.between.iter().map(|text| moment(text, today)).collect::<Result<Vec<_>, _>>()?;

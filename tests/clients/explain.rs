@@ -58,7 +58,9 @@ pub(crate) fn told(agent: &Agent, line: &str) -> (i32, String) {
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     let id = Regex::new("[0-9a-f]{8}-[0-9a-f-]{27}").unwrap();
     let index = Regex::new("index [0-9]+").unwrap();
-    (output.status.code().unwrap(), index.replace_all(&id.replace_all(&said, "<id>"), "index <n>").into_owned())
+    let by = Regex::new("by (files|meshgate|127\\.0\\.0\\.1:[0-9]+) [0-9]{4}-[0-9T:.-]+Z").unwrap();
+    let said = index.replace_all(&id.replace_all(&said, "<id>"), "index <n>").into_owned();
+    (output.status.code().unwrap(), by.replace_all(&said, "by <whom> <when>").into_owned())
 }
 
 /// Holds what a command says against a file.

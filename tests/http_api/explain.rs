@@ -225,3 +225,42 @@ async fn private_keys_in_escape_hatches_are_not_shown() {
     assert!(body["Exists"].to_string().contains("envoy_cluster_json"), "{body:#}");
     assert!(!told.text().contains("MIIsecret"), "{}", told.text());
 }
+
+/// What is told to decide about a call is what decides, and what is told to come next comes next.
+#[tokio::test]
+async fn the_intention_that_decides_is_told_with_what_would_be_without_it() {
+    let api = TestApi::start().await;
+    let source = |name: &str, action: &str| json!({ "Name": name, "Action": action });
+    let of_api = [source("web", "deny"), source("*", "allow"), source("cron", "allow")];
+    entry(&api, json!({ "Kind": "service-intentions", "Name": "api", "Sources": of_api })).await;
+    entry(&api, json!({ "Kind": "service-intentions", "Name": "*", "Sources": [source("*", "deny")] })).await;
+    let explained = async |source: &str, destination: &str| {
+        let query = format!("source={source}&destination={destination}");
+        let told = api.get(&format!("/v1/meshgate/explain/intention?{query}")).await.json();
+        let allowed = api.get(&format!("/v1/connect/intentions/check?{query}")).await.json()["Allowed"] == true;
+        assert_eq!(told["Action"], if allowed { "allow" } else { "deny" }, "{told}");
+        told
+    };
+
+    let told = explained("web", "api").await;
+    assert_eq!(told["Because"], "service-intentions/api  Sources[web].Action = deny");
+    assert_eq!(told["Without"]["Because"], "service-intentions/api  Sources[*].Action = allow");
+    assert_eq!(texts(&told["Intentions"], "Status"), ["other", "wins", "overridden", "overridden"]);
+    let other = explained("batch", "shop").await;
+    assert_eq!(other["Because"], "service-intentions/*  Sources[*].Action = deny");
+    assert!(other["Without"]["Because"].as_str().expect("a text").starts_with("default_intention_policy"), "{other}");
+
+    // Without the one that decides, what was told to come next decides.
+    let of_api = [source("*", "allow"), source("cron", "allow")];
+    entry(&api, json!({ "Kind": "service-intentions", "Name": "api", "Sources": of_api })).await;
+    let next = explained("web", "api").await;
+    assert_eq!((&next["Action"], &next["Because"]), (&told["Without"]["Action"], &told["Without"]["Because"]));
+
+    let rules = json!([{ "Action": "allow", "HTTP": { "PathPrefix": "/" } }]);
+    let by_request = json!({ "Name": "web", "Permissions": rules });
+    entry(&api, json!({ "Kind": "service-defaults", "Name": "shop", "Protocol": "http" })).await;
+    entry(&api, json!({ "Kind": "service-intentions", "Name": "shop", "Sources": [by_request] })).await;
+    let told = api.get("/v1/meshgate/explain/intention?source=web&destination=shop").await.json();
+    assert_eq!((&told["Action"], &told["Intentions"][0]["Value"]), (&json!("permissions"), &json!("1 rule")));
+    assert_eq!(told["Intentions"][0]["Permissions"].as_array().expect("a list").len(), 1);
+}

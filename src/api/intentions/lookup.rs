@@ -91,7 +91,7 @@ fn wider(service: &ServiceName) -> BTreeSet<ServiceName> {
 }
 
 /// True if the source of an intention is this service or a wildcard that stands for it.
-fn is_about(intention: &Intention, service: &ServiceName) -> bool {
+pub(super) fn is_about(intention: &Intention, service: &ServiceName) -> bool {
     let default = Partition::default();
     let partition = intention.source_partition.as_ref().unwrap_or(&default);
     let namespace = intention.source_ns.as_ref().map_or("", Namespace::as_str);

@@ -5,6 +5,7 @@
 
 mod by_id;
 mod exact;
+mod explain;
 mod lookup;
 mod pair;
 
@@ -20,6 +21,8 @@ use crate::model::entry::{IntentionSource, ServiceIntentions};
 use crate::model::{ConfigEntry, EntryKey, EntryKind, Intention, Problem, Problems};
 use crate::store::{Op, Reader, Stored, View, Write};
 
+pub(super) use explain::explain;
+pub use explain::{IntentionExplanation, RankedIntention, WithoutIntention};
 pub(super) use lookup::{calls_to, deciding};
 
 /// The routes of intentions.

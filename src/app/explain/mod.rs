@@ -172,7 +172,7 @@ impl Sidecar<'_> {
         let found = row.read(self.reader);
         let value = found.as_ref().and_then(|(value, _)| field.get(value)).map(text).unwrap_or_default();
         let modify_index = found.map_or(0, |(_, index)| index);
-        Setting { source, partition, field: field.to_string(), value, modify_index }
+        Setting { source, partition, field: field.to_string(), value, modify_index, written: None }
     }
 }
 

@@ -136,7 +136,7 @@ fn source(reader: &Reader<'_>, effect: &Effect) -> SourceExplanation {
     let modify_index: Index = row.read(reader).map_or(0, |(_, index)| index);
     let value = if field.0.is_empty() || from.is_null() { String::new() } else { shown(from) };
     SourceExplanation {
-        setting: Setting { source, partition, field: field.to_string(), value, modify_index },
+        setting: Setting { source, partition, field: field.to_string(), value, modify_index, written: None },
         instead: to.as_ref().map(shown),
         then: String::new(),
     }

@@ -146,6 +146,7 @@ impl Explained<'_> {
             field: String::new(),
             value: String::new(),
             modify_index,
+            written: None,
         });
         shown.collect()
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::input::{ChangeOptions, Layout};
+use super::input::ChangeOptions;
 use super::plan::planned;
 use super::table::show;
 use super::wait::{duration, follow, verdict};
@@ -43,9 +43,9 @@ pub(in crate::cli) struct ApplyOptions {
 pub(in crate::cli) async fn apply(options: &ApplyOptions) -> Result<(), CliError> {
     let (change, client) = options.change.read().await?;
     let plan = planned(&change, &client, 0, &[]).await?;
-    let is_table = !options.output.is_json();
-    if is_table {
-        show(&plan, Layout::Table)?;
+    let is_table = !options.output.is_for_programs();
+    if is_table && !options.output.is_short() {
+        show(&plan, options.output.is_wide())?;
     }
     if plan.has_problems() && !options.force {
         let repeated = options.change.repeated();
@@ -63,7 +63,7 @@ pub(in crate::cli) async fn apply(options: &ApplyOptions) -> Result<(), CliError
     let reached =
         if options.wait { Some(follow(&client, applied.index, options.timeout, is_table).await?) } else { None };
     if !is_table {
-        output::json(&json!({ "Applied": applied, "Reached": reached }))?;
+        options.output.write_value(&json!({ "Applied": applied, "Reached": reached }))?;
     }
     reached.map_or(Ok(()), |reached| verdict(&reached))
 }

@@ -10,18 +10,6 @@ use crate::cli::files::{self, Written};
 
 use super::owned::{self, DELETE, DEREGISTER, Pruned};
 
-/// How a plan is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub(super) enum Layout {
-    /// For people.
-    #[default]
-    Table,
-    /// For people who want everything.
-    Wide,
-    /// For programs.
-    Json,
-}
-
 /// What is to be changed.
 #[derive(Debug, Args)]
 pub(super) struct ChangeOptions {

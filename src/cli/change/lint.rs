@@ -8,7 +8,7 @@ use super::table::show_findings;
 use crate::api::Findings;
 use crate::cli::CliError;
 use crate::cli::client::Target;
-use crate::cli::output::{self, OutputOption};
+use crate::cli::output::{self, ViewOption};
 
 /// Options of `meshgate lint`.
 #[derive(Debug, Args)]
@@ -25,7 +25,7 @@ pub(in crate::cli) struct LintOptions {
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
-    output: OutputOption,
+    output: ViewOption,
     #[command(flatten)]
     target: Target,
 }
@@ -35,6 +35,10 @@ pub(in crate::cli) struct LintOptions {
 /// # Errors
 /// A control plane that does not answer, files that are wrong, and findings.
 pub(in crate::cli) async fn lint(options: &LintOptions) -> Result<(), CliError> {
+    options.output.repeat(async || view(options).await).await
+}
+
+async fn view(options: &LintOptions) -> Result<(), CliError> {
     let (findings, more) = if options.files.is_empty() {
         let told: Findings = options.target.client()?.get(&["meshgate", "lint"], &[]).await?;
         (told.findings, 0)
@@ -52,12 +56,13 @@ pub(in crate::cli) async fn lint(options: &LintOptions) -> Result<(), CliError> 
         (plan.findings, plan.more_findings)
     };
     let problems = findings.iter().filter(|finding| finding.is_problem()).count();
-    options.output.write(&findings, || {
+    let verdict = || match (problems, findings.len() - problems) {
+        (0, 0) => "Nothing found.".to_owned(),
+        (problems, others) => format!("{problems} problems, {others} warnings"),
+    };
+    options.output.write_or(&findings, verdict, || {
         show_findings(&findings, more)?;
-        output::line(&match (problems, findings.len() - problems) {
-            (0, 0) => "Nothing found.".to_owned(),
-            (problems, others) => format!("{problems} problems, {others} warnings"),
-        })
+        output::line(&verdict())
     })?;
     let fails = problems > 0 || options.strict && !findings.is_empty();
     if fails { Err(CliError::No) } else { Ok(()) }

@@ -3,25 +3,25 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::input::{Change, ChangeOptions, Layout};
-use super::table::{show, show_row};
+use super::input::{Change, ChangeOptions};
+use super::table::{affects, show, show_row};
 use super::validation::{Verdicts, validated};
 use crate::api::{Plan, RowChange};
+use crate::cli::CliError;
 use crate::cli::client::Client;
-use crate::cli::{CliError, output};
+use crate::cli::output::{self, OutputOption};
 
 /// Options of `meshgate plan`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Nothing is stored. The exit code is 0 if nothing would change, 2 if something would, and 1 if the change would be refused
-or something would not work afterwards that works now.
+or something would not work afterwards that works now. With -o wide every proxy, resource and field is told.
 The same over HTTP: POST /v1/meshgate/plan")]
 pub(in crate::cli) struct PlanOptions {
     #[command(flatten)]
     change: ChangeOptions,
-    /// How the plan is printed: wide tells every proxy, resource and field
-    #[arg(short, long, value_enum, default_value_t, value_name = "LAYOUT")]
-    output: Layout,
+    #[command(flatten)]
+    output: OutputOption,
     /// Have an Envoy of each proxy's version load what it would be sent, where there is one on this machine
     #[arg(long)]
     validate: bool,
@@ -48,9 +48,8 @@ The exit code is 0 if the state is as the files say, 2 if it is not, and 1 if th
 pub(in crate::cli) struct DiffOptions {
     #[command(flatten)]
     change: ChangeOptions,
-    /// How the differences are printed
-    #[arg(short, long, value_enum, default_value_t, value_name = "LAYOUT")]
-    output: Layout,
+    #[command(flatten)]
+    output: OutputOption,
 }
 
 /// Tells what a change would do.
@@ -62,15 +61,19 @@ pub(in crate::cli) async fn plan(options: &PlanOptions) -> Result<(), CliError> 
     let more: &[_] = if options.validate { &[("messages", "")] } else { &[] };
     let plan = planned(&change, &client, options.limit, more).await?;
     let verdicts = if options.validate { Some(validated(&plan)?) } else { None };
-    if options.output == Layout::Json {
-        output::json(&Told { plan: &plan, validated: verdicts.as_ref() })?;
-    } else {
-        show(&plan, options.output)?;
-        verdicts.iter().try_for_each(Verdicts::show)?;
-        if plan.changed {
-            output::line(&format!("Run `meshgate apply {} -wait`.", options.change.repeated()))?;
-        }
-    }
+    let told = Told { plan: &plan, validated: verdicts.as_ref() };
+    options.output.write_or(
+        &told,
+        || affects(&plan),
+        || {
+            show(&plan, options.output.is_wide())?;
+            verdicts.iter().try_for_each(Verdicts::show)?;
+            if plan.changed {
+                output::line(&format!("Run `meshgate apply {} -wait`.", options.change.repeated()))?;
+            }
+            Ok(())
+        },
+    )?;
     if verdicts.is_some_and(|verdicts| !verdicts.refused.is_empty()) {
         return Err(CliError::No);
     }
@@ -88,12 +91,10 @@ pub(in crate::cli) async fn plan(options: &PlanOptions) -> Result<(), CliError> 
 pub(in crate::cli) async fn diff(options: &DiffOptions) -> Result<(), CliError> {
     let (change, client) = options.change.read().await?;
     let plan = planned(&change, &client, 0, &[]).await?;
-    if options.output == Layout::Json {
-        output::json(&plan.changes)?;
-    } else {
-        let is_shown = |row: &&RowChange| row.action != "none" || options.output == Layout::Wide;
-        plan.changes.iter().filter(is_shown).try_for_each(show_row)?;
-    }
+    let is_shown = |row: &&RowChange| row.action != "none" || options.output.is_wide();
+    let rows = || plan.changes.iter().filter(is_shown);
+    let short = || rows().map(|row| format!("{}/{}", row.kind, row.name)).collect::<Vec<_>>().join("\n");
+    options.output.write_or(&plan.changes, short, || rows().try_for_each(show_row))?;
     if plan.changed { Err(CliError::Pending) } else { Ok(()) }
 }
 

@@ -3,25 +3,17 @@
 use serde_json::Value;
 
 use crate::api::{AffectedProxy, Field, Finding, Plan, PlannedResource, RowChange};
-use crate::cli::change::input::Layout;
 use crate::cli::{CliError, output};
 
-/// Shows a plan.
+/// Shows a plan; if `is_wide`, with every proxy, resource and field.
 ///
 /// # Errors
 /// Standard output is closed or full.
-pub(super) fn show(plan: &Plan, layout: Layout) -> Result<(), CliError> {
+pub(super) fn show(plan: &Plan, is_wide: bool) -> Result<(), CliError> {
     // What goes comes first: nobody should find it at the end of a long list.
     let (gone, others): (Vec<_>, Vec<_>) = plan.changes.iter().partition(|row| row.action == "delete");
     gone.into_iter().chain(others).try_for_each(show_row)?;
-    let proxies = &plan.proxies;
-    let unchanged: Vec<_> = proxies.unchanged.iter().map(|it| format!("{}: {}", it.reason, it.proxies)).collect();
-    let others = proxies.total - proxies.affected;
-    let others = if others > 0 { format!("  {others} unchanged ({})", unchanged.join(", ")) } else { String::new() };
-    output::line(&format!(
-        "Affects {} of {} proxies, {} of them connected.{others}",
-        proxies.affected, proxies.total, proxies.connected
-    ))?;
+    output::line(&affects(plan))?;
     if !plan.impacts.is_empty() {
         let heading = ["  IMPACT", "PROXIES", "RESOURCES", "EFFECT ON LIVE CONNECTIONS"].map(str::to_owned).to_vec();
         let rows = plan.impacts.iter().map(|it| {
@@ -29,13 +21,25 @@ pub(super) fn show(plan: &Plan, layout: Layout) -> Result<(), CliError> {
         });
         output::columns(&std::iter::once(heading).chain(rows).collect::<Vec<_>>())?;
     }
-    if layout == Layout::Wide {
+    if is_wide {
         plan.affected.iter().try_for_each(show_proxy)?;
         if plan.more_affected > 0 {
             output::line(&format!("  and {} more proxies (-limit)", plan.more_affected))?;
         }
     }
     show_findings(&plan.findings, plan.more_findings)
+}
+
+/// How many proxies a plan touches, and why it does not touch the others.
+pub(super) fn affects(plan: &Plan) -> String {
+    let proxies = &plan.proxies;
+    let unchanged: Vec<_> = proxies.unchanged.iter().map(|it| format!("{}: {}", it.reason, it.proxies)).collect();
+    let others = proxies.total - proxies.affected;
+    let others = if others > 0 { format!("  {others} unchanged ({})", unchanged.join(", ")) } else { String::new() };
+    format!(
+        "Affects {} of {} proxies, {} of them connected.{others}",
+        proxies.affected, proxies.total, proxies.connected
+    )
 }
 
 /// Shows a row and the fields of it that differ.

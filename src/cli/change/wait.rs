@@ -39,11 +39,11 @@ pub(in crate::cli) struct WaitOptions {
 /// A control plane that does not answer, and proxies that have not acknowledged the revision in time.
 pub(in crate::cli) async fn wait(options: &WaitOptions) -> Result<(), CliError> {
     let client = options.target.client()?;
-    let is_table = !options.output.is_json();
+    let is_table = !options.output.is_for_programs();
     let revision = options.revision.unwrap_or_default();
     let reached = follow(&client, revision, options.timeout, is_table).await?;
     if !is_table {
-        output::json(&reached)?;
+        options.output.write_value(&reached)?;
     }
     verdict(&reached)
 }

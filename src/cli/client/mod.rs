@@ -11,6 +11,7 @@ use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::output;
 pub(crate) use address::ApiAddress;
 pub(crate) use options::{ClientOptions, DatacenterOption, Target, read_ca};
 
@@ -56,6 +57,9 @@ pub(crate) enum ClientError {
         /// What it said.
         body: String,
     },
+    /// It would have changed something, and was only told.
+    #[error("nothing was changed: leave -explain-api out to do it")]
+    OnlyTold,
     /// The answer is not what the API answers.
     #[error("{address} gave an answer that cannot be understood")]
     Answer {
@@ -79,6 +83,14 @@ impl ClientError {
     }
 }
 
+/// The body of a call.
+#[derive(Debug, Clone, Copy)]
+enum Said<'a> {
+    Nothing,
+    Json(&'a Value),
+    Bytes,
+}
+
 /// A client with its address, token and tenancy.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -89,6 +101,8 @@ pub(crate) struct Client {
     token: String,
     basic_auth: Option<(String, String)>,
     query: Vec<(&'static str, String)>,
+    /// Each call is told as what `curl` takes.
+    is_told: bool,
 }
 
 impl Client {
@@ -122,6 +136,7 @@ impl Client {
             token: options.token()?,
             basic_auth: options.basic_auth(),
             query,
+            is_told: options.explain_api,
         })
     }
 
@@ -208,6 +223,7 @@ impl Client {
     /// # Errors
     /// No answer, or a refusal.
     pub(crate) async fn follow(&self, path: &[&str], query: &[(&str, &str)]) -> Result<reqwest::Response, ClientError> {
+        self.tell(&Method::GET, path, query, Said::Nothing)?;
         self.answered(self.http.get(self.url(path, query)).timeout(NO_TIMEOUT)).await
     }
 
@@ -216,6 +232,7 @@ impl Client {
     /// # Errors
     /// No answer, or a refusal.
     pub(crate) async fn put_bytes(&self, path: &[&str], body: Vec<u8>) -> Result<(), ClientError> {
+        self.tell(&Method::PUT, path, &[], Said::Bytes)?;
         self.answered(self.http.put(self.url(path, &[])).timeout(NO_TIMEOUT).body(body)).await.map(drop)
     }
 
@@ -226,11 +243,51 @@ impl Client {
         query: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<reqwest::Response, ClientError> {
+        self.tell(&method, path, query, body.map_or(Said::Nothing, Said::Json))?;
         let mut request = self.http.request(method, self.url(path, query));
         if let Some(body) = body {
             request = request.json(body);
         }
         self.answered(request).await
+    }
+
+    /// Tells a call if calls are told.
+    ///
+    /// # Errors
+    /// It would change something, so that it is told and not made.
+    fn tell(&self, method: &Method, path: &[&str], query: &[(&str, &str)], said: Said<'_>) -> Result<(), ClientError> {
+        if !self.is_told {
+            return Ok(());
+        }
+        output::note(&self.curl(method, path, query, said));
+        // A plan is asked for with a body, and stores nothing.
+        let is_read = *method == Method::GET || path == ["meshgate", "plan"];
+        if is_read { Ok(()) } else { Err(ClientError::OnlyTold) }
+    }
+
+    /// The same call for a shell. The token stays where it is.
+    fn curl(&self, method: &Method, path: &[&str], query: &[(&str, &str)], said: Said<'_>) -> String {
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+        let mut words = vec!["curl".to_owned()];
+        if *method != Method::GET {
+            words.push(format!("-X {method}"));
+        }
+        if let Some(socket) = self.address.socket() {
+            words.push(format!("--unix-socket {}", quoted(&socket.display().to_string())));
+        }
+        if !self.token.is_empty() {
+            words.push("-H \"X-Consul-Token: $CONSUL_HTTP_TOKEN\"".to_owned());
+        }
+        if let Some((user, _)) = &self.basic_auth {
+            words.push(format!("--user {}", quoted(user)));
+        }
+        match said {
+            Said::Nothing => {}
+            Said::Json(body) => words.push(format!("--json {}", quoted(&body.to_string()))),
+            Said::Bytes => words.push("--data-binary @FILE".to_owned()),
+        }
+        words.push(quoted(self.url(path, query).as_str()));
+        words.join(" ")
     }
 
     async fn answered(&self, mut request: reqwest::RequestBuilder) -> Result<reqwest::Response, ClientError> {
@@ -325,6 +382,28 @@ mod tests {
         assert!(ask("agent.example").await.unwrap());
         assert!(matches!(ask("").await, Err(ClientError::Connect { .. })));
         assert!(matches!(ask("other.example").await, Err(ClientError::Connect { .. })));
+    }
+
+    #[test]
+    fn a_call_is_told_as_a_shell_takes_it_without_the_token() {
+        let mut options = ClientOptions::default();
+        options.http_addr = "unix:///run/mesh gate.sock".to_owned();
+        options.namespace = "blue".to_owned();
+        options.explain_api = true;
+        let mut client = Client::new(&options, "").unwrap();
+        client.token = "very secret".to_owned();
+        let body = serde_json::json!({ "Name": "it's" });
+
+        let told = client.curl(&Method::PUT, &["config"], &[("cas", "7")], Said::Json(&body));
+
+        assert_eq!(
+            told,
+            "curl -X PUT --unix-socket '/run/mesh gate.sock' -H \"X-Consul-Token: $CONSUL_HTTP_TOKEN\" \
+             --json '{\"Name\":\"it'\\''s\"}' 'http://localhost/v1/config?ns=blue&cas=7'"
+        );
+        let tell = |method, path: &[&str]| client.tell(&method, path, &[], Said::Nothing);
+        assert!(tell(Method::GET, &["agent", "self"]).is_ok() && tell(Method::POST, &["meshgate", "plan"]).is_ok());
+        assert!(matches!(tell(Method::POST, &["meshgate", "apply"]), Err(ClientError::OnlyTold)));
     }
 
     #[test]

@@ -16,8 +16,11 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:8500";
 #[command(next_help_heading = "HTTP API options")]
 pub(crate) struct ClientOptions {
     /// Address of the agent: host:port, a URL, or unix:///path
-    #[arg(long, env = "CONSUL_HTTP_ADDR", default_value = DEFAULT_ADDRESS, value_name = "ADDRESS")]
+    #[arg(long, alias = "addr", env = "CONSUL_HTTP_ADDR", default_value = DEFAULT_ADDRESS, value_name = "ADDRESS")]
     pub(crate) http_addr: String,
+    /// Tell each call of the API as a curl command; what would change something is told and not done
+    #[arg(long)]
+    pub(super) explain_api: bool,
     /// ACL token
     #[arg(long, env = "CONSUL_HTTP_TOKEN", default_value = "", hide_default_value = true, hide_env_values = true)]
     token: String,
@@ -63,7 +66,7 @@ pub(crate) struct ClientOptions {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct DatacenterOption {
     /// Datacenter that the command is about; the agent's own when empty
-    #[arg(long, default_value = "", hide_default_value = true, help_heading = "HTTP API options")]
+    #[arg(long, alias = "dc", default_value = "", hide_default_value = true, help_heading = "HTTP API options")]
     pub(crate) datacenter: String,
 }
 

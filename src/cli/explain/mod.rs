@@ -1,14 +1,17 @@
 //! `meshgate explain`: why configuration is what it is.
 
+mod intention;
 mod resource;
 mod upstream;
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::client::Target;
-use super::output::OutputOption;
+use super::history::{author, time};
+use super::output::ViewOption;
 use super::{CliError, output};
-use crate::api::{ModeExplanation, UpstreamExplanation};
+use crate::api::{ModeExplanation, Setting, UpstreamExplanation};
 
 /// The endpoints of explanations.
 const PATH: [&str; 2] = ["meshgate", "explain"];
@@ -30,6 +33,8 @@ pub(super) enum ExplainCommand {
     Route(resource::ResourceOptions),
     /// The same for one field of a resource of any type
     Field(resource::FieldOptions),
+    /// Say which intention decides about a call, and which others are about it
+    Intention(intention::IntentionOptions),
 }
 
 /// Options of `explain upstream`.
@@ -62,7 +67,7 @@ struct Common {
     #[arg(long, default_value = "", hide_default_value = true)]
     node: String,
     #[command(flatten)]
-    output: OutputOption,
+    output: ViewOption,
     #[command(flatten)]
     target: Target,
 }
@@ -81,24 +86,37 @@ impl Common {
 pub(super) async fn run(command: ExplainCommand) -> Result<(), CliError> {
     match command {
         ExplainCommand::Upstream(options) => {
-            let UpstreamOptions { proxy, upstream, common } = options;
-            let query = common.query(&[("upstream", &upstream)]);
-            let answer: UpstreamExplanation =
-                common.target.client()?.get(&[PATH[0], PATH[1], "upstream", &proxy], &query).await?;
-            common.output.write(&answer, || upstream::lines(&answer).iter().try_for_each(|line| output::line(line)))?;
-            if answer.targets.is_empty() { Err(CliError::No) } else { Ok(()) }
+            options.common.output.repeat(async || explain_upstream(&options).await).await
         }
         ExplainCommand::Cluster(options) => resource::run("cluster", &options).await,
         ExplainCommand::Listener(options) => resource::run("listener", &options).await,
         ExplainCommand::Endpoint(options) => resource::run("endpoint", &options).await,
         ExplainCommand::Route(options) => resource::run("route", &options).await,
         ExplainCommand::Field(options) => resource::field(&options).await,
-        ExplainCommand::Mode(ModeOptions { proxy, common }) => {
-            let answer: Vec<ModeExplanation> =
-                common.target.client()?.get(&[PATH[0], PATH[1], "mode", &proxy], &common.query(&[])).await?;
-            common.output.write(&answer, || output::columns(&modes(&answer)))
-        }
+        ExplainCommand::Intention(options) => intention::run(&options).await,
+        ExplainCommand::Mode(options) => options.common.output.repeat(async || explain_modes(&options).await).await,
     }
+}
+
+async fn explain_upstream(UpstreamOptions { proxy, upstream, common }: &UpstreamOptions) -> Result<(), CliError> {
+    let query = common.query(&[("upstream", upstream)]);
+    let answer: UpstreamExplanation =
+        common.target.client()?.get(&[PATH[0], PATH[1], "upstream", proxy], &query).await?;
+    common.output.write(&answer, || upstream::lines(&answer).iter().try_for_each(|line| output::line(line)))?;
+    if answer.targets.is_empty() { Err(CliError::No) } else { Ok(()) }
+}
+
+async fn explain_modes(ModeOptions { proxy, common }: &ModeOptions) -> Result<(), CliError> {
+    let answer: Vec<ModeExplanation> =
+        common.target.client()?.get(&[PATH[0], PATH[1], "mode", proxy], &common.query(&[])).await?;
+    common.output.write(&answer, || output::columns(&modes(&answer)))
+}
+
+/// The commit that last changed a row, and who wrote it when as far as that is remembered.
+fn changed(setting: &Setting) -> String {
+    let written = setting.written.as_ref().map(|written| json!(written));
+    let written = written.map(|written| format!(" by {} {}", author(&written), time(&written["Time"])));
+    format!("index {}{}", setting.modify_index, written.unwrap_or_default())
 }
 
 fn modes(rows: &[ModeExplanation]) -> Vec<Vec<String>> {

@@ -46,6 +46,10 @@ pub(super) async fn field(options: &FieldOptions) -> Result<(), CliError> {
 /// # Errors
 /// Input that is wrong, or a control plane that does not answer or refuses.
 pub(super) async fn run(kind: &str, options: &ResourceOptions) -> Result<(), CliError> {
+    options.common.output.repeat(async || view(kind, options).await).await
+}
+
+async fn view(kind: &str, options: &ResourceOptions) -> Result<(), CliError> {
     let ResourceOptions { proxy, name, field, common } = options;
     let mut query = common.query(&[("type", kind), ("resource", name)]);
     if !field.is_empty() {
@@ -83,7 +87,7 @@ fn lines(answer: &ResourceExplanation) -> Vec<String> {
 }
 
 fn said(source: &SourceExplanation) -> String {
-    let Setting { source: row, partition, field, value, modify_index } = &source.setting;
+    let Setting { source: row, partition, field, value, modify_index, .. } = &source.setting;
     let partition = if partition.is_default() { String::new() } else { format!(" (partition {partition})") };
     match field.as_str() {
         "" => format!("{row}{partition}  index {modify_index}"),

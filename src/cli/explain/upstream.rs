@@ -2,6 +2,7 @@
 
 use owo_colors::OwoColorize;
 
+use super::changed;
 use crate::api::{EndpointExplanation, Removal, RungExplanation, Setting, TargetExplanation, UpstreamExplanation};
 
 /// The explanation, line by line.
@@ -18,7 +19,7 @@ pub(super) fn lines(answer: &UpstreamExplanation) -> Vec<String> {
     lines.extend(rungs(ladder));
     lines.extend(notes.iter().map(|note| format!("  note: {note}")));
     for setting in chain {
-        lines.push(format!("  chain: {}  index {}", source(setting), setting.modify_index));
+        lines.push(format!("  chain: {}  {}", source(setting), changed(setting)));
     }
     for target in targets {
         lines.extend(self::target(target, targets.len() > 1));
@@ -54,10 +55,8 @@ fn rungs(ladder: &[RungExplanation]) -> Vec<String> {
     let row = |rung: &RungExplanation| {
         let head = if rung.status == "wins" { format!("{}", "WINS".green().bold()) } else { "    ".to_owned() };
         let tail = match (rung.status.as_str(), winner) {
-            ("wins", _) => format!("index {}", rung.setting.modify_index),
-            ("overridden", Some(winner)) => {
-                format!("index {}, overridden by {}", rung.setting.modify_index, winner.rung)
-            }
+            ("wins", _) => changed(&rung.setting),
+            ("overridden", Some(winner)) => format!("{}, overridden by {}", changed(&rung.setting), winner.rung),
             _ => "(unset)".to_owned(),
         };
         let (source, said) = (source(&rung.setting), said(rung));
@@ -85,8 +84,8 @@ fn target(target: &TargetExplanation, is_one_of_several: bool) -> Vec<String> {
         let is_used = target.because.contains("target") || setting.field == "ExternalSNI";
         let used = if is_used { "Target's side" } else { "Not used: target's" };
         let why = if is_used { "" } else { " (only consulted when 0-6 are all unset)" };
-        let Setting { field, value, modify_index, .. } = setting;
-        lines.push(format!("  {used} {} {field} = {value}  index {modify_index}{why}", source(setting)));
+        let Setting { field, value, .. } = setting;
+        lines.push(format!("  {used} {} {field} = {value}  {}{why}", source(setting), changed(setting)));
     }
     let applies = if target.applies { "yes".to_owned() } else { format!("{}", "no".yellow()) };
     lines.push(format!("  Applies?  {applies} - {}", target.applies_because));

@@ -7,6 +7,7 @@ mod ports;
 mod proxy;
 mod upstreams;
 
+use std::fmt;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -42,10 +43,16 @@ pub(super) async fn run(command: TroubleshootCommand) -> Result<(), CliError> {
 
 /// Which Envoy is asked.
 #[derive(Debug, Args)]
-struct Admin {
+pub(super) struct Admin {
     /// Address of its admin interface
     #[arg(long, value_name = "HOST:PORT", default_value = "localhost:19000")]
     envoy_admin_endpoint: String,
+}
+
+impl fmt::Display for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.envoy_admin_endpoint)
+    }
 }
 
 impl Admin {
@@ -53,7 +60,7 @@ impl Admin {
     ///
     /// # Errors
     /// It does not answer, or with no JSON.
-    async fn ask(&self, path: &str) -> Result<Value, CliError> {
+    pub(super) async fn ask(&self, path: &str) -> Result<Value, CliError> {
         let url = format!("http://{}/{path}", self.envoy_admin_endpoint);
         let text = demo::request(&demo::client(LIMIT), &url).await?;
         serde_json::from_str(&text).map_err(|error| CliError::Input(format!("{url} answers with no JSON: {error}")))

@@ -1,19 +1,24 @@
 //! `meshgate check`: a checklist.
 
+mod pre;
+
 use clap::Args;
 use owo_colors::OwoColorize;
 use serde_json::Value;
 
 use super::client::Target;
-use super::output::OutputOption;
+use super::output::ViewOption;
 use super::{CliError, output};
 
 /// Options of `check`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The exit code is 0 if nothing is found that does not work, and 1 if something is; with -strict for warnings too.
-The same over HTTP: GET /v1/meshgate/check")]
+The same over HTTP, apart from -pre: GET /v1/meshgate/check")]
 pub(super) struct CheckOptions {
+    /// Look at this machine, before there is an agent: ports, limits, Envoy
+    #[arg(long)]
+    pre: bool,
     /// Only the check of this ID, such as MG-GW-002 (repeatable)
     #[arg(long, value_name = "ID")]
     only: Vec<String>,
@@ -24,7 +29,7 @@ pub(super) struct CheckOptions {
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
-    output: OutputOption,
+    output: ViewOption,
     #[command(flatten)]
     target: Target,
 }
@@ -32,18 +37,31 @@ pub(super) struct CheckOptions {
 /// Prints the list.
 ///
 /// # Errors
-/// The control plane does not answer or refuses, or something is wrong.
+/// The control plane does not answer or refuses, the list has no such check, or something is wrong.
 pub(super) async fn run(options: &CheckOptions) -> Result<(), CliError> {
-    let client = options.target.client()?;
-    let named = options.only.iter().map(|id| ("only", id.as_str()));
-    let query: Vec<_> = named.chain(options.category.iter().map(|area| ("category", area.as_str()))).collect();
-    let list: Value = client.get(&["meshgate", "check"], &query).await?;
-    options.output.write(&list, || lines(&list).iter().try_for_each(|line| output::line(line)))?;
+    options.output.repeat(async || view(options).await).await
+}
+
+async fn view(options: &CheckOptions) -> Result<(), CliError> {
+    let list = if options.pre { pre::checklist(&options.only, &options.category)? } else { asked(options).await? };
     let checks = list["Checks"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let short = || {
+        let wrong = checks.iter().filter(|check| check["Status"] != "ok").filter_map(|check| check["ID"].as_str());
+        let wrong: Vec<_> = wrong.collect();
+        if wrong.is_empty() { "ok".to_owned() } else { wrong.join("\n") }
+    };
+    options.output.write_or(&list, short, || lines(&list).iter().try_for_each(|line| output::line(line)))?;
     let fails = checks.iter().any(|check| {
         check["Status"] == "problem" || check["Status"] == "unknown" || options.strict && check["Status"] != "ok"
     });
     if fails { Err(CliError::No) } else { Ok(()) }
+}
+
+/// What the control plane tells.
+async fn asked(options: &CheckOptions) -> Result<Value, CliError> {
+    let named = options.only.iter().map(|id| ("only", id.as_str()));
+    let query: Vec<_> = named.chain(options.category.iter().map(|area| ("category", area.as_str()))).collect();
+    Ok(options.target.client()?.get(&["meshgate", "check"], &query).await?)
 }
 
 fn lines(list: &Value) -> Vec<String> {
@@ -56,7 +74,7 @@ fn lines(list: &Value) -> Vec<String> {
             "warning" => format!("{}", "warning".yellow()),
             other => format!("{}", other.red()),
         };
-        lines.push(format!("{status}  {:<11}  {}", text(&check["ID"]), text(&check["What"])));
+        lines.push(format!("{status}  {:<12}  {}", text(&check["ID"]), text(&check["What"])));
         for finding in check["Findings"].as_array().into_iter().flatten() {
             lines.push(format!("           {}: {}", text(&finding["Subject"]), text(&finding["What"])));
             lines.push(format!("           fix: {}", text(&finding["Fix"])));
@@ -91,8 +109,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "ok       MG-GW-001    all is well",
-                "problem  MG-GW-003    all is well",
+                "ok       MG-GW-001     all is well",
+                "problem  MG-GW-003     all is well",
                 "           gw: it takes no connections",
                 "           fix: see to it",
                 "1 of 2 are ok, 1 with problems, 0 with warnings",

@@ -1,22 +1,44 @@
 //! `meshgate proxy`: what one proxy should have, for people.
 
+mod actual;
+
 use std::io::Write;
 
 use clap::{Args, ValueEnum};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use self::actual::{Actual, Difference, differences};
 use super::client::Target;
-use super::output::OutputOption;
+use super::output::ViewOption;
+use super::troubleshoot::Admin;
 use super::{CliError, output};
+
+/// Most fields of a resource that a table shows.
+const SHOWN_FIELDS: usize = 10;
 
 /// Options of `proxy`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-This is what the control plane sends, and not yet what Envoy runs: `meshgate ps` says whether the proxy has accepted it.
-dump prints all resources as JSON; keys are never shown.")]
+This is what the control plane sends. With -actual it is what the proxy's Envoy says that it has, and nothing is asked of the
+control plane; with -diff it is in what the two differ, and the exit code is 1 if they do. Both ask Envoy's admin interface,
+which most Envoys let only their own machine reach. dump prints all resources as JSON; keys are never shown.
+
+  meshgate proxy web-sidecar-proxy clusters
+  meshgate proxy web-sidecar-proxy -diff -envoy-admin-endpoint localhost:19001")]
 pub(super) struct ProxyOptions {
     #[command(flatten)]
     shown: Shown,
+    /// What it should have, which is shown unless something else is asked for
+    #[arg(long, conflicts_with_all = ["actual", "diff"])]
+    desired: bool,
+    /// What its Envoy has
+    #[arg(long, conflicts_with = "diff")]
+    actual: bool,
+    /// In what these differ
+    #[arg(long)]
+    diff: bool,
+    #[command(flatten)]
+    admin: Admin,
 }
 
 /// Options of `at`.
@@ -45,7 +67,7 @@ struct Shown {
     #[arg(value_enum, default_value_t)]
     what: What,
     #[command(flatten)]
-    output: OutputOption,
+    output: ViewOption,
     #[command(flatten)]
     target: Target,
 }
@@ -68,6 +90,8 @@ enum What {
     Routes,
     /// Certificates and whom it trusts
     Secrets,
+    /// The document that its Envoy was started with, as JSON; only with -actual
+    Bootstrap,
     /// Everything as JSON
     Dump,
 }
@@ -76,7 +100,7 @@ impl What {
     /// The type of the resources that say it.
     const fn kind(self) -> Option<&'static str> {
         match self {
-            What::Summary | What::Dump => None,
+            What::Summary | What::Dump | What::Bootstrap => None,
             What::Listeners | What::Chains => Some("LDS"),
             What::Clusters => Some("CDS"),
             What::Endpoints => Some("EDS"),
@@ -88,7 +112,7 @@ impl What {
     /// What the columns are called, and the rows of a resource.
     fn table(self) -> (&'static [&'static str], RowsOf) {
         match self {
-            What::Summary | What::Dump => (&["TYPE", "NAME", "VERSION"], summary),
+            What::Summary | What::Dump | What::Bootstrap => (&["TYPE", "NAME", "VERSION"], summary),
             What::Listeners => (&["NAME", "ADDRESS", "DIRECTION", "CHAINS"], listener),
             What::Chains => (&["LISTENER", "CHAIN", "MATCH", "LEADS TO"], chains),
             What::Clusters => (&["NAME", "TYPE", "ENDPOINTS FROM", "TLS"], cluster),
@@ -105,9 +129,14 @@ type RowsOf = fn(&Value) -> Vec<Vec<String>>;
 /// Prints what a proxy should have.
 ///
 /// # Errors
-/// The control plane does not answer or refuses, or knows no such proxy.
+/// The control plane or Envoy does not answer or refuses, knows no such proxy, or the two differ where that is asked.
 pub(super) async fn run(options: &ProxyOptions) -> Result<(), CliError> {
-    options.shown.run("proxy", None).await
+    let view = async || match (options.actual, options.diff) {
+        (true, _) => options.show_actual().await,
+        (_, true) => options.show_differences().await,
+        (false, false) => options.shown.show("proxy", None).await,
+    };
+    options.shown.output.repeat(view).await
 }
 
 /// Prints what a proxy should have had.
@@ -115,26 +144,109 @@ pub(super) async fn run(options: &ProxyOptions) -> Result<(), CliError> {
 /// # Errors
 /// As for [`run`], or the state of then is forgotten.
 pub(super) async fn run_at(options: &AtOptions) -> Result<(), CliError> {
-    options.shown.run("at", Some(&options.commit)).await
+    let Shown { output, .. } = &options.shown;
+    output.repeat(async || options.shown.show("at", Some(&options.commit)).await).await
+}
+
+impl ProxyOptions {
+    async fn show_actual(&self) -> Result<(), CliError> {
+        let actual = self.asked().await?;
+        if self.shown.what == What::Bootstrap {
+            return output::json(&actual.bootstrap);
+        }
+        let kind = self.shown.what.kind();
+        let resources: Vec<_> =
+            actual.resources.into_iter().filter(|it| kind.is_none_or(|kind| it["Type"] == kind)).collect();
+        let answer = json!({ "Proxy": actual.node, "Problems": actual.problems, "Resources": resources });
+        self.shown.write(&answer)
+    }
+
+    /// What Envoy has, if it is that of this proxy.
+    async fn asked(&self) -> Result<Actual, CliError> {
+        let actual = Actual::of(&self.admin.ask("config_dump?include_eds").await?);
+        let wanted = self.shown.proxy.rsplit('/').next().unwrap_or_default();
+        if actual.node == wanted {
+            return Ok(actual);
+        }
+        Err(CliError::Usage(format!(
+            "the Envoy at {} is that of {:?}: say with -envoy-admin-endpoint where the one of {wanted:?} is",
+            self.admin, actual.node
+        )))
+    }
+
+    async fn show_differences(&self) -> Result<(), CliError> {
+        let actual = self.asked().await?;
+        let answer = self.shown.ask("proxy", None).await?;
+        let kind = self.shown.what.kind();
+        let is_shown = |it: &&Value| kind.is_none_or(|kind| it["Type"] == kind);
+        let desired: Vec<_> = items(&answer["Resources"]).filter(is_shown).collect();
+        let has: Vec<_> = actual.resources.into_iter().filter(|it| is_shown(&it)).collect();
+        let found = differences(&desired, &has);
+        let verdict = || match found.len() {
+            0 => format!("Envoy has what it should have: {} resources", desired.len()),
+            1 => "1 resource is not as it should be".to_owned(),
+            count => format!("{count} resources are not as they should be"),
+        };
+        let told = json!({ "Proxy": answer["Proxy"], "Differences": found, "Problems": actual.problems });
+        self.shown.output.write_or(&told, verdict, || {
+            let most = if self.shown.output.is_wide() { usize::MAX } else { SHOWN_FIELDS };
+            found.iter().flat_map(|it| told_difference(it, most)).try_for_each(|line| output::line(&line))?;
+            actual.problems.iter().try_for_each(|problem| output::line(&format!("! {problem}")))?;
+            output::line(&verdict())
+        })?;
+        if found.is_empty() && actual.problems.is_empty() { Ok(()) } else { Err(CliError::No) }
+    }
+}
+
+/// A resource that is not as it should be, with at most so many of its fields.
+fn told_difference(difference: &Difference, most: usize) -> Vec<String> {
+    let Difference { kind, name, state, desired, actual, fields } = difference;
+    let (sign, what) = match *state {
+        "missing" => ("+", format!("it is not there, and should be as {desired}")),
+        "unwanted" => ("-", format!("it is there as {actual}, and should not be")),
+        "warming" => ("~", "it waits for something that it names, and the one before is used".to_owned()),
+        _ if actual.is_empty() => ("~", "it has other endpoints".to_owned()),
+        _ => ("~", format!("it is {actual}, and should be {desired}")),
+    };
+    let shown = |field: &Value| {
+        let side = |name: &str| if field[name].is_null() { "(unset)".to_owned() } else { field[name].to_string() };
+        format!("    {}: {} -> {}", text(&field["Path"]), side("Actual"), side("Desired"))
+    };
+    let head = format!("{sign} {kind} {name}: {what}");
+    let more = fields.len().saturating_sub(most);
+    let more = (more > 0).then(|| format!("    and {more} more fields (-o wide)"));
+    std::iter::once(head).chain(fields.iter().take(most).map(shown)).chain(more).collect()
 }
 
 impl Shown {
-    async fn run(&self, verb: &str, commit: Option<&str>) -> Result<(), CliError> {
+    async fn show(&self, verb: &str, commit: Option<&str>) -> Result<(), CliError> {
+        if self.what == What::Bootstrap {
+            let message = "what an Envoy was started with is known by itself alone: add -actual; what it would be started \
+                           with is printed by `meshgate connect envoy -proxy-id ID -bootstrap`";
+            return Err(CliError::Usage(message.to_owned()));
+        }
+        self.write(&self.ask(verb, commit).await?)
+    }
+
+    async fn ask(&self, verb: &str, commit: Option<&str>) -> Result<Value, CliError> {
         let path: Vec<&str> = ["meshgate", verb].into_iter().chain(self.proxy.split('/')).collect();
         let kind = self.what.kind().map(|kind| ("types", kind));
         let query: Vec<_> = kind.into_iter().chain(commit.map(|commit| ("commit", commit))).collect();
-        let answer: Value = self.target.client()?.get(&path, &query).await?;
+        Ok(self.target.client()?.get(&path, &query).await?)
+    }
+
+    fn write(&self, answer: &Value) -> Result<(), CliError> {
         if self.what == What::Dump {
             let text = serde_json::to_string_pretty(&answer["Resources"]).unwrap_or_default();
             return writeln!(std::io::stdout().lock(), "{text}")
                 .map_err(CliError::io("standard output cannot be written"));
         }
-        self.output.write(&answer, || {
+        self.output.write(answer, || {
             let (headings, rows_of) = self.what.table();
             let mut rows = vec![headings.iter().map(|heading| (*heading).to_owned()).collect()];
             rows.extend(items(&answer["Resources"]).flat_map(rows_of));
             output::columns(&rows)?;
-            if self.what == What::Summary {
+            if self.what == What::Summary && answer["Hash"].is_string() {
                 output::line(&format!("\ncommit {}, hash {}", answer["Index"], text(&answer["Hash"])))?;
             }
             items(&answer["Problems"]).try_for_each(|problem| output::line(&format!("! {}", text(problem))))
