@@ -36,7 +36,7 @@ pub(super) fn filled(text: &str, host: &[HostAddress]) -> Result<String, String>
 
 /// What one template means.
 fn one(template: &str, host: &[HostAddress]) -> Result<String, String> {
-    let mut steps = template.split('|').map(words);
+    let mut steps = steps(template).into_iter().map(words);
     let mut chosen = source(&steps.next().unwrap_or_default(), host)?;
     for step in steps {
         chosen = filter(&step, chosen)?;
@@ -45,6 +45,20 @@ fn one(template: &str, host: &[HostAddress]) -> Result<String, String> {
         [] => Err("no address of this host is like that".to_owned()),
         chosen => Ok(chosen.iter().map(|it| it.ip.to_string()).collect::<Vec<_>>().join(" ")),
     }
+}
+
+/// The steps of a template; a bar inside of quotes separates none.
+fn steps(template: &str) -> Vec<&str> {
+    let mut quote = None;
+    let is_bar = |c: char| {
+        match (quote, c) {
+            (None, '"' | '`' | '\'') => quote = Some(c),
+            (Some(open), _) if open == c => quote = None,
+            (None | Some(_), _) => {}
+        }
+        quote.is_none() && c == '|'
+    };
+    template.split(is_bar).collect()
 }
 
 /// The words of a step, without their quotes. A quoted word may hold spaces.
