@@ -61,6 +61,9 @@ impl Actual {
                 }
             }
         }
+        // It tells endpoints of clusters too that came with them, and those have no assignment.
+        let assigned: BTreeSet<_> = resources.iter().filter_map(assignment).collect();
+        resources.retain(|it| it["Type"] != "EDS" || assigned.contains(&text(&it["Name"])));
         resources.sort_by_cached_key(|it| (it["Type"].to_string(), it["Name"].to_string()));
         let node = bootstrap["node"]["id"].as_str().unwrap_or_default().to_owned();
         Self { node, bootstrap, resources, problems }
@@ -77,6 +80,13 @@ fn resource((kind, _, path, state): Section, item: &Value) -> Option<Value> {
     let named = if named.is_empty() { name(item) } else { named };
     let version = text(&parent["version_info"]);
     Some(json!({ "Type": kind, "Name": named, "Version": version, "State": state, "Resource": content }))
+}
+
+/// What the assignment of a cluster is called, if it has one.
+fn assignment(resource: &Value) -> Option<String> {
+    let cluster = &resource["Resource"];
+    let eds = cluster.get("edsClusterConfig")?;
+    Some(text(if eds["serviceName"].is_string() { &eds["serviceName"] } else { &cluster["name"] }))
 }
 
 fn name(item: &Value) -> String {
@@ -232,7 +242,8 @@ mod tests {
             { "bootstrap": { "node": { "id": "web-proxy" } } },
             {
                 "dynamic_active_clusters": [
-                    { "version_info": "1", "cluster": { "@type": "c", "name": "a", "connect_timeout": "5s" } },
+                    { "version_info": "1", "cluster": { "@type": "c", "name": "a", "connect_timeout": "5s",
+                        "eds_cluster_config": {} } },
                     { "version_info": "1", "cluster": { "name": "old" } },
                 ],
                 "dynamic_warming_clusters": [{ "version_info": "2", "cluster": { "name": "b" } }],
@@ -257,7 +268,10 @@ mod tests {
         let shown = |it: &Value| ["Type", "Name", "Version", "State"].map(|field| text(&it[field])).join(" ");
         let told: Vec<_> = actual.resources.iter().map(shown).collect();
         assert_eq!(told, ["CDS a 1 active", "CDS b 2 warming", "CDS old 1 active", "EDS a  active", "LDS l 1 active"]);
-        assert_eq!(actual.resources[0]["Resource"], json!({ "name": "a", "connectTimeout": "5s" }));
+        assert_eq!(
+            actual.resources[0]["Resource"],
+            json!({ "name": "a", "connectTimeout": "5s", "edsClusterConfig": {} })
+        );
         assert_eq!(actual.resources[4]["Resource"]["metadata"]["filterMetadata"], json!({ "a_b": { "c_d": 1 } }));
         assert_eq!(
             (actual.node.as_str(), actual.problems),
@@ -271,7 +285,7 @@ mod tests {
         let endpoint =
             json!({ "endpoint": { "address": { "socketAddress": { "address": "10.0.0.1", "portValue": 80 } } } });
         let desired = [
-            wanted("CDS", "a", "2", json!({ "name": "a", "connectTimeout": "7s" })),
+            wanted("CDS", "a", "2", json!({ "name": "a", "connectTimeout": "7s", "edsClusterConfig": {} })),
             wanted("CDS", "b", "2", json!({ "name": "b" })),
             wanted("CDS", "new", "1", json!({ "name": "new" })),
             wanted("EDS", "a", "9", json!({ "endpoints": [{ "lbEndpoints": [endpoint] }] })),
