@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const MAY_USE: [(&str, &[&str]); 17] = [
     ("model", &[]),
     ("codec", &["model"]),
-    ("store", &["model"]),
+    ("store", &["model", "telemetry"]),
     ("ir", &[]),
     ("resolve", &["model", "ir"]),
     ("envoy", &["ir"]),

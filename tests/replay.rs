@@ -233,3 +233,165 @@ fn a_bad_bundle_starts_nothing_and_is_told_all_that_is_wrong() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(meshgate(&["replay"]).output().unwrap().status.code(), Some(3));
 }
+
+/// The files of a report.
+fn files_of(report: &str) -> Vec<(String, Vec<u8>)> {
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(std::fs::File::open(report).unwrap()));
+    let file = |entry: std::io::Result<tar::Entry<'_, _>>| {
+        let mut entry = entry.unwrap();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+        (entry.path().unwrap().display().to_string(), bytes)
+    };
+    archive.entries().unwrap().map(file).collect()
+}
+
+/// A mesh whose every name says whose it is.
+const TELLING: &str = r#"{
+    "datacenter": "zurich", "hosted_datacenters": ["geneva"], "node_name": "rack42", "advertise_addr": "203.0.113.7",
+    "node_meta": { "acmeteam": "acmecorp" },
+    "services": [
+        { "name": "acmepay", "id": "acmepay-1", "port": 8080, "tags": ["bluegreen"], "meta": { "release": "quokka" },
+          "checks": [{ "http": "http://203.0.113.7:8080/alive", "interval": "1h", "status": "passing", "notes": "call Alice" }],
+          "connect": { "sidecar_service": { "proxy": {
+              "config": { "protocol": "http", "local_connect_timeout_ms": 700 },
+              "upstreams": [{ "destination_name": "acmeledger", "local_bind_port": 9001, "datacenter": "geneva" },
+                            { "destination_name": "acmeledger", "local_bind_port": 9002 }] } } } },
+        { "name": "acmeledger", "port": 9090, "meta": { "release": "quokka" }, "connect": { "sidecar_service": {} } },
+        { "name": "mesh-gateway", "kind": "mesh-gateway", "port": 8443,
+          "tagged_addresses": { "wan": { "address": "gate.acmecorp.example", "port": 443 } } }
+    ],
+    "config_entries": { "bootstrap": [
+        { "Kind": "proxy-defaults", "Name": "global", "MeshGateway": { "Mode": "local" }, "Config": { "protocol": "http" } },
+        { "Kind": "service-defaults", "Name": "acmepay", "Protocol": "http",
+          "UpstreamConfig": { "Overrides": [{ "Name": "acmeledger", "EnvoyClusterJSON": "{\"name\": \"acmehatch\"}" }] } },
+        { "Kind": "service-resolver", "Name": "acmeledger", "DefaultSubset": "olive", "ConnectTimeout": "7s",
+          "Subsets": { "olive": { "Filter": "Service.Meta.release == quokka" } },
+          "Failover": { "*": { "Datacenters": ["geneva"] } } },
+        { "Kind": "service-router", "Name": "acmeledger", "Routes": [
+            { "Match": { "HTTP": { "PathPrefix": "/invoices", "Header": [{ "Name": "x-acmetenant", "Exact": "gold" }] } },
+              "Destination": { "Service": "acmeledger", "ServiceSubset": "olive", "NumRetries": 3 } },
+            { "Match": { "HTTP": { "PathRegex": "/receipts/[a-z]+" } } }] },
+        { "Kind": "service-intentions", "Name": "acmeledger", "Sources": [
+            { "Name": "acmepay", "Action": "allow", "Description": "Alice said so" }, { "Name": "*", "Action": "deny" }] },
+        { "Kind": "exported-services", "Name": "default", "Services": [
+            { "Name": "acmepay", "Consumers": [{ "Peer": "partnerinc" }] }] }
+    ] }
+}"#;
+
+#[test]
+fn a_redacted_report_tells_nothing_of_whose_it_is_and_can_be_replayed() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = write(directory.path(), "agent.json", TELLING);
+    let report = directory.path().join("report.tgz").to_str().unwrap().to_owned();
+    let agent = Running::start(&["agent", "-dev", "-config-file", &config]);
+    let original = agent.bundle();
+    let cluster = original["Agent"]["ClusterID"].as_str().unwrap().to_owned();
+
+    agent.say(&["bug-report", "-redact", "-o", &report]);
+
+    let names = [
+        "zurich",
+        "geneva",
+        "rack42",
+        "203.0.113.7",
+        "acme",
+        "bluegreen",
+        "quokka",
+        "release",
+        "olive",
+        "invoices",
+        "receipts",
+        "tenant",
+        "gold",
+        "alice",
+        "partnerinc",
+        "alive",
+        &cluster,
+    ];
+    let files = files_of(&report);
+    let kept: Vec<_> = files.iter().map(|(name, _)| name.as_str()).collect();
+    for name in
+        ["bundle.json", "status.json", "proxies.json", "history.json", "events.ndjson", "lint.json", "metrics.json"]
+    {
+        assert!(kept.contains(&name), "{kept:?}");
+    }
+    for (file, bytes) in &files {
+        let text = String::from_utf8_lossy(bytes).to_lowercase();
+        for name in names {
+            assert!(!text.contains(name), "{name} is in {file}: {text}");
+        }
+    }
+
+    // The structure is the same: as many rows, which refer to each other as they did.
+    let redacted: Value =
+        serde_json::from_slice(&files.iter().find(|(name, _)| name == "bundle.json").unwrap().1).unwrap();
+    assert_eq!(redacted["Redacted"], true);
+    for section in ["Nodes", "Services", "Checks", "ConfigEntries"] {
+        let count = |bundle: &Value| bundle[section].as_array().unwrap().len();
+        assert_eq!(count(&redacted), count(&original), "{section}: {redacted:#}");
+    }
+    let services = redacted["Services"].as_array().unwrap();
+    let upstream = services.iter().find_map(|row| row["Service"]["Proxy"]["Upstreams"][0].as_object()).unwrap();
+    let resolver =
+        redacted["ConfigEntries"].as_array().unwrap().iter().find(|it| it["Kind"] == "service-resolver").unwrap();
+    assert_eq!(upstream["DestinationName"], resolver["Name"]);
+    assert_eq!(upstream["Datacenter"], redacted["Agent"]["HostedDatacenters"][0]);
+    let subset = resolver["DefaultSubset"].as_str().unwrap();
+    let filter = resolver["Subsets"][subset]["Filter"].as_str().unwrap();
+    assert!(filter.starts_with("Service.Meta.") && filter.contains(" == "), "{filter}");
+    let (_, why) = files.iter().find(|(name, _)| name == "missing.txt").unwrap();
+    assert!(String::from_utf8_lossy(why).contains("EnvoyClusterJSON: what is in it cannot be redacted"));
+
+    // It is made into the same configuration on any machine.
+    let verified = meshgate(&["replay", "-verify", &report]).output().unwrap();
+    let text = String::from_utf8_lossy(&verified.stdout);
+    assert_eq!(verified.status.code(), Some(0), "{text}");
+    assert!(
+        text.starts_with("the bundle is redacted: ")
+            && text.ends_with("3 of 3 proxies get the configuration that is noted\n"),
+        "{text}"
+    );
+    let replayed = Running::start(&["replay", &report]).bundle();
+    assert_eq!(replayed["Services"], redacted["Services"]);
+    assert_eq!(replayed["ConfigEntries"], redacted["ConfigEntries"]);
+}
+
+#[test]
+fn what_depends_on_a_key_that_a_bundle_does_not_have_is_not_compared() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEG\n-----END PRIVATE KEY-----\n";
+    let context = json!({
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": { "tls_certificates": [{ "private_key": { "inline_string": key } }] },
+    });
+    let cluster = json!({
+        "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+        "name": "ours", "type": "STATIC", "connect_timeout": "1s",
+        "transport_socket": { "name": "envoy.transport_sockets.tls", "typed_config": context },
+    });
+    let overrides = json!({ "Overrides": [{ "Name": "api", "EnvoyClusterJSON": cluster.to_string() }] });
+    let upstreams = json!([{ "destination_name": "api", "local_bind_port": 9001 }]);
+    let config = json!({
+        "services": [
+            { "name": "web", "port": 80, "connect": { "sidecar_service": { "proxy": { "upstreams": upstreams } } } },
+            { "name": "api", "port": 81, "connect": { "sidecar_service": {} } },
+        ],
+        "config_entries": { "bootstrap": [{ "Kind": "service-defaults", "Name": "web", "UpstreamConfig": overrides }] },
+    });
+    let config = write(directory.path(), "agent.json", &config.to_string());
+    let report = directory.path().join("report.tgz").to_str().unwrap().to_owned();
+    let agent = Running::start(&["agent", "-dev", "-config-file", &config]);
+    agent.say(&["bug-report", "-o", &report]);
+
+    let verified = meshgate(&["replay", "-verify", &report]).output().unwrap();
+
+    let text = String::from_utf8_lossy(&verified.stdout);
+    assert_eq!(verified.status.code(), Some(0), "{text}");
+    let lines: Vec<_> = text.lines().collect();
+    assert!(
+        lines[0].contains("/web-sidecar-proxy: cannot be compared") && lines[0].ends_with(" in service-defaults/web"),
+        "{text}"
+    );
+    assert_eq!(lines[1..], ["1 of 1 proxies get the configuration that is noted; 1 cannot be compared"]);
+}

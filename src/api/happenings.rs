@@ -78,8 +78,11 @@ pub struct Totals {
     pub lag: Duration,
     /// How many had it in at most as long as each of [`LAG_BOUNDS`], but not as the one before; then all others.
     pub lags: [u64; LAG_BOUNDS.len() + 1],
-    /// Refused responses by their type, such as `CDS`.
-    pub refused: Vec<(String, u64)>,
+    /// Refused responses by the kind of proxy, such as `mesh-gateway`, and their type, such as `CDS`.
+    pub refused: Vec<(String, String, u64)>,
+    /// How many times it began that resources of a type, such as `CDS`, were not taken away from a proxy because another process
+    /// gave them to it, perhaps for what this one cannot make.
+    pub held: Vec<(String, u64)>,
 }
 
 /// What followed from the commits after `since` until `index`.
@@ -273,6 +276,17 @@ impl From<&PushState> for Propagation {
     }
 }
 
+impl Propagation {
+    /// The same where a part of these proxies was not made: they are touched, and do not have it.
+    fn without(self, unmade: &BTreeSet<&InstanceId>, push: Option<&PushState>) -> Self {
+        let sent = push.iter().flat_map(|push| &push.shown).filter(|it| unmade.contains(&*it.proxy));
+        let sent: Vec<_> = sent.collect();
+        let live = self.live - sent.iter().filter(|it| it.live_after.is_some()).count();
+        let more = unmade.iter().filter(|proxy| !sent.iter().any(|it| *it.proxy == ***proxy)).count();
+        Self { proxies: self.proxies + more, live, unmade: unmade.len(), live_after: None, ..self }
+    }
+}
+
 /// How far commits have come, as far as that is remembered.
 #[derive(Debug)]
 pub(super) struct Propagations {
@@ -284,26 +298,39 @@ pub(super) struct Propagations {
 impl Propagations {
     /// As it is now.
     pub(super) fn now(happenings: &dyn Happenings) -> Self {
+        Self::showing(happenings, |_| false)
+    }
+
+    /// The same, with those proxies shown too that `is_shown` is true for.
+    fn showing(happenings: &dyn Happenings, is_shown: impl Fn(&InstanceId) -> bool) -> Self {
         let unmade = happenings.unmade();
         let proxies: BTreeSet<_> = unmade.iter().map(|it| &*it.proxy).collect();
-        Self { pushes: happenings.pushes(&|proxy| proxies.contains(proxy)), unmade }
+        Self { pushes: happenings.pushes(&|proxy| proxies.contains(proxy) || is_shown(proxy)), unmade }
     }
 
     /// How far a commit has come, if it touched any connected proxy. One of which a part could not be made is touched, and
     /// does not have the commit although it may have the rest of it.
     pub(super) fn of(&self, commit: Index) -> Option<Propagation> {
         let push = self.pushes.iter().find(|push| push.since < commit && commit <= push.index);
-        let unmade = self.unmade.iter().filter(|it| it.since < commit && commit <= it.index);
-        let unmade: BTreeSet<_> = unmade.map(|it| &*it.proxy).collect();
+        let unmade = self.unmade_of(commit - 1, commit);
         if unmade.is_empty() {
             return push.map(Propagation::from);
         }
-        let mut told =
-            push.map_or(Propagation { since: commit - 1, index: commit, ..Propagation::default() }, From::from);
-        let sent: Vec<_> = push.iter().flat_map(|push| &push.shown).filter(|it| unmade.contains(&*it.proxy)).collect();
-        told.live -= sent.iter().filter(|it| it.live_after.is_some()).count();
-        told.proxies += unmade.iter().filter(|proxy| !sent.iter().any(|it| *it.proxy == ***proxy)).count();
-        Some(Propagation { unmade: unmade.len(), live_after: None, ..told })
+        let nothing = Propagation { since: commit - 1, index: commit, ..Propagation::default() };
+        Some(push.map_or(nothing, From::from).without(&unmade, push))
+    }
+
+    /// How far a push has come, of whose commits something may not have been made.
+    fn of_push(&self, push: &PushState) -> Propagation {
+        let unmade = self.unmade_of(push.since, push.index);
+        let told = Propagation::from(push);
+        if unmade.is_empty() { told } else { told.without(&unmade, Some(push)) }
+    }
+
+    /// The proxies of which something could not be made that a commit after `since` until `index` asked for.
+    fn unmade_of(&self, since: Index, index: Index) -> BTreeSet<&InstanceId> {
+        let of = self.unmade.iter().filter(|it| it.since < index && since < it.index);
+        of.map(|it| &*it.proxy).collect()
     }
 }
 
@@ -432,21 +459,24 @@ impl Teller {
 
     fn of_pushes(&mut self, api: &Api) -> Vec<(OffsetDateTime, Value)> {
         let proxy = self.proxy.clone();
-        let pushes = api.happenings.pushes(&|id| proxy.as_ref().is_some_and(|proxy| proxy.means(id)));
+        let is_meant = |id: &InstanceId| proxy.as_ref().is_some_and(|proxy| proxy.means(id));
+        let propagations = Propagations::showing(&*api.happenings, is_meant);
+        let pushes = &propagations.pushes;
+        let is_wanted = |push: &&PushState| proxy.is_none() || push.shown.iter().any(|it| is_meant(&it.proxy));
         let mut news = Vec::new();
-        for push in pushes.iter().filter(|push| self.proxy.is_none() || !push.shown.is_empty()) {
-            let told = |event: &str| json!({ "Event": event, "Push": Propagation::from(push) });
+        for push in pushes.iter().filter(is_wanted) {
             if push.number >= self.push {
-                let mut sent = told("push");
-                // It says how far the push has come, which is told when it is there.
-                sent["Push"] = json!({ "Since": push.since, "Index": push.index, "Proxies": push.proxies });
-                news.push((push.time, sent));
+                // How far it has come is told when it is there.
+                let sent = json!({ "Since": push.since, "Index": push.index, "Proxies": push.proxies });
+                news.push((push.time, json!({ "Event": "push", "Push": sent })));
                 self.awaited.insert(push.number);
             }
             if let Some(live_after) = push.live_after
                 && self.awaited.remove(&push.number)
             {
-                news.push((push.time + live_after, told("live")));
+                // Those that could be made have it since then.
+                let told = Propagation { live_after: Some(milliseconds(live_after)), ..propagations.of_push(push) };
+                news.push((push.time + live_after, json!({ "Event": "live", "Push": told })));
             }
         }
         if let Some(last) = pushes.last() {

@@ -11,11 +11,12 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
-use tracing::{Instrument, Span};
+use tracing::{Instrument, Span, field};
 
 use super::error::{ApiError, text};
 use super::serve::Caller;
 use super::{Access, Metrics};
+use crate::telemetry::continue_trace;
 
 /// Smaller answers are not compressed, as in Consul: they fit into one packet.
 const COMPRESS_ABOVE: u64 = 1400;
@@ -35,7 +36,9 @@ pub(super) fn wrap(router: Router, metrics: Metrics, access: Access) -> Router {
             };
             let response = with_headers(&access, response);
             counts.count_answer(response.status());
-            tracing::debug!(status = response.status().as_u16(), "answered");
+            let status = response.status().as_u16();
+            Span::current().record("http.response.status_code", status);
+            tracing::debug!(status, "answered");
             response
         }
         .instrument(span)
@@ -94,5 +97,13 @@ fn with_headers(access: &Access, mut response: Response) -> Response {
 
 fn span(request: &Request) -> Span {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
-    tracing::debug_span!("http", method = %request.method(), route)
+    // The template alone: what is in its place, and after it, may be a secret.
+    let span = tracing::debug_span!(
+        "http",
+        http.request.method = %request.method(),
+        http.route = route,
+        http.response.status_code = field::Empty
+    );
+    continue_trace(&span, request.headers());
+    span
 }

@@ -95,7 +95,7 @@ pub use plan::{
 pub use proxies::Cause;
 pub use seam::{
     CentralConfig, Certificates, CheckReports, ConfigureError, DiscoveryChains, Exported, Exports, Files, IssueError,
-    Nack, NoFiles, ProxyState, ProxyStatus, TypeState,
+    Nack, NoFiles, ProxyState, ProxyStatus, RotationState, TypeState,
 };
 pub use serve::{ServeOptions, serve};
 pub use simulate::{Destination, DownInstance, Failure, SimulatedCounts, SimulatedUpstream, Simulation};

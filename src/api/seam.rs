@@ -38,6 +38,17 @@ pub enum ConfigureError {
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// How often certificates of one kind were replaced by others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RotationState {
+    /// `leaf` or `root`.
+    pub kind: &'static str,
+    /// How many were.
+    pub ok: u64,
+    /// How many times one should have been and was not.
+    pub failed: u64,
+}
+
 /// Issues leaf certificates.
 pub trait Certificates: Send + Sync + 'static {
     /// Takes over how certificates are signed, and by whom.
@@ -63,6 +74,11 @@ pub trait Certificates: Send + Sync + 'static {
     /// # Errors
     /// They cannot be issued; some may be replaced.
     fn replace(&self, identities: Option<BTreeSet<SpiffeId>>) -> BoxFuture<'_, Result<Vec<Stored<Leaf>>, IssueError>>;
+
+    /// How often certificates were replaced by others since the process started.
+    fn rotations(&self) -> Vec<RotationState> {
+        Vec::new()
+    }
 
     /// Whom the certificate of a proxy speaks for.
     fn identity(&self, proxy: &InstanceId, service: &Service) -> SpiffeId;

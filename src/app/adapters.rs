@@ -7,9 +7,10 @@ use futures::future::BoxFuture;
 use time::format_description::well_known::Rfc3339;
 
 use crate::api::{
-    CentralConfig, Certificates, CheckReports, ConfigureError, IssueError, Nack, ProxyState, ProxyStatus, TypeState,
+    CentralConfig, Certificates, CheckReports, ConfigureError, IssueError, Nack, ProxyState, ProxyStatus,
+    RotationState, TypeState,
 };
-use crate::ca::{Authority, CaError};
+use crate::ca::{Authority, CaError, Rotations};
 use crate::engine::{self, Engine, NackReport, ProxyReport, TypeReport};
 use crate::envoy::snapshot::ResourceType;
 use crate::health::{Exposures, Runner};
@@ -36,6 +37,11 @@ impl Certificates for Issuer {
     fn replace(&self, identities: Option<BTreeSet<SpiffeId>>) -> BoxFuture<'_, Result<Vec<Stored<Leaf>>, IssueError>> {
         let identities = identities.unwrap_or_else(|| self.0.identities());
         async move { self.0.replace(identities).await.map_err(issue_error) }.boxed()
+    }
+
+    fn rotations(&self) -> Vec<RotationState> {
+        let state = |kind, Rotations { ok, failed }| RotationState { kind, ok, failed };
+        vec![state("leaf", self.0.leaf_rotations()), state("root", self.0.root_rotations())]
     }
 
     fn identity(&self, proxy: &InstanceId, service: &Service) -> SpiffeId {

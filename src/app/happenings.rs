@@ -62,11 +62,14 @@ impl Happenings for Happened {
     }
 
     fn totals(&self) -> Totals {
-        let engine::PushTotals { pushed, live, lag, lags, refused } = self.engine.push_totals();
-        let by_type = |counts: [u64; ResourceType::ALL.len()]| {
+        let engine::PushTotals { pushed, live, lag, lags, refused, held } = self.engine.push_totals();
+        let by_type = |counts: [u64; ResourceType::ALL.len()]| -> Vec<_> {
             ResourceType::ALL.into_iter().zip(counts).map(|(kind, count)| (kind.to_string(), count)).collect()
         };
-        Totals { pushed: by_type(pushed), live, lag, lags, refused: by_type(refused) }
+        let refused = engine::ProxyKind::ALL.into_iter().zip(refused).flat_map(|(of, counts)| {
+            by_type(counts).into_iter().map(move |(kind, count)| (of.as_str().to_owned(), kind, count))
+        });
+        Totals { pushed: by_type(pushed), live, lag, lags, refused: refused.collect(), held: by_type(held) }
     }
 }
 

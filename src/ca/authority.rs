@@ -14,6 +14,7 @@ use super::issue::{Signer, Terms, check_identity};
 use super::renewal::{EndTold, due, end_to_tell, is_fit, is_valid};
 use super::root::Cluster;
 use super::rotation::{first, outlived};
+use super::tally::{Replaced, Rotations, Tally};
 use super::{CaError, Options};
 use crate::model::{CaConfig, KeyKind, Leaf, Root, SpiffeId, TrustDomain};
 use crate::store::{Index, Key, Op, Store, Stored, View, Write};
@@ -50,6 +51,7 @@ pub(super) struct Shared {
     pub(super) issuing: tokio::sync::Mutex<()>,
     /// What was said last about the end of the active root.
     end_told: Mutex<Option<EndTold>>,
+    pub(super) tally: Tally,
     wake: Notify,
 }
 
@@ -89,6 +91,7 @@ impl Authority {
             asked: Mutex::default(),
             issuing: tokio::sync::Mutex::default(),
             end_told: Mutex::default(),
+            tally: Tally::default(),
             wake: Notify::new(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -123,6 +126,16 @@ impl Authority {
                 return Ok(leaf);
             }
         }
+    }
+
+    /// How often leaves were replaced by others since the process started.
+    pub fn leaf_rotations(&self) -> Rotations {
+        self.shared.tally.total(Replaced::Leaf)
+    }
+
+    /// How often the root was.
+    pub fn root_rotations(&self) -> Rotations {
+        self.shared.tally.total(Replaced::Root)
     }
 
     /// Asks for the leaves of identities without waiting. `run` issues those that are missing or due, many in one
@@ -261,7 +274,7 @@ impl Shared {
     }
 
     /// Makes leaves and commits those that `is_needed` still says yes to beside the stored ones, and that the active root has
-    /// signed. The caller holds `issuing`.
+    /// signed. Counts those that replace another one. The caller holds `issuing`.
     pub(super) async fn issue(
         &self,
         view: &View,
@@ -269,8 +282,31 @@ impl Shared {
         identities: BTreeSet<SpiffeId>,
         is_needed: impl Fn(&Root, &SpiffeId, Option<&Leaf>) -> bool + Send + 'static,
     ) -> Result<(), CaError> {
+        let serial = |view: &View, identity: &SpiffeId| view.leaf(identity).map(|row| row.value.serial.clone());
+        let had = identities.iter().filter_map(|identity| Some((identity.clone(), serial(view, identity)?)));
+        let had: Vec<_> = had.collect();
+        let issued = self.issue_anyway(view, root, identities, is_needed).await;
+        let now = self.store.view();
+        let replaced = had.iter().filter(|(identity, before)| serial(&now, identity).is_some_and(|it| it != *before));
+        let counts = match issued {
+            Ok(()) => Rotations { ok: replaced.count() as u64, failed: 0 },
+            Err(_) => Rotations { ok: 0, failed: had.len() as u64 },
+        };
+        self.tally.add(Replaced::Leaf, counts);
+        issued
+    }
+
+    async fn issue_anyway(
+        &self,
+        view: &View,
+        root: Arc<Root>,
+        identities: BTreeSet<SpiffeId>,
+        is_needed: impl Fn(&Root, &SpiffeId, Option<&Leaf>) -> bool + Send + 'static,
+    ) -> Result<(), CaError> {
         let terms = self.terms(view);
+        let span = tracing::debug_span!("sign", leaves = identities.len());
         let leaves = tokio::task::spawn_blocking(move || {
+            let _span = span.entered();
             let signer = Signer::new(&root)?;
             identities.iter().map(|identity| signer.leaf(identity, terms)).collect::<Result<Vec<_>, CaError>>()
         });

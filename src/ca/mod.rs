@@ -26,6 +26,7 @@ mod renewal;
 mod replacement;
 mod root;
 mod rotation;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -33,3 +34,4 @@ pub use authority::Authority;
 pub use bundle::trust_bundle;
 pub use error::CaError;
 pub use options::{Clock, Options};
+pub use tally::Rotations;

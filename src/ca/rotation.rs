@@ -5,9 +5,10 @@ use time::OffsetDateTime;
 
 use super::given::{Measure, read_key, read_root, try_out};
 use super::root::{Cluster, cross_sign, fingerprint, generate_key, is_key_of, key_kind, make_root};
+use super::tally::{Replaced, Rotations};
 use super::{Authority, CaError};
 use crate::model::{CaConfig, CaSettings, PrivateKey, Problem, Problems, Root};
-use crate::store::{Op, View, Write};
+use crate::store::{Op, StoreError, View, Write};
 
 /// For how many lifetimes of a leaf a root is trusted after its last one: whoever was handed a leaf just before may renew it
 /// late.
@@ -34,8 +35,22 @@ impl Authority {
         self.take_over(None).await
     }
 
-    /// Takes a configuration over, or makes another root under the one in force.
+    /// Takes a configuration over, or makes another root under the one in force. Counts roots that replace another one, and
+    /// failures that are none of the operator's.
     async fn take_over(&self, config: Option<CaConfig>) -> Result<(), CaError> {
+        let active = || self.shared.store.view().active_root().map(|root| root.id.clone());
+        let before = active();
+        let taken = self.take_over_anyway(config).await;
+        let counts = match &taken {
+            Ok(()) => Rotations { ok: u64::from(active() != before), failed: 0 },
+            Err(CaError::Refused(_) | CaError::Store(StoreError::Rejected(_))) => Rotations::default(),
+            Err(_) => Rotations { ok: 0, failed: 1 },
+        };
+        self.shared.tally.add(Replaced::Root, counts);
+        taken
+    }
+
+    async fn take_over_anyway(&self, config: Option<CaConfig>) -> Result<(), CaError> {
         let view = self.shared.store.view();
         let active = view.active_root().ok_or(CaError::NoRoot)?.clone();
         let given = view.ca_config().map(|row| row.value.config.root_cert.clone()).unwrap_or_default();

@@ -125,6 +125,9 @@ pub(super) struct ProcessOptions {
     /// Serve metrics to Prometheus, if it is more than no time [default: 0s]
     #[arg(long, value_name = "DURATION")]
     prometheus_retention_time: Option<String>,
+    /// URL of a collector that takes traces by OTLP (also OTEL_EXPORTER_OTLP_ENDPOINT and its kin) [default: none]
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
     /// How long a stop may take [default: 10s]
     #[arg(long, value_name = "DURATION")]
     shutdown_deadline: Option<String>,
@@ -189,7 +192,7 @@ pub(super) fn serve<F: Future<Output = Result<(), AppError>>>(
     warnings: &[String],
     run: impl FnOnce(Settings, Process) -> F,
 ) -> Result<(), CliError> {
-    let logs = settings.log.start().map_err(|error| CliError::Usage(error.to_string()))?;
+    let logs = settings.log.start(settings.traces.as_ref()).map_err(|error| CliError::Usage(error.to_string()))?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -197,12 +200,13 @@ pub(super) fn serve<F: Future<Output = Result<(), AppError>>>(
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(CliError::io("the runtime cannot be started"))?;
     let ran = runtime.block_on(async {
-        let process = Process { logs, descriptors, ..Process::default() };
+        let process = Process { logs: logs.clone(), descriptors, ..Process::default() };
         watch_signals(&process)?;
         run(settings, process).await.map_err(CliError::from)
     });
     // Whatever blocks still, such as reading standard input, must not keep the process.
     runtime.shutdown_background();
+    logs.finish();
     ran
 }
 
@@ -306,6 +310,7 @@ impl ProcessOptions {
             ("log_level", &self.log_level),
             ("log_json", &self.log_json),
             ("telemetry.prometheus_retention_time", &self.prometheus_retention_time),
+            ("telemetry.otlp_endpoint", &self.otlp_endpoint),
             ("shutdown_deadline", &self.shutdown_deadline),
         ];
         all.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)))

@@ -12,7 +12,7 @@ use super::{CliError, output};
 /// Options of `events`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Events are: commit, push (a change is sent to proxies), live (all of them have it), nack (a proxy refused something),
+Events are: commit, push (a change is sent to proxies), live (all of them have it, as far as it could be made), nack (a proxy refused something),
 connected, disconnected, and problem (a part of a proxy cannot be made and stays as it was). Leaf certificates that are
 renewed are commits of the class certificates. With -o json, each line is one JSON object; with -o yaml, each event is
 one document.")]
@@ -69,7 +69,10 @@ pub(super) fn told(event: &Value) -> String {
         "push" => format!("{}  to {} proxies", revisions(push), push["Proxies"]),
         "live" => {
             let after = push["LiveAfterMs"].as_f64().map(lasting).unwrap_or_default();
-            format!("{}  {} of {} proxies have it, after {after}", revisions(push), push["Live"], push["Proxies"])
+            let unmade = push["Unmade"].as_u64().filter(|count| *count > 0);
+            let unmade = unmade.map(|count| format!("; of {count} a part could not be made")).unwrap_or_default();
+            let (live, all) = (&push["Live"], &push["Proxies"]);
+            format!("{}  {live} of {all} proxies have it, after {after}{unmade}", revisions(push))
         }
         "connected" => format!("{}  Envoy {}", text("Proxy"), text("EnvoyVersion")),
         "disconnected" => format!("{}  {} streams left", text("Proxy"), event["Streams"]),
@@ -109,6 +112,10 @@ mod tests {
             (
                 json!({ "Event": "live", "Push": { "Since": 4, "Index": 7, "Proxies": 3, "Live": 3, "LiveAfterMs": 31.5 } }),
                 "live          rev 5-7  3 of 3 proxies have it, after 0.03s",
+            ),
+            (
+                json!({ "Event": "live", "Push": { "Since": 6, "Index": 7, "Proxies": 3, "Live": 2, "Unmade": 1, "LiveAfterMs": 31.5 } }),
+                "live          rev 7  2 of 3 proxies have it, after 0.03s; of 1 a part could not be made",
             ),
             (
                 json!({ "Event": "nack", "Proxy": "dc1/default/n/web", "Type": "RDS", "Resources": ["a", "b"], "Message": "bad\nregex", "Index": 9 }),

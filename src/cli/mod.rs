@@ -31,6 +31,7 @@ mod path;
 mod proxy;
 mod ps;
 mod ready;
+mod redact;
 mod reload;
 mod replay;
 mod rollback;

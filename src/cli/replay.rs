@@ -1,11 +1,13 @@
 //! `meshgate replay`: the control plane that a bundle was taken from, once more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
+use serde_json::Value;
 
 use super::agent::{ProcessOptions, serve};
 use super::{CliError, files, output};
+use crate::codec;
 use crate::model::Bundle;
 use crate::settings::{Inputs, Settings};
 
@@ -50,10 +52,21 @@ fn verify(bundle: Bundle) -> Result<(), CliError> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(CliError::io("the runtime cannot be started"))?;
+    if bundle.is_redacted {
+        output::line("the bundle is redacted: what is noted was made of the redacted state")?;
+    }
+    let incomparable = runtime.block_on(incomparable(&bundle))?;
     let made = runtime.block_on(crate::app::verify(bundle))?;
     let names: BTreeSet<_> = noted.keys().chain(made.keys()).collect();
-    let mut differing = 0;
+    let (mut differing, mut left) = (0, 0);
     for name in &names {
+        if let Some(fields) = incomparable.get(*name) {
+            left += 1;
+            output::line(&format!(
+                "{name}: cannot be compared, because the bundle does not have the keys in {fields}"
+            ))?;
+            continue;
+        }
         let told = match (noted.get(*name), made.get(*name)) {
             (noted, made) if noted == made => continue,
             (Some(noted), Some(made)) => format!("{name}: {made}, and it was {noted}"),
@@ -63,10 +76,62 @@ fn verify(bundle: Bundle) -> Result<(), CliError> {
         differing += 1;
         output::line(&told)?;
     }
+    let compared = names.len() - left;
     output::line(&format!(
-        "{} of {} proxies get the configuration that is noted",
-        names.len() - differing,
-        names.len()
+        "{} of {compared} proxies get the configuration that is noted{}",
+        compared - differing,
+        if left == 0 { String::new() } else { format!("; {left} cannot be compared") }
     ))?;
     if differing == 0 { Ok(()) } else { Err(CliError::No) }
+}
+
+/// What stands in a bundle for a private key.
+const HIDDEN: &str = "<hidden>";
+
+/// The proxies whose configuration depends on a private key that somebody put into a text, and the rows with such texts, in words.
+/// A bundle does not have the keys. It shows in what is made without these texts.
+async fn incomparable(bundle: &Bundle) -> Result<BTreeMap<String, String>, CliError> {
+    let broken = |error: &dyn std::fmt::Display| CliError::Input(format!("the bundle cannot be compared: {error}"));
+    let text = codec::bundle_to_json(bundle).map_err(|error| broken(&error))?;
+    let mut document: Value = serde_json::from_str(&text).map_err(|error| broken(&error))?;
+    let mut rows = BTreeSet::new();
+    for section in ["Services", "ConfigEntries", "ImportedServices", "PreparedQueries", "FederationStates"] {
+        for row in document[section].as_array_mut().into_iter().flatten() {
+            if without_hidden(row) {
+                rows.insert(name_of(row));
+            }
+        }
+    }
+    if rows.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let without = codec::bundle(document.to_string().as_bytes()).map_err(|problems| broken(&problems))?;
+    let (with, without) = (crate::app::verify(bundle.clone()).await?, crate::app::verify(without).await?);
+    let rows = rows.into_iter().collect::<Vec<_>>().join(", ");
+    let differs = |(name, hash): (String, String)| (without.get(&name) != Some(&hash)).then(|| (name, rows.clone()));
+    Ok(with.into_iter().filter_map(differs).collect())
+}
+
+/// Takes texts away in which a key is hidden. True if there are some.
+fn without_hidden(value: &mut Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter_mut().fold(false, |found, item| without_hidden(item) | found),
+        Value::Object(members) => {
+            let before = members.len();
+            members.retain(|_, value| !value.as_str().is_some_and(|text| text.contains(HIDDEN)));
+            let inside = members.values_mut().fold(false, |found, value| without_hidden(value) | found);
+            inside | (members.len() < before)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+/// A row as people name it.
+fn name_of(row: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    match (&row["Kind"], &row["Service"]) {
+        (Value::String(kind), _) => format!("{kind}/{}", text(&row["Name"])),
+        (_, Value::Object(_)) => format!("service {}", text(&row["Service"]["ID"])),
+        _ => "a row from elsewhere".to_owned(),
+    }
 }

@@ -13,10 +13,11 @@ use serde_json::Value;
 use super::decoded::Decoded;
 use super::lenient::{Decoding, Typing, cut, decode, in_order};
 use super::tree::{Content, Member, Tree, same_key};
-use super::{Format, definitions, parse_at_most, to_json_pretty, to_tree};
+use super::{Format, Shape, definitions, entry_shape, parse_at_most, shape_of, to_json_pretty, to_tree};
 use crate::model::{
-    Bundle, BundleAgent, BundleRow, Check, Datacenter, Indexed, Node, NodeName, Place, Problem, ProblemKind, Problems,
-    ServiceOnNode,
+    Bundle, BundleAgent, BundleRow, Check, Datacenter, FederationState, Imported, Indexed, KnownDatacenter,
+    NamespaceDefinition, Node, NodeName, PartitionDefinition, PeerTrustBundle, Peering, Place, Problem, ProblemKind,
+    Problems, QueryResult, ServiceOnNode,
 };
 
 /// Largest bundle that is read, in bytes.
@@ -53,9 +54,10 @@ const TRUST_BUNDLES: &str = "PeerTrustBundles";
 const IMPORTED: &str = "ImportedServices";
 const QUERIES: &str = "PreparedQueries";
 const CONFIGURATIONS: &str = "Configurations";
+const REDACTED: &str = "Redacted";
 
 /// Every member of the document.
-const MEMBERS: [&str; 16] = [
+const MEMBERS: [&str; 17] = [
     "Format",
     "Version",
     AGENT,
@@ -72,6 +74,7 @@ const MEMBERS: [&str; 16] = [
     IMPORTED,
     QUERIES,
     CONFIGURATIONS,
+    REDACTED,
 ];
 
 /// The bundle that a document is, normalized.
@@ -86,6 +89,42 @@ pub fn bundle(text: &[u8]) -> Result<Bundle, Problems> {
     in_order(&mut problems);
     cut(&mut problems);
     problems.into_result().map(|()| bundle)
+}
+
+/// What a bundle is decoded from.
+pub fn bundle_shape() -> Shape {
+    /// Rows of a shape, each with its commit.
+    fn rows(row: Shape) -> Shape {
+        let with_commit = |mut row: Shape| {
+            if let Shape::Object(fields) = &mut row {
+                fields.push((MODIFY_INDEX, shape_of::<u64>()));
+            }
+            row
+        };
+        let kinds = if let Shape::OneOf(kinds) = row { kinds } else { vec![row] };
+        let mut kinds: Vec<_> = kinds.into_iter().map(with_commit).collect();
+        let row = if kinds.len() == 1 { kinds.remove(0) } else { Shape::OneOf(kinds) };
+        Shape::List(Box::new(row))
+    }
+    Shape::Object(vec![
+        ("Format", Shape::Choice(vec![FORMAT])),
+        ("Version", shape_of::<u64>()),
+        (AGENT, shape_of::<BundleAgent>()),
+        (NODES, rows(shape_of::<Node>())),
+        (SERVICES, rows(shape_of::<ServiceOnNode>())),
+        (CHECKS, rows(shape_of::<Check>())),
+        (ENTRIES, rows(entry_shape())),
+        (DATACENTERS, rows(shape_of::<KnownDatacenter>())),
+        (PARTITIONS, rows(shape_of::<PartitionDefinition>())),
+        (NAMESPACES, rows(shape_of::<NamespaceDefinition>())),
+        (FEDERATION_STATES, rows(shape_of::<FederationState>())),
+        (PEERINGS, rows(shape_of::<Peering>())),
+        (TRUST_BUNDLES, rows(shape_of::<PeerTrustBundle>())),
+        (IMPORTED, rows(shape_of::<Imported>())),
+        (QUERIES, rows(shape_of::<QueryResult>())),
+        (REDACTED, Shape::Boolean),
+        (CONFIGURATIONS, Shape::Map(Box::new(Shape::Text))),
+    ])
 }
 
 /// The members of a bundle that were not read yet, and what is wrong with the others.
@@ -162,6 +201,7 @@ impl Document {
             trust_bundles: self.rows(TRUST_BUNDLES, &home),
             imported: self.rows(IMPORTED, &home),
             queries: self.rows(QUERIES, &home),
+            is_redacted: self.is_redacted(),
             configurations: self.configurations(),
             nodes,
         }
@@ -174,6 +214,14 @@ impl Document {
         agent.into_result().unwrap_or_else(|problems| {
             self.problems.0.extend(problems.0);
             BundleAgent::default()
+        })
+    }
+
+    fn is_redacted(&mut self) -> bool {
+        let Some(tree) = self.members.remove(REDACTED) else { return false };
+        Decoded::at(REDACTED, &tree, strict).into_result().unwrap_or_else(|problems| {
+            self.problems.0.extend(problems.0);
+            false
         })
     }
 
@@ -315,11 +363,15 @@ impl Serialize for Written<'_> {
             trust_bundles,
             imported,
             queries,
+            is_redacted,
             configurations,
         } = self.0;
         let mut map = serializer.serialize_map(Some(MEMBERS.len()))?;
         map.serialize_entry("Format", FORMAT)?;
         map.serialize_entry("Version", &VERSION)?;
+        if *is_redacted {
+            map.serialize_entry(REDACTED, is_redacted)?;
+        }
         map.serialize_entry(AGENT, agent)?;
         map.serialize_entry(NODES, &rows(nodes))?;
         map.serialize_entry(SERVICES, &rows(services))?;
@@ -445,7 +497,6 @@ static ENCODED_MARKS: LazyLock<[String; 3]> = LazyLock::new(|| {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Imported, PeerTrustBundle};
 
     /// Every kind of row, as short as it can be said.
     const WHOLE: &str = r#"{

@@ -20,7 +20,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::bodies::{check_registration_shape, entries_shape, entry_shape};
-pub use self::bundle::{MAX_BUNDLE_BYTES, bundle, bundle_to_json, hide_private_keys_in, holds_private_key};
+pub use self::bundle::{
+    MAX_BUNDLE_BYTES, bundle, bundle_shape, bundle_to_json, hide_private_keys_in, holds_private_key,
+};
 pub use self::decoded::{Decoded, Items, Located, Origin};
 use self::lenient::decode;
 pub use self::lenient::{MAX_PROBLEMS, Typing, from_tree};

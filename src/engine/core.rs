@@ -88,6 +88,7 @@ impl Core {
             let id = self.id_of(&slot.instance);
             let proxy = self.proxies.entry(id).or_insert_with(|| Box::new(Proxy::new((*slot.instance).clone())));
             if let Some(snapshot) = proxy.snapshot() {
+                slot.set_gateway(proxy.is_gateway);
                 slot.publish(snapshot.clone(), Span::up_to(proxy.index), None);
             }
             let is_fresh = proxy.slots.is_empty();
@@ -194,8 +195,8 @@ impl Core {
         }
     }
 
-    /// A newer state.
-    pub(super) fn advance(&mut self, view: Arc<View>) {
+    /// A newer state. Returns how many connected proxies were sent something.
+    pub(super) fn advance(&mut self, view: Arc<View>) -> usize {
         let older = std::mem::replace(&mut self.view, view);
         let view = self.view.clone();
         let changed: Vec<&Key> = view.changed_since(&older).collect();
@@ -238,7 +239,7 @@ impl Core {
                 pending.has_other_problems |= change.has_other_problems;
             }
         }
-        self.publish(pending, Span { after: older.index(), until: view.index() });
+        self.publish(pending, Span { after: older.index(), until: view.index() })
     }
 
     /// Computes again the assignments that read one of these keys, and notes who has them.
@@ -330,6 +331,7 @@ impl Core {
         };
         // What is gone leaves the proxy as it last was.
         let Ok(Some((own, outbound))) = asked else { return };
+        proxy.is_gateway = service.as_ref().is_some_and(|service| service.kind == ServiceKind::MeshGateway);
         let Common { parts, outbounds, assignments, .. } = common;
         let mut kitchen = Kitchen { world, interner, assignments };
         let had = proxy.outbound.take();
@@ -366,10 +368,10 @@ impl Core {
         issuer.request(proxy.identity().cloned());
     }
 
-    /// Sends what commits of this span changed to the streams of these proxies.
-    fn publish(&mut self, pending: BTreeMap<ProxyId, Pending>, span: Span) {
+    /// Sends what commits of this span changed to the streams of these proxies. Returns how many of those there are.
+    fn publish(&mut self, pending: BTreeMap<ProxyId, Pending>, span: Span) -> usize {
         if pending.is_empty() {
-            return;
+            return 0;
         }
         let mut published = 0;
         let mut pushing = self.journal.begin(span);
@@ -400,6 +402,7 @@ impl Core {
         if published > 0 {
             tracing::debug!(proxies = published, index = self.view.index(), "configuration published");
         }
+        published
     }
 }
 

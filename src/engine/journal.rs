@@ -18,6 +18,7 @@ use super::reach::Span;
 use crate::envoy::snapshot::{ResourceType, Snapshot};
 use crate::model::InstanceId;
 use crate::store::Index;
+use crate::telemetry::caused_by;
 
 /// Most pushes that are remembered.
 const PUSHES: usize = 1024;
@@ -25,6 +26,8 @@ const PUSHES: usize = 1024;
 const TARGETS: usize = 1 << 16;
 /// Most other events.
 const EVENTS: usize = 2048;
+/// Most proxies of a push whose part in a trace is told.
+const TRACED: usize = 16;
 /// Most names of refused resources that an event holds.
 const NAMES: usize = 10;
 
@@ -47,6 +50,9 @@ pub(super) struct Place {
 pub(super) struct Pushing {
     number: u64,
     targets: Vec<Target>,
+    /// What it is part of, where that is traced.
+    cause: tracing::Span,
+    traces: Vec<(u32, tracing::Span)>,
 }
 
 /// What happened, for all who look. Clones share it.
@@ -84,8 +90,33 @@ pub struct PushTotals {
     pub lag: Duration,
     /// How many had it in at most as long as each of [`LAGS`], but not as the one before; then all others.
     pub lags: [u64; LAGS.len() + 1],
-    /// Refused responses, in the order of the types.
-    pub refused: [u64; ResourceType::ALL.len()],
+    /// Refused responses by the kind of proxy, in the order of the kinds and of the types.
+    pub refused: [[u64; ResourceType::ALL.len()]; ProxyKind::ALL.len()],
+    /// How many times it began that resources of a type stay with a proxy because another process gave them to it, perhaps for
+    /// what this one cannot make.
+    pub held: [u64; ResourceType::ALL.len()],
+}
+
+/// The kinds of proxies that are configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyKind {
+    /// A sidecar.
+    ConnectProxy,
+    /// A mesh gateway.
+    MeshGateway,
+}
+
+impl ProxyKind {
+    /// Every kind.
+    pub const ALL: [ProxyKind; 2] = [ProxyKind::ConnectProxy, ProxyKind::MeshGateway];
+
+    /// The kind as registrations write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ProxyKind::ConnectProxy => "connect-proxy",
+            ProxyKind::MeshGateway => "mesh-gateway",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -97,6 +128,12 @@ struct Noting {
     targets: Vec<Target>,
     live: usize,
     last: Option<Duration>,
+    /// What it is part of, where that is traced, until it is noted whom it went to.
+    cause: tracing::Span,
+    /// Proxies that refused a part of it before that.
+    refused_early: Vec<u32>,
+    /// What traces say about the first of the proxies, until they have answered.
+    traces: Vec<(u32, tracing::Span)>,
     /// Proxies that had it before it was noted that they were sent it.
     early: Vec<(u32, Instant)>,
 }
@@ -188,7 +225,17 @@ impl Types {
     pub(super) fn changed(before: Option<&Arc<Snapshot>>, after: Option<&Arc<Snapshot>>) -> Self {
         let (Some(before), Some(after)) = (before, after) else { return Self(u8::MAX) };
         let differs = |kind: &ResourceType| !before.get(*kind).ptr_eq(after.get(*kind));
-        Self(ResourceType::ALL.into_iter().filter(differs).fold(0, |bits, kind| bits | (1 << kind as u8)))
+        Self::of(ResourceType::ALL.into_iter().filter(differs))
+    }
+
+    /// These types.
+    pub(super) fn of(kinds: impl Iterator<Item = ResourceType>) -> Self {
+        Self(kinds.fold(0, |bits, kind| bits | (1 << kind as u8)))
+    }
+
+    /// Those that are not among others.
+    pub(super) fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
     }
 
     fn iter(self) -> impl Iterator<Item = ResourceType> {
@@ -232,6 +279,9 @@ impl Journal {
             targets: Vec::new(),
             live: 0,
             last: None,
+            cause: tracing::Span::current(),
+            refused_early: Vec::new(),
+            traces: Vec::new(),
             early: Vec::new(),
         };
         let mut forgotten = Vec::new();
@@ -250,13 +300,18 @@ impl Journal {
         let number = noted.first + noted.pushes.len() as u64 - 1;
         drop(noted);
         drop(forgotten);
-        Pushing { number, targets: Vec::new() }
+        Pushing { number, targets: Vec::new(), cause: tracing::Span::current(), traces: Vec::new() }
     }
 
     /// Notes whom a push went to.
     pub(super) fn add(&self, pushing: Pushing) {
-        let Pushing { number, targets, .. } = pushing;
+        let Pushing { number, targets, cause, traces } = pushing;
         if targets.is_empty() {
+            if !cause.is_none()
+                && let Some(noting) = self.noted().get(number)
+            {
+                noting.cause = tracing::Span::none();
+            }
             return;
         }
         let mut noted = self.noted();
@@ -266,6 +321,11 @@ impl Journal {
         }
         let Some(noting) = noted.get(number) else { return };
         noting.targets = targets;
+        noting.traces = traces;
+        noting.cause = tracing::Span::none();
+        for target in std::mem::take(&mut noting.refused_early) {
+            noting.end_trace(target, "refused");
+        }
         let early = std::mem::take(&mut noting.early);
         for (target, at) in early {
             noted.live(Place { push: number, target }, at);
@@ -292,15 +352,38 @@ impl Journal {
         Some((span.after, span.until))
     }
 
+    /// Ends what a trace says about a proxy that refused a part of a push. Returns what the refusal belongs to, if that is traced:
+    /// the proxy's part, or the whole before it is noted that it went to the proxy.
+    pub(super) fn end_trace(&self, place: Place) -> Option<tracing::Span> {
+        let mut noted = self.noted();
+        let noting = noted.get(place.push)?;
+        if noting.cause.is_none() {
+            return noting.end_trace(place.target, "refused");
+        }
+        noting.refused_early.push(place.target);
+        Some(noting.cause.clone())
+    }
+
+    /// A proxy of this kind refused a response of this type.
+    pub(super) fn count_refusal(&self, of: ProxyKind, kind: ResourceType) {
+        self.noted().totals.refused[of as usize][kind as usize] += 1;
+    }
+
+    /// It began that resources of these types are not taken away from a proxy.
+    pub(super) fn count_held(&self, types: Types) {
+        if types == Types::default() {
+            return;
+        }
+        let mut noted = self.noted();
+        types.iter().for_each(|kind| noted.totals.held[kind as usize] += 1);
+    }
+
     /// Something else happened to a proxy.
     pub(super) fn happened(&self, proxy: &Arc<InstanceId>, mut what: ProxyHappening) {
         if let ProxyHappening::Refused { resources, .. } = &mut what {
             resources.truncate(NAMES);
         }
         let mut noted = self.noted();
-        if let ProxyHappening::Refused { kind, .. } = &what {
-            noted.totals.refused[*kind as usize] += 1;
-        }
         if noted.events.len() >= EVENTS {
             noted.events.pop_front();
         }
@@ -351,6 +434,11 @@ impl Pushing {
 
     /// The next proxy is this one; `earlier` is a push that it has not taken yet.
     pub(super) fn add(&mut self, proxy: &Arc<InstanceId>, types: Types, earlier: Option<Place>) {
+        if !self.cause.is_none() && self.targets.len() < TRACED {
+            let types = types.iter().map(ResourceType::short_name).collect::<Vec<_>>().join(",");
+            let span = tracing::debug_span!(parent: None, "push", %proxy, types, outcome = tracing::field::Empty);
+            self.traces.push((self.targets.len() as u32, caused_by(span, &self.cause)));
+        }
         self.targets.push(Target { proxy: proxy.clone(), types, is_refused: false, earlier, live_after: None });
     }
 }
@@ -358,6 +446,13 @@ impl Pushing {
 impl Noting {
     fn is_idle(&self) -> bool {
         self.targets.is_empty() && self.early.is_empty()
+    }
+
+    fn end_trace(&mut self, target: u32, outcome: &'static str) -> Option<tracing::Span> {
+        let position = self.traces.iter().position(|(traced, _)| *traced == target)?;
+        let (_, span) = self.traces.swap_remove(position);
+        span.record("outcome", outcome);
+        Some(span)
     }
 }
 
@@ -377,6 +472,7 @@ impl Noted {
             target.live_after = Some(lag);
             target.is_refused = false;
             next = target.earlier.take();
+            noting.end_trace(place.target, "live");
             noting.live += 1;
             noting.last = noting.last.max(Some(lag));
             self.totals.live += 1;

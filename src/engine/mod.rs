@@ -51,7 +51,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use explain::{Row, leading};
 pub use guard::guard;
-pub use journal::{LAGS, ProxyEvent, ProxyHappening, Push, PushTotals, Pushed};
+pub use journal::{LAGS, ProxyEvent, ProxyHappening, ProxyKind, Push, PushTotals, Pushed};
 pub use leaves::Leaves;
 pub use lint::{LintFinding, Severity, lint};
 pub use offline::{Configuration, Offline};
@@ -65,12 +65,15 @@ use self::journal::Journal;
 use self::recording::Recording;
 use self::slot::Slot;
 use crate::ca::Authority;
-use crate::envoy::snapshot::{self, Feedback, NodeIdentity, Progress, Published, Snapshot, SnapshotSource};
+use crate::envoy::snapshot::{
+    self, Feedback, NodeIdentity, Progress, Published, ResourceType, Snapshot, SnapshotSource,
+};
 use crate::model::{
     Datacenter, DnsDomain, InstanceId, IntentionPolicy, NodeName, Partition, Place, Proxy, Service, ServiceId, SpiffeId,
 };
 use crate::resolve::{self, Chain, ChainError, ExposedCheck, Scope, State as _};
 use crate::store::{Index, NodeKey, Reader, Store, Stored, View};
+use crate::telemetry::caused_by;
 
 /// How long a proxy is kept up to date after its last stream. Whoever loses its connection is back within seconds (Envoy
 /// waits for half a minute at most), and is told at once what it missed.
@@ -234,7 +237,12 @@ impl Engine {
                         return;
                     }
                     let view = views.borrow_and_update().clone();
-                    core.advance(view);
+                    let traced = store.take_traced(view.index());
+                    // What follows belongs to the last of them, and each of them says how many proxies it came to.
+                    let published = traced.last().unwrap_or(&tracing::Span::none()).in_scope(|| core.advance(view));
+                    for span in traced {
+                        span.record("proxies", published);
+                    }
                 }
             }
         }
@@ -443,6 +451,23 @@ struct Watch {
     stream: u64,
 }
 
+impl Watch {
+    /// A trace's part that says what a proxy refused: of the push that it was part of, if that is traced.
+    fn trace_refusal(&self, place: Option<journal::Place>, (kind, resources, reason): (ResourceType, usize, &str)) {
+        let push = place.and_then(|place| self.shared.journal.end_trace(place));
+        let refusal = tracing::debug_span!(
+            parent: None,
+            "refusal",
+            proxy = %self.slot.instance,
+            r#type = kind.short_name(),
+            resources,
+            otel.status_code = "ERROR",
+            otel.status_description = reason
+        );
+        drop(caused_by(refusal, &push.unwrap_or_else(tracing::Span::none)));
+    }
+}
+
 impl Stream for Watch {
     type Item = Published;
 
@@ -460,6 +485,8 @@ impl snapshot::Watch for Watch {
             Feedback::Nacked { kind, resources, message } => {
                 let (place, index) = self.slot.awaited();
                 let of_push = place.and_then(|place| self.shared.journal.refused(place));
+                self.shared.journal.count_refusal(self.slot.kind(), *kind);
+                self.trace_refusal(place, (*kind, resources.len(), message));
                 // What it had when it came is as new as its last change.
                 commits = of_push.unwrap_or((index.saturating_sub(1), index));
                 let resources = resources.iter().map(|(name, _)| name.to_string()).collect();
@@ -474,9 +501,11 @@ impl snapshot::Watch for Watch {
     }
 
     fn progress(&mut self, progress: Progress) {
-        for place in self.slot.note_progress(self.stream, progress) {
+        let (taken, held) = self.slot.note_progress(self.stream, progress);
+        for place in taken {
             self.shared.journal.live(place);
         }
+        self.shared.journal.count_held(held);
         self.shared.progress.notify();
     }
 }

@@ -54,6 +54,8 @@ pub(super) struct Proxy {
     pub(super) outbound: Option<OutboundId>,
     pub(super) secrets: Vec<Arc<SecretKey>>,
     pub(super) is_registered: bool,
+    /// It is a gateway, as it was last registered.
+    pub(super) is_gateway: bool,
     /// What keeps it as it was, apart from what is wrong with its parts.
     pub(super) failures: Vec<String>,
     /// That is a defect, which keeps what should be from being made.
@@ -77,6 +79,7 @@ impl Proxy {
             outbound: None,
             secrets: Vec::new(),
             is_registered: false,
+            is_gateway: false,
             failures: Vec::new(),
             is_broken: false,
             conflicts: Vec::new(),
@@ -165,6 +168,7 @@ impl Proxy {
         self.index = span.until;
         let Some(snapshot) = &self.snapshot else { return };
         for slot in &self.slots {
+            slot.set_gateway(self.is_gateway);
             let Handed { is_watched, earlier } = slot.publish(snapshot.clone(), span, Some(pushing.next()));
             if is_watched {
                 pushing.add(&slot.instance, types, earlier);

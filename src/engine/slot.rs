@@ -10,7 +10,7 @@ use futures::task::AtomicWaker;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::journal::Place;
+use super::journal::{Place, ProxyKind, Types};
 use super::reach::{Publication, Span, Stage, stage};
 use crate::envoy::snapshot::{Feedback, Numbers, Open, Progress, Published, ResourceType, Snapshot, Unsettled};
 use crate::model::InstanceId;
@@ -28,6 +28,8 @@ const MOST_REFUSED: usize = 4;
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) instance: Arc<InstanceId>,
+    /// What is published is for a gateway.
+    is_gateway: AtomicBool,
     current: Mutex<Current>,
     told: Mutex<Told>,
 }
@@ -171,7 +173,22 @@ pub struct NackReport {
 
 impl Slot {
     pub(super) fn new(instance: InstanceId) -> Self {
-        Self { instance: Arc::new(instance), current: Mutex::default(), told: Mutex::default() }
+        Self {
+            instance: Arc::new(instance),
+            is_gateway: AtomicBool::new(false),
+            current: Mutex::default(),
+            told: Mutex::default(),
+        }
+    }
+
+    /// The kind of proxy that what is published is for.
+    pub(super) fn kind(&self) -> ProxyKind {
+        if self.is_gateway.load(Ordering::Relaxed) { ProxyKind::MeshGateway } else { ProxyKind::ConnectProxy }
+    }
+
+    /// Said before what is published, so that a refusal of it comes later.
+    pub(super) fn set_gateway(&self, is_gateway: bool) {
+        self.is_gateway.store(is_gateway, Ordering::Relaxed);
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -327,11 +344,14 @@ impl Slot {
         }
     }
 
-    /// How far a stream is. Returns the pushes that its proxy has taken as a whole, if that is news.
-    pub(super) fn note_progress(&self, stream: u64, progress: Progress) -> impl Iterator<Item = Place> {
+    /// How far a stream is. Returns the pushes that its proxy has taken as a whole, if that is news, and the types of which it
+    /// begins to hold something that is not taken away.
+    pub(super) fn note_progress(&self, stream: u64, progress: Progress) -> (impl Iterator<Item = Place>, Types) {
         let mut current = self.current();
         let mut told = self.told();
+        let mut held = Types::default();
         if let Some(known) = told.streams.iter_mut().find(|known| known.number == stream) {
+            held = withheld(&progress).without(known.progress.as_ref().map(withheld).unwrap_or_default());
             known.progress = Some(progress);
         }
         let (mut live, mut refused) = (None, VecDeque::new());
@@ -355,7 +375,7 @@ impl Slot {
                 current.refused.pop_front();
             }
         }
-        refused.into_iter().chain(live)
+        (refused.into_iter().chain(live), held)
     }
 
     /// The stream ended. Returns how many are left.
@@ -433,6 +453,12 @@ impl Slot {
             types: ResourceType::ALL.into_iter().map(of_type).collect(),
         }
     }
+}
+
+/// The types of which a client holds something that is not taken away.
+fn withheld(progress: &Progress) -> Types {
+    let of = progress.unsettled.iter().filter(|it| it.why == Open::Withheld);
+    Types::of(of.map(|it| it.kind))
 }
 
 impl Told {

@@ -39,9 +39,32 @@ pub struct Bundle {
     pub imported: Vec<Indexed<Imported>>,
     /// Results of prepared queries.
     pub queries: Vec<Indexed<QueryResult>>,
+    /// Names and addresses are pseudonyms.
+    pub is_redacted: bool,
     /// Hashes of what each registered proxy is sent apart from secrets, by the proxies' names; empty where they were not
     /// computed. They follow from the rest.
     pub configurations: BTreeMap<String, String>,
+}
+
+impl Bundle {
+    /// Puts the rows into the order of their keys, in which the store tells them.
+    pub fn sort(&mut self) {
+        fn by_key<T: BundleRow>(rows: &mut [Indexed<T>]) {
+            rows.sort_by_cached_key(|row| row.value.key());
+        }
+        by_key(&mut self.nodes);
+        by_key(&mut self.services);
+        by_key(&mut self.checks);
+        by_key(&mut self.entries);
+        by_key(&mut self.datacenters);
+        by_key(&mut self.partitions);
+        by_key(&mut self.namespaces);
+        by_key(&mut self.federation_states);
+        by_key(&mut self.peerings);
+        by_key(&mut self.trust_bundles);
+        by_key(&mut self.imported);
+        by_key(&mut self.queries);
+    }
 }
 
 /// What a process was started with, as far as the configuration of proxies depends on it.

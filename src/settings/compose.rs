@@ -13,7 +13,7 @@ use super::error::{SettingsError, Source};
 use super::files::one_map;
 use super::inputs::Inputs;
 use super::listeners::Listeners;
-use super::{Settings, keys, parse};
+use super::{Settings, keys, parse, traces};
 use crate::api::{Access, Waits};
 use crate::codec;
 use crate::model::{CHECK_OUTPUT_MAX_SIZE, CaConfig, CaSettings, Datacenter, NodeName, Problems, SidecarPorts};
@@ -68,6 +68,7 @@ pub(super) fn compose(mut draft: Draft, inputs: &Inputs) -> Result<Settings, Set
         prometheus: draft
             .read("telemetry.prometheus_retention_time", parse::duration_or_none)
             .is_some_and(|time| !time.is_zero()),
+        traces: traces::read(&mut draft, inputs),
         inputs: inputs.clone(),
         warnings: Vec::new(),
     };

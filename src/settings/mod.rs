@@ -14,6 +14,7 @@ mod keys;
 mod listeners;
 mod parse;
 mod template;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -33,7 +34,7 @@ use crate::model::{
     SidecarPorts,
 };
 use crate::store::Retention;
-use crate::telemetry::LogOptions;
+use crate::telemetry::{LogOptions, TraceOptions};
 
 /// The port of what is not served.
 const CLOSED: i32 = -1;
@@ -97,6 +98,8 @@ pub struct Settings {
     pub shutdown_deadline: Duration,
     /// Metrics are served to Prometheus too, because they are kept for longer than no time.
     pub prometheus: bool,
+    /// Where traces are sent, if they are.
+    pub traces: Option<TraceOptions>,
     /// What the settings were made from, for making them again.
     pub inputs: Inputs,
     /// What was said and has no effect; to be logged once logging works.
@@ -169,7 +172,11 @@ impl Settings {
             "domain": self.domain,
             "log_level": self.log.level,
             "log_json": self.log.json,
-            "telemetry": {"prometheus": self.prometheus},
+            "telemetry": {
+                "prometheus": self.prometheus,
+                "otlp_endpoint": self.traces.as_ref().map(TraceOptions::shown),
+                "otlp_protocol": self.traces.as_ref().map(|traces| traces.transport.as_str()),
+            },
             "shutdown_deadline": format!("{:?}", self.shutdown_deadline),
             "services": services,
             "checks": checks,

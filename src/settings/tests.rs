@@ -63,6 +63,7 @@ fn dev_needs_nothing() {
             log: LogOptions { level: "info".to_owned(), json: false },
             shutdown_deadline: Duration::from_secs(10),
             prometheus: false,
+            traces: None,
             inputs: dev(&[]),
             warnings: Vec::new(),
         }
@@ -706,4 +707,27 @@ fn checks_of_files_stand_alone_and_are_judged_with_their_lines() {
     let problems = problems(&load(wrong), directory.path());
     assert!(problems[0].starts_with("checks.hcl:4: check.colour: invalid config key"), "{problems:?}");
     assert!(problems[1].starts_with("checks.hcl:6: checks.Name: Missing check name"), "{problems:?}");
+}
+
+#[test]
+fn traces_are_sent_where_the_strongest_source_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "agent.hcl", "telemetry { otlp_endpoint = \"http://file\" }");
+    let sent = |flags: &[(&'static str, &str)], variables: &[(&str, &str)]| {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let inputs = Inputs { files: vec![file.clone()], variables, ..dev(flags) };
+        Settings::load(&inputs).unwrap().traces.map(|traces| traces.endpoint)
+    };
+    let theirs = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://theirs");
+    let for_traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://for-traces/x");
+    let ours = ("MESHGATE_TELEMETRY_OTLP_ENDPOINT", "http://ours");
+
+    assert_eq!(sent(&[], &[]).unwrap(), "http://file/v1/traces");
+    assert_eq!(sent(&[], &[theirs]).unwrap(), "http://theirs/v1/traces");
+    assert_eq!(sent(&[], &[theirs, for_traces]).unwrap(), "http://for-traces/x");
+    assert_eq!(sent(&[], &[theirs, for_traces, ours]).unwrap(), "http://ours/v1/traces");
+    let flag = ("telemetry.otlp_endpoint", "http://flag");
+    assert_eq!(sent(&[flag], &[theirs, for_traces, ours]).unwrap(), "http://flag/v1/traces");
+    assert_eq!(sent(&[flag], &[("OTEL_SDK_DISABLED", "true")]), None);
+    assert_eq!(Settings::load(&dev(&[])).unwrap().traces, None);
 }

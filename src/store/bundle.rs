@@ -36,6 +36,7 @@ impl View {
             trust_bundles: self.trust_bundles.values().map(same).collect(),
             imported: self.imported.values().map(same).collect(),
             queries: self.queries.values().map(same).collect(),
+            is_redacted: false,
             configurations: BTreeMap::new(),
         }
     }

@@ -39,6 +39,19 @@ pub enum Author {
     Authority,
 }
 
+impl Author {
+    /// What kind of author it is, as traces have it: a word of a closed set.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Call(_) => "call",
+            Self::Files => "files",
+            Self::HealthChecks => "health-checks",
+            Self::Authority => "authority",
+        }
+    }
+}
+
 impl fmt::Display for Author {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -25,6 +25,7 @@ mod readers;
 mod rescue;
 mod row;
 mod snapshot;
+mod traced;
 mod view;
 mod waiters;
 mod writer;

@@ -8,13 +8,16 @@ use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{Span, field};
 
 use super::apply::{Draft, RowChanges, load, rows};
 use super::history::{self, Author, History, Retention};
+use super::traced::Traced;
 use super::view::Recent;
 use super::waiters::Waiters;
 use super::{Backend, Batch, Index, Key, Loaded, Op, StoreError, View};
 use crate::model::{EntryKey, Problems};
+use crate::telemetry::caused_by;
 
 /// Most writes that share one sync.
 const GROUP: usize = 256;
@@ -83,6 +86,8 @@ type Reply = oneshot::Sender<Result<Outcome, StoreError>>;
 struct Request {
     decide: Decide,
     author: Author,
+    /// What the writer does for it belongs to this.
+    span: Span,
     reply: Reply,
 }
 
@@ -95,6 +100,7 @@ pub struct Store {
     late_changes: watch::Receiver<Arc<View>>,
     waiters: Arc<Waiters>,
     history: History,
+    traced: Traced,
     /// Who writes through this handle.
     author: Author,
 }
@@ -141,13 +147,15 @@ impl Store {
             announce_late,
             waiters: waiters.clone(),
             history: history.clone(),
+            traced: Traced::default(),
         };
+        let traced = writer.traced.clone();
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(&mut inbox))
             .map_err(|error| StoreError::Backend(Box::new(error)))?;
         let author = Author::default();
-        Ok((Self { requests, current, changes, late_changes, waiters, history, author }, thread))
+        Ok((Self { requests, current, changes, late_changes, waiters, history, traced, author }, thread))
     }
 
     /// The same store, for somebody whose writes shall be known by this name.
@@ -159,6 +167,12 @@ impl Store {
     /// What happened.
     pub fn history(&self) -> &History {
         &self.history
+    }
+
+    /// The spans of commits up to this one that are not published yet. Whoever publishes them takes them, and they end with
+    /// what it does. None while nobody traces.
+    pub fn take_traced(&self, until: Index) -> Vec<Span> {
+        self.traced.take(until)
     }
 
     /// The latest state.
@@ -234,7 +248,8 @@ impl Store {
         decide: impl FnOnce(&View) -> Result<Write, Problems> + Send + 'static,
     ) -> Result<Outcome, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let request = Request { decide: Box::new(decide), author: self.author, reply };
+        let (decide, author, span) = (Box::new(decide), self.author, Span::current());
+        let request = Request { decide, author, span, reply };
         self.requests.send(request).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
@@ -250,6 +265,7 @@ struct Writer {
     announce_late: watch::Sender<Arc<View>>,
     waiters: Arc<Waiters>,
     history: History,
+    traced: Traced,
 }
 
 impl Drop for Writer {
@@ -275,7 +291,10 @@ impl Writer {
         let mut recent: Option<Recent> = None;
         let mut answers = Vec::with_capacity(group.len());
         let mut commits = Vec::new();
+        // They end when those who wrote are answered.
+        let mut spans = Vec::new();
         for request in group {
+            let span = span_of(&request);
             // The draft dies with the panic, and what it was made from never changes.
             let drafted = catch_unwind(AssertUnwindSafe(|| self.draft(&view, request.decide)));
             let result = drafted.unwrap_or(Err(StoreError::Panicked)).map(|(outcome, next)| {
@@ -286,25 +305,42 @@ impl Writer {
                     }
                     let before = std::mem::replace(&mut view, next);
                     commits.push((request.author, rows.len(), before, view.clone()));
+                    span.record("index", view.index());
+                    span.record("rows", rows.len());
                     batch.changes.extend(rows);
                 }
                 outcome
             });
+            if !span.is_disabled() {
+                spans.push((Told::of(&result), span));
+            }
             answers.push((request.reply, result));
         }
         if batch.changes.is_empty() {
+            for (told, span) in &spans {
+                span.record("outcome", told.outcome);
+            }
             return answer(answers);
         }
         batch.index = view.index();
         if let Err(error) = self.persist(&before, &batch) {
             let shared = Arc::new(error);
             // Also to those that changed nothing or were refused: they may have seen drafts of a state that never was.
+            for (_, span) in &spans {
+                span.record("outcome", "failed");
+            }
             let lost = || StoreError::Backend(Box::new(SharedError(shared.clone())));
             return answer(answers.into_iter().map(|(reply, _)| (reply, Err(lost()))).collect());
         }
         view.recent = recent.map(Arc::new);
         let view = Arc::new(view);
         self.current.store(view.clone());
+        for (told, span) in &spans {
+            span.record("outcome", told.outcome);
+            if let Some(index) = told.index {
+                self.traced.add(index, span);
+            }
+        }
         self.announce.send_replace(view.clone());
         // Before the answers: whoever wrote finds the commit in the history.
         let mut changes = batch.changes.into_iter();
@@ -344,6 +380,40 @@ impl Writer {
     fn draft(&self, view: &View, decide: Decide) -> Result<Drafted, StoreError> {
         let write = decide(view).map_err(StoreError::Rejected)?;
         drafted(view, &write, &self.guard).map_err(StoreError::Rejected)
+    }
+}
+
+/// A trace's part that says what becomes of a write.
+fn span_of(request: &Request) -> Span {
+    let span = tracing::debug_span!(
+        parent: None,
+        "write",
+        author = request.author.kind(),
+        outcome = field::Empty,
+        index = field::Empty,
+        rows = field::Empty
+    );
+    caused_by(span, &request.span)
+}
+
+/// What a trace says of a write, once it is durable.
+struct Told {
+    /// What became of it, in a word of a closed set.
+    outcome: &'static str,
+    /// The commit that it made.
+    index: Option<Index>,
+}
+
+impl Told {
+    fn of(result: &Result<Outcome, StoreError>) -> Self {
+        let (outcome, index) = match result {
+            Ok(Outcome::Committed(index)) => ("committed", Some(*index)),
+            Ok(Outcome::Unchanged(_)) => ("unchanged", None),
+            Ok(Outcome::ConditionFailed) => ("condition-failed", None),
+            Err(StoreError::Rejected(_)) => ("refused", None),
+            Err(_) => ("failed", None),
+        };
+        Self { outcome, index }
     }
 }
 

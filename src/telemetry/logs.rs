@@ -10,6 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use super::monitor::Monitor;
+use super::traces::{TraceOptions, Traces};
 
 /// What is logged and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,9 @@ pub enum LogError {
     /// Something else in the process has set up logging.
     #[error("logging is set up already")]
     SetUp,
+    /// Traces cannot be sent as the settings say.
+    #[error("traces cannot be sent: {0}")]
+    Traces(String),
 }
 
 impl LogOptions {
@@ -57,11 +61,11 @@ impl LogOptions {
         if understood && EnvFilter::try_new(&level).is_ok() { Ok(level) } else { Err(LogError::Level(text.to_owned())) }
     }
 
-    /// Starts logging. Colour is used on a terminal only.
+    /// Starts logging, and sending traces if it is said where to. Colour is used on a terminal only.
     ///
     /// # Errors
-    /// The level cannot be understood, or logging was set up already.
-    pub fn start(&self) -> Result<Logs, LogError> {
+    /// The level cannot be understood, traces cannot be sent so, or logging was set up already.
+    pub fn start(&self, traces: Option<&TraceOptions>) -> Result<Logs, LogError> {
         let (wanted, handle) = reload::Layer::new(filter(&self.level)?);
         let lines: Box<dyn Layer<Registry> + Send + Sync> = if self.json {
             Box::new(tracing_subscriber::fmt::layer().json().flatten_event(true))
@@ -71,10 +75,12 @@ impl LogOptions {
             Box::new(tracing_subscriber::fmt::layer().with_ansi(colour))
         };
         let monitor = Monitor::default();
+        let traces = traces.map(Traces::start).transpose().map_err(LogError::Traces)?;
         let layers = tracing_subscriber::registry().with(lines.with_filter(wanted)).with(monitor.layer());
+        let layers = layers.with(traces.as_ref().map(Traces::layer));
         layers.try_init().map_err(|_| LogError::SetUp)?;
         let set = move |level: &str| handle.reload(filter(level)?).map_err(|_| LogError::SetUp);
-        Ok(Logs { monitor, set: Some(Arc::new(set)) })
+        Ok(Logs { monitor, set: Some(Arc::new(set)), traces })
     }
 }
 
@@ -87,6 +93,7 @@ fn filter(level: &str) -> Result<EnvFilter, LogError> {
 pub struct Logs {
     monitor: Monitor,
     set: Option<Arc<SetLevel>>,
+    traces: Option<Traces>,
 }
 
 type SetLevel = dyn Fn(&str) -> Result<(), LogError> + Send + Sync;
@@ -104,6 +111,13 @@ impl Logs {
     /// The level cannot be understood.
     pub fn set_level(&self, level: &str) -> Result<(), LogError> {
         self.set.as_ref().map_or(Ok(()), |set| set(level))
+    }
+
+    /// Sends the traces that are queued, for a short while. Blocks, so it is for the end of the process.
+    pub fn finish(self) {
+        if let Some(traces) = self.traces {
+            traces.finish();
+        }
     }
 
     /// Where others hear of events as they happen.

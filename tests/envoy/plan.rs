@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use meshgate::model::GatewayMode;
 use serde_json::{Value, json};
 
+use crate::hatches::listener;
 use crate::support::TestMesh;
 
 /// What an Envoy counts that tells one impact from the others.
@@ -115,4 +116,26 @@ async fn listeners_with_routes_of_their_own_are_validated() {
     let validated = &plan["Validated"];
     assert_eq!((&validated["Refused"], &validated["Missing"], &validated["More"]), (&json!([]), &json!([]), &json!(0)));
     assert_ne!(validated["Accepted"], json!([]), "{plan:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_envoy_would_refuse_is_told_before_it_is_sent() {
+    let mesh = TestMesh::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("change.json");
+    // A listener needs a prefix for its statistics, which Envoy alone knows.
+    let document = listener("127.0.0.1", "api", "");
+    let overrides = json!({ "Overrides": [{ "Name": "api", "EnvoyListenerJSON": document }] });
+    let entry = json!({ "Kind": "service-defaults", "Name": "web", "UpstreamConfig": overrides });
+    std::fs::write(&file, entry.to_string()).unwrap();
+    let before = mesh.get("/v1/config/service-defaults/web").await;
+
+    let (text, code) = mesh.run(&format!("plan -validate -f {}", file.display())).await;
+
+    assert_eq!(code, 1, "{text}");
+    let refusal = text.lines().find(|line| line.starts_with("! MG-ENVOY-001  ")).unwrap_or_else(|| panic!("{text}"));
+    assert!(refusal.contains("web-sidecar-proxy: Envoy 1.") && text.contains("StatPrefix"), "{text}");
+    // Nobody was sent anything.
+    assert_eq!(mesh.get("/v1/config/service-defaults/web").await, before);
+    mesh.is_clean().await;
 }

@@ -24,6 +24,7 @@ struct Told {
     pushes: Mutex<Vec<PushState>>,
     events: Mutex<Vec<ProxyEventState>>,
     states: Mutex<Vec<ProxyState>>,
+    unmade: Mutex<Vec<UnmadeState>>,
     changes: watch::Sender<u64>,
 }
 
@@ -33,6 +34,7 @@ impl Default for Told {
             pushes: Mutex::default(),
             events: Mutex::default(),
             states: Mutex::default(),
+            unmade: Mutex::default(),
             changes: watch::channel(0).0,
         }
     }
@@ -112,7 +114,7 @@ impl Happenings for Shared {
     }
 
     fn unmade(&self) -> Vec<UnmadeState> {
-        Vec::new()
+        self.0.unmade.lock().unwrap().clone()
     }
 
     fn events_from(&self, number: u64) -> Vec<ProxyEventState> {
@@ -150,8 +152,9 @@ impl Happenings for Shared {
     fn totals(&self) -> Totals {
         let mut lags = [0; LAG_BOUNDS.len() + 1];
         lags[7] = 2;
-        let (pushed, refused) = (vec![("CDS".to_owned(), 3)], vec![("RDS".to_owned(), 7)]);
-        Totals { pushed, live: 2, lag: Duration::from_millis(750), lags, refused }
+        let (pushed, held) = (vec![("CDS".to_owned(), 3)], vec![("CDS".to_owned(), 5)]);
+        let refused = vec![("mesh-gateway".to_owned(), "RDS".to_owned(), 7)];
+        Totals { pushed, live: 2, lag: Duration::from_millis(750), lags, refused, held }
     }
 }
 
@@ -201,6 +204,29 @@ async fn the_history_says_how_far_a_commit_has_come() {
     assert_eq!(come[0], pending);
     assert_eq!((&come[1]["Live"], &come[1]["LiveAfterMs"]), (&json!(2), &json!(30.0)));
     assert_eq!(come[2], Value::Null);
+}
+
+#[tokio::test]
+async fn events_say_of_how_many_proxies_a_part_was_not_made() {
+    let (api, told) = start().await;
+    let index = write(&api, "http").await;
+    // Of `web` something could not be made, and it has the rest; of `cron` nothing could.
+    told.push(index - 1, index, &[&proxy("n", "web"), &proxy("n", "api")]);
+    let unmade = |id| UnmadeState { since: index - 1, index, proxy: Arc::new(proxy("n", id)) };
+    told.unmade.lock().unwrap().extend([unmade("web"), unmade("cron")]);
+    told.live();
+
+    let events = lines(&api.get("/v1/meshgate/events").await.text());
+
+    let live = &events.iter().find(|event| event["Event"] == "live").unwrap()["Push"];
+    assert_eq!(
+        (&live["Proxies"], &live["Live"], &live["Unmade"], &live["LiveAfterMs"]),
+        (&json!(3), &json!(1), &json!(2), &json!(30.0))
+    );
+    // Who follows one proxy is told of its own pushes alone.
+    let of_api = lines(&api.get("/v1/meshgate/events?proxy=n/api").await.text());
+    assert_eq!(kinds(&of_api), ["push", "live"]);
+    assert_eq!(lines(&api.get("/v1/meshgate/events?proxy=n/cron").await.text()).len(), 0);
 }
 
 #[tokio::test]
@@ -363,7 +389,8 @@ async fn a_refusal_is_told_with_the_entry_and_the_commit_behind_it() {
     };
     for (list, name, field, labels, wanted) in [
         ("Counters", "meshgate.xds.pushed_total", "Sum", json!({ "type": "CDS" }), json!(3.0)),
-        ("Counters", "meshgate.xds.nack_total", "Sum", json!({ "type": "RDS" }), json!(7.0)),
+        ("Counters", "meshgate.xds.nack_total", "Sum", json!({ "kind": "mesh-gateway", "type": "RDS" }), json!(7.0)),
+        ("Counters", "meshgate.xds.shrink_guard_held_total", "Sum", json!({ "type": "CDS" }), json!(5.0)),
         ("Samples", "meshgate.xds.ack_lag_seconds", "Sum", json!({}), json!(0.75)),
         ("Samples", "meshgate.xds.ack_lag_seconds", "Count", json!({}), json!(2)),
         ("Gauges", "meshgate.xds.proxies", "Value", json!({ "sync": "refused" }), json!(1.0)),

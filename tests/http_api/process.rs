@@ -66,7 +66,7 @@ async fn prometheus_is_off_unless_it_is_asked_for() {
 #[tokio::test]
 async fn the_log_is_streamed_at_the_level_that_is_asked_for() {
     let options = LogOptions { level: "off".to_owned(), json: false };
-    let logs = options.start().expect("no other test logs");
+    let logs = options.start(None).expect("no other test logs");
     let api = TestApi::start_with(|api| api.logs = logs).await;
     let client = reqwest::Client::new();
     let listen = async |query: &str| client.get(format!("{}/v1/agent/monitor?{query}", api.url)).send().await;

@@ -13,6 +13,8 @@ pub(crate) struct Agent {
     process: Child,
     /// Where its API is, as `host:port`.
     pub(crate) http: String,
+    /// Where it serves xDS, as `host:port`.
+    pub(crate) grpc: String,
     /// Read to the end, so that the process never waits for us.
     log: Option<JoinHandle<Vec<String>>>,
 }
@@ -28,15 +30,24 @@ pub(crate) fn meshgate(line: &str) -> Command {
 impl Agent {
     /// Starts an agent and returns when it is ready.
     pub(crate) fn start(line: &str) -> Self {
+        Self::start_with(line, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub(crate) fn start_with(line: &str, variables: &[(&str, &str)]) -> Self {
         let ports = "-http-port 0 -grpc-port 0 -log-json -node laptop";
-        let mut process = meshgate(&format!("agent {ports} {line}")).stdout(Stdio::piped()).spawn().unwrap();
+        let mut command = meshgate(&format!("agent {ports} {line}"));
+        command.envs(variables.iter().copied());
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
         let ready = lines
             .by_ref()
             .map(|line| serde_json::from_str::<Value>(&line).unwrap())
             .find(|event| event["message"] == "ready");
-        let http = ready.expect("the agent ended before it was ready")["http"].as_str().unwrap().to_owned();
-        Self { process, http, log: Some(std::thread::spawn(move || lines.collect())) }
+        let ready = ready.expect("the agent ended before it was ready");
+        let of = |listener: &str| ready[listener].as_str().unwrap_or_default().to_owned();
+        let (http, grpc) = (of("http"), of("grpc"));
+        Self { process, http, grpc, log: Some(std::thread::spawn(move || lines.collect())) }
     }
 
     /// What a command that speaks to it does.

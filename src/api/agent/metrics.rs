@@ -17,7 +17,7 @@ use crate::api::call::Call;
 use crate::api::error::ApiError;
 use crate::api::happenings::{LAG_BOUNDS, Totals};
 use crate::api::route::{Routes, get};
-use crate::api::{Api, ProxyState};
+use crate::api::{Api, ProxyState, RotationState};
 use crate::store::View;
 
 pub(super) fn routes() -> Routes {
@@ -46,7 +46,7 @@ impl Kind {
 }
 
 /// Every metric: its name, what it is, and what it says. What Consul counts too has Consul's name.
-const FAMILIES: [(&str, Kind, &str); 32] = [
+const FAMILIES: [(&str, Kind, &str); 34] = [
     ("consul.rpc.queries_blocking", Kind::Gauge, "HTTP calls that wait for a change"),
     ("consul.state.config_entries", Kind::Gauge, "Config entries by kind"),
     ("consul.state.nodes", Kind::Gauge, "Nodes in the catalog"),
@@ -57,6 +57,11 @@ const FAMILIES: [(&str, Kind, &str); 32] = [
         "meshgate.cert.not_after_seconds",
         Kind::Gauge,
         "Seconds until a certificate ends: the leaf that ends first, and the root that signs",
+    ),
+    (
+        "meshgate.cert.rotation_total",
+        Kind::Counter,
+        "Certificates that were replaced by others, leaves and roots, and attempts that failed",
     ),
     ("meshgate.history.bytes", Kind::Gauge, "Estimated bytes of the commits that are remembered, by class"),
     ("meshgate.history.commits", Kind::Gauge, "Commits that are remembered, by class"),
@@ -81,7 +86,7 @@ const FAMILIES: [(&str, Kind, &str); 32] = [
     ),
     ("meshgate.xds.acks", Kind::Gauge, "Accepted responses of the proxies that are connected, by type"),
     ("meshgate.xds.live_total", Kind::Counter, "Snapshots that their proxy has acknowledged, or something newer"),
-    ("meshgate.xds.nack_total", Kind::Counter, "Refused responses by type"),
+    ("meshgate.xds.nack_total", Kind::Counter, "Refused responses by kind of proxy and type"),
     ("meshgate.xds.nacks", Kind::Gauge, "Refused responses of the proxies that are connected, by type"),
     ("meshgate.xds.proxies", Kind::Gauge, "Proxies by whether they have what they should: synced, behind or refused"),
     (
@@ -100,6 +105,11 @@ const FAMILIES: [(&str, Kind, &str); 32] = [
         "What could not be made for connected proxies, or was refused by them, and stays as it was",
     ),
     ("meshgate.xds.resources", Kind::Gauge, "Resources that the connected proxies should have, by type"),
+    (
+        "meshgate.xds.shrink_guard_held_total",
+        Kind::Counter,
+        "Times that a proxy kept what another process gave it because this one could not make everything, by type",
+    ),
     ("meshgate.xds.streams", Kind::Gauge, "Open xDS streams"),
     ("process.resident_memory_bytes", Kind::Gauge, "Memory of the process that is resident"),
     ("process.uptime_seconds", Kind::Gauge, "Seconds since the process started to serve"),
@@ -191,6 +201,12 @@ impl Metrics {
         metrics.add_process(api);
         metrics.add_state(api);
         metrics.add_certificates(&api.store.view());
+        for RotationState { kind, ok, failed } in api.certificates.rotations() {
+            for (result, count) in [("ok", ok), ("failed", failed)] {
+                let labels = [("kind", kind), ("result", result)];
+                metrics.add_with_all("meshgate.cert.rotation_total", &labels, number(count));
+            }
+        }
         metrics.add_proxies(&api.proxies.proxies());
         metrics.add_pushes(api.happenings.totals());
         metrics
@@ -200,8 +216,12 @@ impl Metrics {
         self.samples.entry(name).or_default().push(Sample { labels: BTreeMap::new(), value });
     }
 
-    fn add_with(&mut self, name: &'static str, (label, of): (&'static str, &str), value: f64) {
-        let labels = BTreeMap::from([(label, of.to_owned())]);
+    fn add_with(&mut self, name: &'static str, label: (&'static str, &str), value: f64) {
+        self.add_with_all(name, &[label], value);
+    }
+
+    fn add_with_all(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
+        let labels = labels.iter().map(|(label, of)| (*label, (*of).to_owned())).collect();
         self.samples.entry(name).or_default().push(Sample { labels, value });
     }
 
@@ -294,8 +314,11 @@ impl Metrics {
     }
 
     fn add_pushes(&mut self, totals: Totals) {
-        for (kind, count) in &totals.refused {
-            self.add_with("meshgate.xds.nack_total", ("type", kind), number(*count));
+        for (of, kind, count) in &totals.refused {
+            self.add_with_all("meshgate.xds.nack_total", &[("kind", of), ("type", kind)], number(*count));
+        }
+        for (kind, count) in &totals.held {
+            self.add_with("meshgate.xds.shrink_guard_held_total", ("type", kind), number(*count));
         }
         for (kind, count) in &totals.pushed {
             self.add_with("meshgate.xds.pushed_total", ("type", kind), number(*count));

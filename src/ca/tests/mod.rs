@@ -477,6 +477,8 @@ async fn a_leaf_never_outlives_the_root() {
     let error = authority.leaf(&web()).await.unwrap_err();
 
     assert!(matches!(error, CaError::RootExpired(at) if at == last.value.not_after), "{error}");
+    // The first leaf replaced none, and there is none in place of the last one.
+    assert_eq!(authority.leaf_rotations(), Rotations { ok: 0, failed: 1 });
 }
 
 #[tokio::test]

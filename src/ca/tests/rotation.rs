@@ -378,6 +378,7 @@ async fn leaves_are_replaced_before_they_are_due_and_each_once() {
     assert_ne!(one[0].value.serial, before.value.serial);
     assert_eq!(authority.leaf(&web()).await.unwrap(), one[0]);
     assert_eq!(authority.leaf(&identity("db")).await.unwrap(), other);
+    assert_eq!(authority.leaf_rotations(), Rotations { ok: 1, failed: 0 });
     let slashed = identity("a/b");
     assert!(matches!(authority.replace([web(), slashed].into()).await, Err(CaError::Identity { .. })));
     assert_eq!(authority.leaf(&web()).await.unwrap(), one[0]);
@@ -413,5 +414,7 @@ async fn a_root_that_was_made_is_replaced_and_one_that_was_given_is_not() {
     authority.configure(with_root(&own)).await.unwrap();
     let refused = authority.replace_root().await;
     assert!(matches!(refused, Err(CaError::Refused(_))), "{refused:?}");
+    // What an operator must do otherwise is no failure of the authority.
+    assert_eq!(authority.root_rotations(), Rotations { ok: 2, failed: 0 });
     assert_eq!(active(&store.view()).id, own.id);
 }

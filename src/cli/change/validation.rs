@@ -32,21 +32,28 @@ pub(super) struct Verdicts {
 impl Verdicts {
     /// Shows them to people.
     pub(super) fn show(&self) -> Result<(), CliError> {
+        self.lines().iter().try_for_each(|line| output::line(line))
+    }
+
+    /// What people are told: the versions that were asked, those that are missing with what to do about it, and refusals.
+    fn lines(&self) -> Vec<String> {
         let list = |versions: &BTreeSet<String>| versions.iter().cloned().collect::<Vec<_>>().join(", ");
+        let mut lines = Vec::new();
         if !self.accepted.is_empty() {
-            output::line(&format!("  validated with envoy {}: accepted", list(&self.accepted)))?;
+            lines.push(format!("  validated with envoy {}: accepted", list(&self.accepted)));
         }
         if !self.missing.is_empty() {
             let known = envoy::versions().join(", ");
-            output::line(&format!(
+            lines.push(format!(
                 "  not validated with envoy {}, which is not on this machine: `meshgate envoy install VERSION` (of {known})",
                 list(&self.missing)
-            ))?;
+            ));
         }
         if self.more > 0 {
-            output::line(&format!("  not validated: {} more proxies (-limit)", self.more))?;
+            lines.push(format!("  not validated: {} more proxies (-limit)", self.more));
         }
-        self.refused.iter().try_for_each(|refusal| output::line(&format!("! MG-ENVOY-001  {refusal}")))
+        lines.extend(self.refused.iter().map(|refusal| format!("! MG-ENVOY-001  {refusal}")));
+        lines
     }
 }
 
@@ -222,4 +229,35 @@ fn tempfile(content: &Value) -> Result<Temporary, CliError> {
     let written = Temporary { path };
     file.write_all(content.to_string().as_bytes()).map_err(CliError::io(written.path.display().to_string()))?;
     Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_is_not_here_is_named_with_those_that_can_be_installed() {
+        // No Envoy has this version, so none is on this machine.
+        let affected = |id: &str| {
+            json!({
+                "Datacenter": "dc1", "Partition": "default", "Node": "n", "ID": id, "Connected": true,
+                "EnvoyVersion": "1.2.3", "Effect": "none", "Resources": [], "Problems": [],
+            })
+        };
+        let proxies = json!({ "Total": 9, "Affected": 9, "Connected": 9, "Unchanged": [] });
+        let plan: Plan = serde_json::from_value(json!({
+            "Index": 7, "Changed": true, "Changes": [], "Proxies": proxies, "Impacts": [],
+            "Affected": [affected("web"), affected("api")], "MoreAffected": 7, "Findings": [], "MoreFindings": 0,
+        }))
+        .unwrap();
+
+        let verdicts = validated(&plan).unwrap();
+
+        let lines = verdicts.lines();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("  not validated with envoy 1.2.3, which is not on this machine: "), "{lines:?}");
+        let newest = envoy::versions().pop().unwrap();
+        assert!(lines[0].contains("`meshgate envoy install VERSION` (of ") && lines[0].contains(newest), "{lines:?}");
+        assert_eq!(lines[1], "  not validated: 7 more proxies (-limit)");
+    }
 }

@@ -9,7 +9,6 @@ use futures::StreamExt;
 
 use super::*;
 use crate::ca;
-use crate::envoy::snapshot::ResourceType;
 use crate::model::entry::{Consumer, ExportedService, ExportedServices, Redirect, ServiceResolver};
 use crate::model::{
     Check, CheckStatus, ConfigEntry, DestinationType, GatewayMode, MeshGateway, Namespace, Node, Proxy, Service,

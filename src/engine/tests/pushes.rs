@@ -82,7 +82,10 @@ async fn a_commit_is_live_when_every_connected_proxy_that_it_touches_has_it() {
     let events: Vec<_> = bench.engine.events_from(0).into_iter().map(|event| event.what).filter(is_news).collect();
     assert!(matches!(&events[0], ProxyHappening::Connected(version) if version == "1.40.0"), "{events:?}");
     assert!(matches!(&events[1], ProxyHappening::Refused { index: at, .. } if *at == index), "{events:?}");
-    assert_eq!(bench.engine.push_totals().refused[kind as usize], 1);
+    let of_sidecars = bench.engine.push_totals().refused[ProxyKind::ConnectProxy as usize];
+    assert_eq!((of_sidecars[kind as usize], of_sidecars.iter().sum::<u64>()), (1, 1));
+    let of_gateways = bench.engine.push_totals().refused[ProxyKind::MeshGateway as usize];
+    assert_eq!(of_gateways.iter().sum::<u64>(), 0);
     drop(web);
     let last = bench.engine.events_from(0).pop().unwrap();
     assert!(matches!(last.what, ProxyHappening::Disconnected(0)), "{last:?}");
@@ -165,4 +168,35 @@ async fn a_proxy_has_what_all_of_its_streams_have() {
     let mut last = Watched(bench.engine.watch(&node, 2));
     last.0.report(Feedback::Connected { user_agent_version: String::new() });
     assert!(bench.engine.proxies()[0].behind.is_some());
+}
+
+#[tokio::test]
+async fn what_a_proxy_keeps_for_want_of_better_is_counted_when_it_begins() {
+    let bench = bench().await;
+    bench.write(on_node(&place("dc1", ""), sidecar("web", 1000, vec![]))).await;
+    let mut web = bench.watch("web-sidecar-proxy", "");
+    web.0.report(Feedback::Connected { user_agent_version: String::new() });
+    let taken = web.0.next().await.unwrap().number;
+    let kept = |kinds: &[ResourceType]| {
+        let unsettled = |kind: &ResourceType| Unsettled {
+            kind: *kind,
+            name: Some("old".into()),
+            changed: Numbers::ALL,
+            why: Open::Withheld,
+        };
+        Progress { taken, unsettled: kinds.iter().map(unsettled).collect() }
+    };
+    let held = || {
+        let held = bench.engine.push_totals().held;
+        (held[ResourceType::Cluster as usize], held[ResourceType::Listener as usize])
+    };
+
+    web.0.progress(kept(&[ResourceType::Cluster]));
+    assert_eq!(held(), (1, 0));
+    // It goes on, and more begins.
+    web.0.progress(kept(&[ResourceType::Cluster, ResourceType::Listener]));
+    assert_eq!(held(), (1, 1));
+    web.0.progress(kept(&[]));
+    web.0.progress(kept(&[ResourceType::Cluster]));
+    assert_eq!(held(), (2, 1));
 }
