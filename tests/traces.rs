@@ -296,6 +296,28 @@ async fn a_collector_that_is_not_there_costs_one_line_of_the_log() {
     assert!(told[0].contains(&format!("http://{free}/v1/traces")), "{told:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_never_answers_is_waited_for_no_longer_than_is_said() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = silent.accept().await {
+            held.push(stream);
+        }
+    });
+    let patience = ("OTEL_EXPORTER_OTLP_TIMEOUT", "300");
+    let agent = Agent::start_with(&format!("-dev -otlp-endpoint {url}"), &[SOON, patience]);
+
+    agent.get("/v1/agent/self");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+
+    agent.signal("-TERM");
+    let (status, log) = agent.wait();
+    assert!(status.success());
+    assert!(log.iter().any(|line| line.contains("traces cannot be sent")), "{log:#?}");
+}
+
 #[test]
 fn a_collector_that_cannot_be_asked_is_refused_at_the_start() {
     let start = |line: &str, variable: (&str, &str)| {

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
@@ -95,12 +95,22 @@ fn with_headers(access: &Access, mut response: Response) -> Response {
     response
 }
 
+/// The method, one of few: what else callers write there would be names of theirs in traces (semantic conventions for HTTP).
+fn method(method: &Method) -> &str {
+    match *method {
+        Method::GET | Method::PUT | Method::POST | Method::DELETE | Method::HEAD | Method::OPTIONS | Method::PATCH => {
+            method.as_str()
+        }
+        _ => "_OTHER",
+    }
+}
+
 fn span(request: &Request) -> Span {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
     // The template alone: what is in its place, and after it, may be a secret.
     let span = tracing::debug_span!(
         "http",
-        http.request.method = %request.method(),
+        http.request.method = method(request.method()),
         http.route = route,
         http.response.status_code = field::Empty
     );

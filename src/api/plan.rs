@@ -498,7 +498,8 @@ impl Call {
             seen.extend(index.map(|index| (Gone::Service(instance), index)));
             deregistered.push((node, id));
         }
-        let only_removes = body.is_empty() && !(deleted.is_empty() && deregistered.is_empty());
+        let removals = ["delete", "delete-cas", "deregister", "deregister-cas"];
+        let only_removes = body.is_empty() && removals.iter().any(|name| self.query.has(name));
         let defined = if only_removes { Ok(Default::default()) } else { self.definitions_in(body, headers, true) };
         let (entries, services) = match defined {
             Ok(defined) => defined,

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::client::Target;
+use super::client::{ClientError, Target};
 use super::{CliError, output};
 
 /// Options of `meshgate join`.
@@ -50,8 +50,10 @@ pub(super) async fn join(options: &JoinOptions) -> Result<(), CliError> {
     let query = switches(&[("wan", options.wan)]);
     let mut failures = Vec::new();
     for address in &options.addresses {
-        if let Err(error) = client.put(&["agent", "join", address], &query, None).await {
-            failures.push(format!("Error joining address '{address}': {error}"));
+        match client.put(&["agent", "join", address], &query, None).await {
+            Ok(_) => {}
+            Err(told @ ClientError::OnlyTold) => return Err(told.into()),
+            Err(error) => failures.push(format!("Error joining address '{address}': {error}")),
         }
     }
     let joined = options.addresses.len() - failures.len();

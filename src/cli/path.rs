@@ -69,16 +69,20 @@ async fn view(options: &PathOptions) -> Result<(), CliError> {
         #[serde(skip_serializing_if = "Option::is_none")]
         probe: Option<&'a Probe>,
     }
-    options.output.write_or(&Probed { answer: &answer, probe: probe.as_ref() }, || verdict(&answer), table)?;
+    options.output.write_or(
+        &Probed { answer: &answer, probe: probe.as_ref() },
+        || verdict(&answer, probe.as_ref()),
+        table,
+    )?;
     if answer.ok && probe.is_none_or(|probe| probe.ok) { Ok(()) } else { Err(CliError::No) }
 }
 
 /// The answer in a few words.
-fn verdict(answer: &PathAnswer) -> String {
+fn verdict(answer: &PathAnswer, probe: Option<&Probe>) -> String {
     let first = answer.links.iter().find(|link| !answer.ok && link.number == answer.first_broken);
     match first {
         Some(link) => format!("broken: {} {}  {}", link.number, link.name, link.id).trim_end().to_owned(),
-        None if answer.ok => "ok".to_owned(),
+        None if answer.ok => probe.filter(|probe| !probe.ok).map_or_else(|| "ok".to_owned(), Probe::line),
         None => "nothing is known to arrive".to_owned(),
     }
 }

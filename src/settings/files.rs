@@ -85,6 +85,7 @@ fn collect_document(path: &Path, mut document: Tree, draft: &mut Draft) {
     let Some(members) = document.members() else {
         return draft.file_problem(path, "holds no keys: expected settings, services or config entries");
     };
+    collect_moved(path, members, draft);
     let mut ignored = Vec::new();
     collect_keys(path, members, "", draft, &mut ignored);
     if !ignored.is_empty() {
@@ -94,6 +95,16 @@ fn collect_document(path: &Path, mut document: Tree, draft: &mut Draft) {
     definitions::collect_checks(path, &checks, draft);
 }
 
+/// Takes what older versions call otherwise, before all else of the file: what stands there by its name of today counts.
+fn collect_moved(path: &Path, members: &[Member], draft: &mut Draft) {
+    for Member { key, value, .. } in members {
+        let Some(now) = keys::moved(key) else { continue };
+        let source = Source::File { path: path.to_owned(), line: Some(value.line), key: key.clone() };
+        draft.warnings.push(format!("{source}: is {now} now, and counts as that where nothing else is said there"));
+        draft.give(now, Given { value: json!(value), source });
+    }
+}
+
 /// Takes the keys of a map; those that have no meaning here are added to `ignored`.
 fn collect_keys(path: &Path, members: &[Member], prefix: &str, draft: &mut Draft, ignored: &mut Vec<String>) {
     for Member { key, value, .. } in members {
@@ -101,9 +112,8 @@ fn collect_keys(path: &Path, members: &[Member], prefix: &str, draft: &mut Draft
         let source = Source::File { path: path.to_owned(), line: Some(value.line), key: key.clone() };
         if keys::find(&key).is_some() {
             draft.give(&key, Given { value: json!(value), source });
-        } else if let Some(now) = keys::moved(&key) {
-            draft.warnings.push(format!("{source}: is {now} now, and counts as that"));
-            draft.give(now, Given { value: json!(value), source });
+        } else if keys::moved(&key).is_some() {
+            // Taken already.
         } else if GROUPS.contains(&key.as_str()) {
             match value.members() {
                 Some(inner) => collect_keys(path, inner, &key, draft, ignored),

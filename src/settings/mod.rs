@@ -174,7 +174,7 @@ impl Settings {
             "log_json": self.log.json,
             "telemetry": {
                 "prometheus": self.prometheus,
-                "otlp_endpoint": self.traces.as_ref().map(TraceOptions::shown),
+                "otlp_endpoint": self.traces.as_ref().map(|traces| &traces.endpoint),
                 "otlp_protocol": self.traces.as_ref().map(|traces| traces.transport.as_str()),
             },
             "shutdown_deadline": format!("{:?}", self.shutdown_deadline),

@@ -462,10 +462,19 @@ fn the_keys_of_older_versions_about_tls_count() {
     let files = settings.https.unwrap().files;
     assert_eq!((files.client_ca_file, files.min_version), (Some("ca.pem".into()), TlsVersion::V1_3));
     let warning = format!(
-        "{}:6: verify_incoming: is tls.defaults.verify_incoming now, and counts as that",
+        "{}:6: verify_incoming: is tls.defaults.verify_incoming now, and counts as that where nothing else is said there",
         inputs.files[0].display()
     );
     assert!(settings.warnings.contains(&warning), "{:?}", settings.warnings);
+
+    // What a file says by the name of today counts, wherever it stands in there.
+    let both = r#"
+        tls { defaults { ca_file = "new.pem" } }
+        ca_file = "old.pem"
+    "#;
+    let files = [write(directory.path(), "old.hcl", text), write(directory.path(), "to-new.hcl", both)].to_vec();
+    let settings = Settings::load(&Inputs { files, ..dev(&[]) }).unwrap();
+    assert_eq!(settings.https.unwrap().files.client_ca_file, Some("new.pem".into()));
 }
 
 #[test]

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use opentelemetry::propagation::TextMapPropagator;
-use opentelemetry::trace::{SpanKind, Status, TracerProvider};
-use opentelemetry::{KeyValue, Value};
+use opentelemetry::trace::{SpanContext, SpanKind, Status, TraceContextExt, TraceState, TracerProvider};
+use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_http::HeaderExtractor;
-use opentelemetry_otlp::{Protocol, SpanExporter as Otlp, WithExportConfig, WithHttpConfig};
+use opentelemetry_otlp::{Protocol, SpanExporter as Otlp, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -92,6 +92,15 @@ impl TraceOptions {
     /// # Errors
     /// The URL cannot be used, and what to write instead.
     pub fn parse(url: &str, for_traces: bool, transport: Option<TraceTransport>) -> Result<Self, String> {
+        let authority = url.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+        if authority.is_some_and(|authority| authority.contains('@')) {
+            // Not even here: what stands before the @ is a secret.
+            return Err(
+                "the collector's URL has a name or a password in it, which are not sent: give what it asks for in \
+                        OTEL_EXPORTER_OTLP_HEADERS (authorization=Basic%20...)"
+                    .to_owned(),
+            );
+        }
         let parsed: http::Uri = url.parse().map_err(|_| format!("{url:?} is no URL: write http://HOST:PORT"))?;
         let (scheme, port) = (parsed.scheme_str().unwrap_or_default(), parsed.port_u16());
         if !matches!(scheme, "http" | "https") || parsed.host().is_none_or(str::is_empty) {
@@ -108,14 +117,6 @@ impl TraceOptions {
                 Ok(Self { endpoint: format!("{}{PATH}", url.trim_end_matches('/')), transport })
             }
             TraceTransport::Grpc | TraceTransport::Http => Ok(Self { endpoint: url.to_owned(), transport }),
-        }
-    }
-
-    /// The collector's URL for people, without the name and password that it may have.
-    pub fn shown(&self) -> String {
-        match (self.endpoint.split_once("://"), self.endpoint.rsplit_once('@')) {
-            (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://<hidden>@{rest}"),
-            _ => self.endpoint.clone(),
         }
     }
 }
@@ -146,7 +147,6 @@ impl Traces {
                 TraceTransport::Grpc => Otlp::builder().with_tonic().with_endpoint(options.endpoint.clone()).build(),
                 TraceTransport::Http => Otlp::builder()
                     .with_http()
-                    .with_http_client(reqwest::Client::new())
                     .with_protocol(Protocol::HttpBinary)
                     .with_endpoint(options.endpoint.clone())
                     .build(),
@@ -155,7 +155,7 @@ impl Traces {
         let exporter = Exporter {
             inner: Arc::new(built.map_err(|error| with_causes(&error))?),
             runtime: runtime.handle().clone(),
-            endpoint: options.shown(),
+            endpoint: options.endpoint.clone(),
             has_failed: AtomicBool::new(false),
         };
         let provider = SdkTracerProvider::builder().with_resource(resource()).with_batch_exporter(exporter).build();
@@ -198,11 +198,16 @@ fn resource() -> Resource {
     if is_named { builder.build() } else { builder.with_service_name(OURS).build() }
 }
 
-/// Goes on with the trace that a caller's headers name, if they name one.
+/// Goes on with the trace that a caller's headers name, if they name one: whether it is recorded is the caller's word. What
+/// others added to it (`tracestate`) is left out, as every span below would keep it.
 pub fn continue_trace(span: &Span, headers: &HeaderMap) {
     if headers.contains_key(TRACEPARENT) && !span.is_disabled() {
+        let named = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
+        let caller = named.span().span_context().clone();
+        let caller =
+            SpanContext::new(caller.trace_id(), caller.span_id(), caller.trace_flags(), true, TraceState::NONE);
         // It cannot be done where spans are for the log alone.
-        let _ = span.set_parent(TraceContextPropagator::new().extract(&HeaderExtractor(headers)));
+        let _ = span.set_parent(Context::new().with_remote_span_context(caller));
     }
 }
 
@@ -307,7 +312,7 @@ mod tests {
                 Err(part) => assert!(parsed.as_ref().is_err_and(|error| error.contains(part)), "{url}: {parsed:?}"),
             }
         }
-        let with_password = TraceOptions::parse("https://me:secret@c", true, None).unwrap();
-        assert_eq!(with_password.shown(), "https://<hidden>@c");
+        let refused = TraceOptions::parse("https://me:secret@c", true, None).unwrap_err();
+        assert!(refused.contains("OTEL_EXPORTER_OTLP_HEADERS") && !refused.contains("secret"), "{refused}");
     }
 }

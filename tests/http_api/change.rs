@@ -239,6 +239,7 @@ async fn what_was_changed_since_it_was_listed_does_not_go() {
     assert_eq!(post(&api, &format!("{APPLY}?{service_goes}"), "").await.json()["Changed"], true);
     // Who wanted it to go has what they wanted.
     assert_eq!(post(&api, &format!("{APPLY}?{service_goes}"), entry("8s")).await.json()["Changed"], false);
+    assert_eq!(post(&api, &format!("{APPLY}?{service_goes}"), "").await.json()["Changed"], false);
     assert_eq!(api.get("/v1/config/service-resolver/api").await.json()["ConnectTimeout"], "8s");
 }
 

@@ -34,11 +34,13 @@ struct Found {
 pub(super) fn checklist(only: &[String], categories: &[String]) -> Result<Value, CliError> {
     let area = |id: &str| id.split('-').nth(1).unwrap_or_default().to_owned();
     let is_one = |named: &str, of: &str| named.split(',').any(|part| part.trim().eq_ignore_ascii_case(of));
-    let unknown = |named: &&String, list: Vec<String>| !list.iter().any(|item| is_one(named, item));
+    let unknown = |named: &&String, list: &[String]| {
+        named.split(',').any(|part| !list.iter().any(|item| item.eq_ignore_ascii_case(part.trim())))
+    };
     let ids: Vec<String> = CHECKS.iter().map(|(id, _)| (*id).to_owned()).collect();
     let areas: Vec<String> = ids.iter().map(|id| area(id)).collect();
-    let strange = only.iter().find(|named| unknown(named, ids.clone()));
-    if let Some(named) = strange.or_else(|| categories.iter().find(|named| unknown(named, areas.clone()))) {
+    let strange = only.iter().find(|named| unknown(named, &ids));
+    if let Some(named) = strange.or_else(|| categories.iter().find(|named| unknown(named, &areas))) {
         return Err(CliError::Usage(format!("-pre looks at {}: there is no {named}", ids.join(", "))));
     }
     let is_wanted = |id: &str| {

@@ -15,7 +15,13 @@ pub(super) const GATEWAY_PORT: u16 = 8443;
 /// It is none of these.
 pub(super) fn host_and_port(text: &str, default_port: u16, flag: &str) -> Result<(String, u16), CliError> {
     let refused = || CliError::Usage(format!("-{flag} {text:?} is not of the form host:port"));
-    let filled = with_addresses_of_host(text).map_err(|why| CliError::Usage(format!("-{flag} {why}")))?;
+    // The port is none of the template's, which may be filled with an IPv6 address.
+    let (template, port) = text.split_at(text.rfind("}}").map_or(text.len(), |end| end + 2));
+    let filled = with_addresses_of_host(template).map_err(|why| CliError::Usage(format!("-{flag} {why}")))?;
+    let filled = match filled.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) if !port.is_empty() => format!("[{address}]{port}"),
+        Ok(_) | Err(_) => filled + port,
+    };
     let text = filled.as_str();
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok((address.to_string(), default_port));
@@ -25,7 +31,8 @@ pub(super) fn host_and_port(text: &str, default_port: u16, flag: &str) -> Result
         None => (text, default_port),
     };
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if host.is_empty() || (host.contains(':') && host.parse::<IpAddr>().is_err()) {
+    if host.is_empty() || host.contains(char::is_whitespace) || (host.contains(':') && host.parse::<IpAddr>().is_err())
+    {
         return Err(refused());
     }
     Ok((host.to_owned(), port))
@@ -68,7 +75,12 @@ mod tests {
                 "{{ GetAllInterfaces | include \"flags\" \"loopback\" | include \"type\" \"IPv4\" | limit 1 }}:8444",
                 Some(("127.0.0.1", 8444)),
             ),
+            (
+                "{{ GetAllInterfaces | include \"flags\" \"loopback\" | include \"type\" \"IPv6\" | limit 1 }}:8444",
+                Some(("::1", 8444)),
+            ),
             ("{{ GetPrivateAddress }}:8443", None),
+            ("10.0.0.1 10.0.0.2:8443", None),
         ];
 
         for (text, expected) in cases {

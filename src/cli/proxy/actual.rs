@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::endpoints;
+use crate::codec::hide_private_keys_in;
 use crate::envoy::change::{FieldChange, differing};
 
 /// A part of a dump: the type, the list, where the resource and its version are in an item, and the state of such an item.
@@ -29,6 +30,9 @@ const NAMED: [&str; 4] =
 /// The member in which somebody wrote whatever they wanted to.
 const FREE: &str = "filter_metadata";
 
+/// What stands where something is not shown.
+const HIDDEN: &str = "<hidden>";
+
 /// What an Envoy has.
 pub(super) struct Actual {
     /// The `node.id` that it was started with.
@@ -37,8 +41,8 @@ pub(super) struct Actual {
     pub(super) bootstrap: Value,
     /// What it uses, and what waits for something: in the form of the API, with its state.
     pub(super) resources: Vec<Value>,
-    /// What it refused, and why.
-    pub(super) problems: Vec<String>,
+    /// What it refused, and why, with the type.
+    pub(super) problems: Vec<(&'static str, String)>,
 }
 
 impl Actual {
@@ -46,7 +50,9 @@ impl Actual {
     pub(super) fn of(dump: &Value) -> Self {
         let configs: Vec<&Value> = dump["configs"].as_array().into_iter().flatten().collect();
         let bootstrap = configs.iter().map(|config| &config["bootstrap"]).find(|found| found.is_object());
-        let bootstrap = bootstrap.cloned().unwrap_or_default();
+        let mut bootstrap = bootstrap.cloned().unwrap_or_default();
+        hide_tokens(&mut bootstrap);
+        hide_private_keys_in(&mut bootstrap);
         let mut resources = Vec::new();
         let mut problems = Vec::new();
         for config in configs {
@@ -54,19 +60,37 @@ impl Actual {
                 let items = config[section.1].as_array().into_iter().flatten();
                 resources.extend(items.filter_map(|item| resource(section, item)));
             }
-            let refused = ["dynamic_listeners", "dynamic_active_clusters", "dynamic_warming_clusters"];
-            for item in refused.iter().flat_map(|list| config[*list].as_array().into_iter().flatten()) {
-                if let Some(details) = item["error_state"]["details"].as_str() {
-                    problems.push(format!("{} was refused: {details}", name(item)));
+            let refused =
+                [("LDS", "dynamic_listeners"), ("CDS", "dynamic_active_clusters"), ("CDS", "dynamic_warming_clusters")];
+            for (kind, list) in refused {
+                for item in config[list].as_array().into_iter().flatten() {
+                    if let Some(details) = item["error_state"]["details"].as_str() {
+                        problems.push((kind, format!("{} was refused: {details}", name(item))));
+                    }
                 }
             }
         }
         // It tells endpoints of clusters too that came with them, and those have no assignment.
         let assigned: BTreeSet<_> = resources.iter().filter_map(assignment).collect();
         resources.retain(|it| it["Type"] != "EDS" || assigned.contains(&text(&it["Name"])));
+        resources.iter_mut().for_each(hide_private_keys_in);
         resources.sort_by_cached_key(|it| (it["Type"].to_string(), it["Name"].to_string()));
         let node = bootstrap["node"]["id"].as_str().unwrap_or_default().to_owned();
         Self { node, bootstrap, resources, problems }
+    }
+}
+
+/// Hides what an Envoy says about itself to the control plane: its token is among that.
+fn hide_tokens(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for header in members.get_mut("initial_metadata").and_then(Value::as_array_mut).into_iter().flatten() {
+                header["value"] = HIDDEN.into();
+            }
+            members.values_mut().for_each(hide_tokens);
+        }
+        Value::Array(items) => items.iter_mut().for_each(hide_tokens),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -239,7 +263,8 @@ mod tests {
         let endpoint = json!({ "endpoint": { "address": { "socket_address": { "address": "10.0.0.1", "port_value": 80 } } },
             "health_status": "HEALTHY", "load_balancing_weight": 1 });
         json!({ "configs": [
-            { "bootstrap": { "node": { "id": "web-proxy" } } },
+            { "bootstrap": { "node": { "id": "web-proxy" }, "dynamic_resources": { "ads_config": { "grpc_services": [
+                { "initial_metadata": [{ "key": "x-consul-token", "value": "secret" }] } ] } } } },
             {
                 "dynamic_active_clusters": [
                     { "version_info": "1", "cluster": { "@type": "c", "name": "a", "connect_timeout": "5s",
@@ -275,8 +300,9 @@ mod tests {
         assert_eq!(actual.resources[4]["Resource"]["metadata"]["filterMetadata"], json!({ "a_b": { "c_d": 1 } }));
         assert_eq!(
             (actual.node.as_str(), actual.problems),
-            ("web-proxy", vec!["l was refused: no such filter".to_owned()])
+            ("web-proxy", vec![("LDS", "l was refused: no such filter".to_owned())])
         );
+        assert!(!actual.bootstrap.to_string().contains("secret"), "{}", actual.bootstrap);
     }
 
     #[test]

@@ -2,8 +2,6 @@
 
 mod actual;
 
-use std::io::Write;
-
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
@@ -152,12 +150,13 @@ impl ProxyOptions {
     async fn show_actual(&self) -> Result<(), CliError> {
         let actual = self.asked().await?;
         if self.shown.what == What::Bootstrap {
-            return output::json(&actual.bootstrap);
+            return self.shown.output.write(&actual.bootstrap, || output::json(&actual.bootstrap));
         }
         let kind = self.shown.what.kind();
         let resources: Vec<_> =
             actual.resources.into_iter().filter(|it| kind.is_none_or(|kind| it["Type"] == kind)).collect();
-        let answer = json!({ "Proxy": actual.node, "Problems": actual.problems, "Resources": resources });
+        let problems = told_problems(&actual.problems, kind);
+        let answer = json!({ "Proxy": actual.node, "Problems": problems, "Resources": resources });
         self.shown.write(&answer)
     }
 
@@ -182,20 +181,28 @@ impl ProxyOptions {
         let desired: Vec<_> = items(&answer["Resources"]).filter(is_shown).collect();
         let has: Vec<_> = actual.resources.into_iter().filter(|it| is_shown(&it)).collect();
         let found = differences(&desired, &has);
+        let problems = told_problems(&actual.problems, kind);
         let verdict = || match found.len() {
+            0 if !problems.is_empty() => format!("Envoy refused {} of what it was sent", problems.len()),
             0 => format!("Envoy has what it should have: {} resources", desired.len()),
             1 => "1 resource is not as it should be".to_owned(),
             count => format!("{count} resources are not as they should be"),
         };
-        let told = json!({ "Proxy": answer["Proxy"], "Differences": found, "Problems": actual.problems });
+        let told = json!({ "Proxy": answer["Proxy"], "Differences": found, "Problems": problems });
         self.shown.output.write_or(&told, verdict, || {
             let most = if self.shown.output.is_wide() { usize::MAX } else { SHOWN_FIELDS };
             found.iter().flat_map(|it| told_difference(it, most)).try_for_each(|line| output::line(&line))?;
-            actual.problems.iter().try_for_each(|problem| output::line(&format!("! {problem}")))?;
+            problems.iter().try_for_each(|problem| output::line(&format!("! {problem}")))?;
             output::line(&verdict())
         })?;
-        if found.is_empty() && actual.problems.is_empty() { Ok(()) } else { Err(CliError::No) }
+        if found.is_empty() && problems.is_empty() { Ok(()) } else { Err(CliError::No) }
     }
+}
+
+/// What was refused, of one type or of all.
+fn told_problems<'p>(problems: &'p [(&'static str, String)], kind: Option<&str>) -> Vec<&'p str> {
+    let of_kind = problems.iter().filter(|(of, _)| kind.is_none_or(|kind| kind == *of));
+    of_kind.map(|(_, problem)| problem.as_str()).collect()
 }
 
 /// A resource that is not as it should be, with at most so many of its fields.
@@ -203,8 +210,9 @@ fn told_difference(difference: &Difference, most: usize) -> Vec<String> {
     let Difference { kind, name, state, desired, actual, fields } = difference;
     let (sign, what) = match *state {
         "missing" => ("+", format!("it is not there, and should be as {desired}")),
-        "unwanted" => ("-", format!("it is there as {actual}, and should not be")),
         "warming" => ("~", "it waits for something that it names, and the one before is used".to_owned()),
+        "unwanted" if actual.is_empty() => ("-", "it is there, and should not be".to_owned()),
+        "unwanted" => ("-", format!("it is there as {actual}, and should not be")),
         _ if actual.is_empty() => ("~", "it has other endpoints".to_owned()),
         _ => ("~", format!("it is {actual}, and should be {desired}")),
     };
@@ -237,9 +245,7 @@ impl Shown {
 
     fn write(&self, answer: &Value) -> Result<(), CliError> {
         if self.what == What::Dump {
-            let text = serde_json::to_string_pretty(&answer["Resources"]).unwrap_or_default();
-            return writeln!(std::io::stdout().lock(), "{text}")
-                .map_err(CliError::io("standard output cannot be written"));
+            return self.output.write(&answer["Resources"], || output::json(&answer["Resources"]));
         }
         self.output.write(answer, || {
             let (headings, rows_of) = self.what.table();
