@@ -128,7 +128,7 @@ async fn what_envoy_would_refuse_is_told_before_it_is_sent() {
     let overrides = json!({ "Overrides": [{ "Name": "api", "EnvoyListenerJSON": document }] });
     let entry = json!({ "Kind": "service-defaults", "Name": "web", "UpstreamConfig": overrides });
     std::fs::write(&file, entry.to_string()).unwrap();
-    let before = mesh.get("/v1/config/service-defaults/web").await;
+    let before = mesh.get("/v1/config/service-defaults").await;
 
     let (text, code) = mesh.run(&format!("plan -validate -f {}", file.display())).await;
 
@@ -136,6 +136,6 @@ async fn what_envoy_would_refuse_is_told_before_it_is_sent() {
     let refusal = text.lines().find(|line| line.starts_with("! MG-ENVOY-001  ")).unwrap_or_else(|| panic!("{text}"));
     assert!(refusal.contains("web-sidecar-proxy: Envoy 1.") && text.contains("StatPrefix"), "{text}");
     // Nobody was sent anything.
-    assert_eq!(mesh.get("/v1/config/service-defaults/web").await, before);
+    assert_eq!(mesh.get("/v1/config/service-defaults").await, before);
     mesh.is_clean().await;
 }
