@@ -89,8 +89,12 @@ fn verify(bundle: Bundle) -> Result<(), CliError> {
 const HIDDEN: &str = "<hidden>";
 
 /// The proxies whose configuration depends on a private key that somebody put into a text, and the rows with such texts, in words.
-/// A bundle does not have the keys. It shows in what is made without these texts.
+/// A bundle does not have the keys. It shows in what is made without these texts. What is noted in a redacted bundle was made of
+/// what stands in place of them.
 async fn incomparable(bundle: &Bundle) -> Result<BTreeMap<String, String>, CliError> {
+    if bundle.is_redacted {
+        return Ok(BTreeMap::new());
+    }
     let broken = |error: &dyn std::fmt::Display| CliError::Input(format!("the bundle cannot be compared: {error}"));
     let text = codec::bundle_to_json(bundle).map_err(|error| broken(&error))?;
     let mut document: Value = serde_json::from_str(&text).map_err(|error| broken(&error))?;
@@ -112,15 +116,21 @@ async fn incomparable(bundle: &Bundle) -> Result<BTreeMap<String, String>, CliEr
     Ok(with.into_iter().filter_map(differs).collect())
 }
 
-/// Takes texts away in which a key is hidden. True if there are some.
+/// Takes texts away in which a key is hidden, and what stands under such a text. True if there are some.
 fn without_hidden(value: &mut Value) -> bool {
+    let is_hidden = |value: &Value| value.as_str().is_some_and(|text| text.contains(HIDDEN));
     match value {
-        Value::Array(items) => items.iter_mut().fold(false, |found, item| without_hidden(item) | found),
+        Value::Array(items) => {
+            let before = items.len();
+            items.retain(|item| !is_hidden(item));
+            let is_less = items.len() < before;
+            items.iter_mut().fold(is_less, |found, item| without_hidden(item) | found)
+        }
         Value::Object(members) => {
             let before = members.len();
-            members.retain(|_, value| !value.as_str().is_some_and(|text| text.contains(HIDDEN)));
-            let inside = members.values_mut().fold(false, |found, value| without_hidden(value) | found);
-            inside | (members.len() < before)
+            members.retain(|key, value| !key.contains(HIDDEN) && !is_hidden(value));
+            let is_less = members.len() < before;
+            members.values_mut().fold(is_less, |found, value| without_hidden(value) | found)
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
@@ -133,5 +143,51 @@ fn name_of(row: &Value) -> String {
         (Value::String(kind), _) => format!("{kind}/{}", text(&row["Name"])),
         (_, Value::Object(_)) => format!("service {}", text(&row["Service"]["ID"])),
         _ => "a row from elsewhere".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn hidden_keys_are_taken_away_wherever_they_are() {
+        for (with, without) in [
+            (json!({ "a": "k=<hidden>!", "b": 1 }), json!({ "b": 1 })),
+            (json!({ "a": ["x", "<hidden>", ["<hidden>"]] }), json!({ "a": ["x", []] })),
+            (json!({ "a": { "<hidden>": { "b": 1 }, "c": "d" } }), json!({ "a": { "c": "d" } })),
+        ] {
+            let mut value = with.clone();
+            assert!(without_hidden(&mut value), "{with}");
+            assert_eq!(value, without);
+            assert!(!without_hidden(&mut value), "{without}");
+        }
+    }
+
+    #[tokio::test]
+    async fn all_of_a_redacted_bundle_is_compared() {
+        let proxy = |config: Value| {
+            let service = json!({ "Kind": "connect-proxy", "Service": "web-proxy", "Port": 1, "Proxy": config });
+            json!({ "Node": "n", "Service": service })
+        };
+        let upstreams = json!([{ "DestinationName": "api", "LocalBindPort": 9001 }]);
+        let document = |is_redacted: bool| {
+            json!({
+                "Format": "meshgate-bundle", "Version": 1, "Redacted": is_redacted,
+                "Agent": { "ClusterID": "11111111-2222-3333-4444-555555555555" },
+                "Nodes": [{ "Node": "n", "Address": "10.0.0.1" }],
+                "Services": [proxy(json!({ "DestinationServiceName": "web", "Upstreams": upstreams }))],
+                "ConfigEntries": [{ "Kind": "service-defaults", "Name": "api", "ExternalSNI": "<hidden>" }],
+            })
+        };
+        let named = async |is_redacted| {
+            let bundle = codec::bundle(document(is_redacted).to_string().as_bytes()).unwrap();
+            incomparable(&bundle).await.unwrap().into_values().collect::<Vec<_>>()
+        };
+
+        assert_eq!(named(false).await, ["service-defaults/api"]);
+        assert!(named(true).await.is_empty());
     }
 }

@@ -20,17 +20,20 @@ use self::pseudonyms::Pseudonyms;
 use super::CliError;
 use crate::api;
 use crate::codec::{self, Shape};
-use crate::model::{Bundle, Problems};
+use crate::model::{Bundle, Filter, Problem, Problems};
 
 /// What stands for a text that people wrote for people.
 const HIDDEN: &str = "<hidden>";
 /// Fields of bundles with such texts.
 const FREE_TEXTS: [&str; 5] = ["Notes", "Output", "Description", "Comment", "Reason"];
-/// Most times that rows are left out and what remains is judged again.
-const ROUNDS: usize = 5;
+/// Fields in which anything can be, apart from those whose names end with JSON.
+const OPAQUE: [&str; 3] = ["EnvoyExtensions", "JSONFormat", "TextFormat"];
 
 /// The row that a problem is about, as paths of bundles name it.
 static ROW: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^([A-Za-z]+)\[(\d+)\]").expect("it is one"));
+
+/// A text in quotes in a filter, of which double ones know escapes.
+static QUOTED: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#""(?:[^"\\]|\\.)*"|`[^`]*`"#).expect("it is one"));
 
 /// Replaces what tells whose mesh it is.
 pub(super) struct Redactor {
@@ -49,6 +52,7 @@ impl Redactor {
     pub(super) fn new() -> Result<Self, CliError> {
         let (mut fields, mut words) = (BTreeSet::new(), BTreeSet::new());
         described(api::openapi(), &mut fields, &mut words);
+        words.extend(fields.iter().filter(|field| Filter::parse(&format!("{field} is empty")).is_ok()));
         Ok(Self { pseudonyms: Pseudonyms::new(words)?, fields, left_out: BTreeSet::new() })
     }
 
@@ -64,6 +68,7 @@ impl Redactor {
     pub(super) async fn bundle(&mut self, text: &[u8]) -> Result<Vec<u8>, CliError> {
         let broken = |error: &dyn std::fmt::Display| CliError::Input(format!("the bundle cannot be redacted: {error}"));
         let mut document: Value = serde_json::from_slice(text).map_err(|error| broken(&error))?;
+        self.leave_patterns_out(&mut document);
         self.shaped(&mut document, &codec::bundle_shape());
         let mut bundle = self.judged(document).map_err(|problems| broken(&problems))?;
         // Pseudonyms are sorted in another way than what they stand for.
@@ -74,27 +79,53 @@ impl Redactor {
     }
 
     /// The bundle that a redacted document is, without rows that redacting has broken.
+    ///
+    /// Problems are told up to a limit, and rows that refer to one that is left out are broken then: so it is judged again until
+    /// there is nothing more to leave out.
     fn judged(&mut self, mut document: Value) -> Result<Bundle, Problems> {
-        for _ in 0..ROUNDS {
+        loop {
             let problems = match codec::bundle(document.to_string().as_bytes()) {
                 Ok(bundle) => return Ok(bundle),
                 Err(problems) => problems,
             };
             let mut broken = BTreeSet::new();
             for problem in &problems.0 {
-                let Some(found) = ROW.captures(&problem.path) else { return Err(problems) };
-                let Ok(position) = found[2].parse::<usize>() else { return Err(problems) };
-                broken.insert((found[1].to_owned(), position));
-                self.left_out.insert(format!("a row of {}: once redacted, {problem}", &found[1]));
+                if let Some((section, position)) = row_of(problem) {
+                    self.left_out.insert(format!("a row of {section}: once redacted, {problem}"));
+                    broken.insert((section, position));
+                }
             }
+            let mut is_less = false;
             // From the end, so that those before stay where they are.
             for (section, position) in broken.into_iter().rev() {
-                if let Some(rows) = document[&*section].as_array_mut().filter(|rows| position < rows.len()) {
+                let rows = document.get_mut(section).and_then(Value::as_array_mut);
+                if let Some(rows) = rows.filter(|rows| position < rows.len()) {
                     rows.remove(position);
+                    is_less = true;
+                }
+            }
+            if !is_less {
+                return Err(problems);
+            }
+        }
+    }
+
+    /// Takes the filters of subsets away that have a regular expression: with other words in it, it would match others or be none.
+    fn leave_patterns_out(&mut self, document: &mut Value) {
+        let entries = document.get_mut("ConfigEntries").and_then(Value::as_array_mut);
+        for entry in entries.into_iter().flatten() {
+            let name = entry.get("Name").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let subsets = entry.get_mut("Subsets").and_then(Value::as_object_mut);
+            for (subset, members) in subsets.into_iter().flatten() {
+                let Some(members) = members.as_object_mut() else { continue };
+                if members.get("Filter").and_then(Value::as_str).is_some_and(has_pattern) {
+                    members.remove("Filter");
+                    let (name, subset) = (self.pseudonyms.text(&name), self.pseudonyms.text(subset));
+                    let lost = "has a regular expression, which cannot be redacted: the subset has all instances";
+                    self.left_out.insert(format!("service-resolver/{name}: Subsets.{subset}.Filter {lost}"));
                 }
             }
         }
-        codec::bundle(document.to_string().as_bytes())
     }
 
     /// Redacts another document of the API.
@@ -175,7 +206,7 @@ impl Redactor {
     fn is_left_out(&mut self, key: &str, value: &Value) -> bool {
         let is_given =
             !matches!(value, Value::Null) && value.as_str() != Some("") && value != &Value::Array(Vec::new());
-        let is_opaque = key.to_ascii_lowercase().ends_with("json") || key == "EnvoyExtensions";
+        let is_opaque = key.to_ascii_lowercase().ends_with("json") || OPAQUE.contains(&key);
         if is_opaque && is_given {
             let key = if self.fields.contains(key) { key.to_owned() } else { self.pseudonyms.text(key) };
             self.left_out.insert(format!("{key}: what is in it cannot be redacted"));
@@ -220,6 +251,17 @@ impl Redactor {
             }
         }
     }
+}
+
+/// The section and the position of the row that a problem is about.
+fn row_of(problem: &Problem) -> Option<(&str, usize)> {
+    let (_, [section, position]) = ROW.captures(&problem.path)?.extract();
+    Some((section, position.parse().ok()?))
+}
+
+/// True if a filter uses `matches`, or compares with that word without quotes, which cannot be told from it here.
+fn has_pattern(filter: &str) -> bool {
+    QUOTED.replace_all(filter, "``").split_whitespace().any(|word| word == "matches")
 }
 
 /// True if a value may be of a shape. Config entries are told apart by their kind.

@@ -18,8 +18,19 @@ const NO_DIGITS: u8 = 19;
 const LENGTH: usize = 6;
 /// Digits that a number in a text may have before it can be the number of somebody's account.
 const SHORT: usize = 5;
+/// Tries to find a free spelling of a pseudonym for another spelling of its word.
+const SPELLINGS: usize = 16;
 /// What a certificate begins with.
 const PEM: &str = "-----BEGIN ";
+
+/// Numbers in a row, as those of an IPv4 address are, with what is written to their left without a gap. Nothing else may take
+/// a part of them away, so a word, or what looks like the code of a finding, ends where they begin.
+const NUMBERS: &str =
+    r"(?P<before>\bMG-[A-Z]+-|[\p{L}\p{N}]*[[\p{L}\p{N}]--[0-9]])?(?P<numbers>[0-9]+(?:[._-][0-9]+){3,})";
+/// Letters and digits.
+const LETTERS_OR_DIGITS: &str = r"[\p{L}\p{N}]+";
+/// Colons of what looks like an IPv6 address: a time and the ID of a check have fewer.
+const MANY_COLONS: usize = 4;
 
 /// What is told apart in a text.
 static PARTS: LazyLock<Regex> = LazyLock::new(|| {
@@ -27,15 +38,19 @@ static PARTS: LazyLock<Regex> = LazyLock::new(|| {
     let duration = r"\b(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+\b";
     let finding = r"\bMG-[A-Z]+-\d{3}\b";
     let uuid = r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b";
-    let v4 = r"\b\d{1,3}(?:\.\d{1,3}){3}\b";
-    let v6 = r"[0-9a-fA-F]*:[0-9a-fA-F]*:[0-9a-fA-F:.]*\b";
+    // With all numbers that follow: they may be an IPv4 address, which must not be cut in two.
+    let like_v6 = r"[0-9a-fA-F]*:[0-9a-fA-F]*:[0-9a-fA-F:.]*(?:[._-][0-9]+)*";
     let all = format!(
-        r"(?P<kept>{time}|{finding}|{duration})|(?P<uuid>{uuid})|(?P<ip>{v4}|{v6})|(?P<word>[\p{{L}}\p{{N}}]+)"
+        "(?P<uuid>{uuid})|(?P<v6>{like_v6})|{NUMBERS}|(?P<kept>{time}|{finding}|{duration})|{LETTERS_OR_DIGITS}"
     );
     Regex::new(&all).expect("it is one")
 });
 
-static WORD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"[\p{L}\p{N}]+").expect("it is one"));
+/// What is told apart in what looks like an IPv6 address and is none.
+static NUMBERS_OR_WORDS: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(&format!("{NUMBERS}|{LETTERS_OR_DIGITS}")).expect("it is one"));
+
+static WORD: LazyLock<Regex> = LazyLock::new(|| Regex::new(LETTERS_OR_DIGITS).expect("it is one"));
 
 /// What stands for what.
 pub(super) struct Pseudonyms {
@@ -66,16 +81,71 @@ impl Pseudonyms {
             return self.certificate(text);
         }
         let replace = |found: &Captures<'_>| {
-            let (part, group) = (&found[0], |name: &str| found.name(name).is_some());
-            match part.parse::<IpAddr>() {
-                _ if group("kept") => part.to_owned(),
-                _ if group("uuid") => self.uuid(part),
-                Ok(address) if group("ip") => self.address(address),
-                Err(_) if group("ip") => WORD.replace_all(part, |word: &Captures<'_>| self.word(&word[0])).into_owned(),
-                Ok(_) | Err(_) => self.word(part),
+            let (part, is) = (&found[0], |name: &str| found.name(name).is_some());
+            match () {
+                () if is("kept") => part.to_owned(),
+                () if is("uuid") => self.uuid(part),
+                () if is("v6") => self.like_v6(part),
+                () if is("numbers") => self.behind(found),
+                () => self.word(part),
             }
         };
         PARTS.replace_all(text, replace).into_owned()
+    }
+
+    /// What looks like an IPv6 address, perhaps with something behind it.
+    fn like_v6(&mut self, part: &str) -> String {
+        // The end of a sentence, and of the name of a host in front of an error.
+        let without_end = part.strip_suffix(['.', ':']).unwrap_or(part);
+        let has_numbers = NUMBERS_OR_WORDS.captures_iter(part).any(|found| found.name("numbers").is_some());
+        let without_more = if has_numbers { part } else { part.split(['-', '_']).next().unwrap_or(part) };
+        let parsed = |text: &str| Some((text.parse::<Ipv6Addr>().ok()?, text.len()));
+        if let Some((address, end)) = [part, without_end, without_more].into_iter().find_map(parsed) {
+            return self.address(address.into()) + &self.numbers(&part[end..]);
+        }
+        // Short numbers stay elsewhere. Here they may be an address that something was written in front of.
+        let is_like_one = part.contains("::") || part.matches(':').count() >= MANY_COLONS;
+        let replace = |found: &Captures<'_>| match &found[0] {
+            _ if found.name("numbers").is_some() => self.behind(found),
+            word if is_like_one && is_number(word) => self.whole(word),
+            word => self.word(word),
+        };
+        NUMBERS_OR_WORDS.replace_all(part, replace).into_owned()
+    }
+
+    /// Numbers in a row and what is in front of them.
+    fn behind(&mut self, found: &Captures<'_>) -> String {
+        let before = found.name("before").map(|before| self.text(before.as_str()));
+        before.unwrap_or_default() + &self.numbers(&found["numbers"])
+    }
+
+    /// Numbers that are joined by `.`, `-` or `_`: where four of them are an IPv4 address, they become another one in the same
+    /// form, and other four or more become one word.
+    fn numbers(&mut self, text: &str) -> String {
+        let numbers: Vec<_> = WORD.find_iter(text).collect();
+        let (Some(first), Some(last), true) = (numbers.first(), numbers.last(), numbers.len() >= 4) else {
+            return WORD.replace_all(text, |number: &Captures<'_>| self.word(&number[0])).into_owned();
+        };
+        let joint = |at: usize| Some(&text[numbers.get(at)?.end()..numbers.get(at + 1)?.start()]);
+        // One that goes on with the same joint is none.
+        let address = |at: usize| {
+            let of_it = joint(at)?;
+            let ends = (at == 0 || joint(at - 1) != Some(of_it)) && joint(at + 3) != Some(of_it);
+            let is_joined = (at..at + 3).all(|at| joint(at) == Some(of_it));
+            let octet = |at: usize| numbers.get(at)?.as_str().parse::<u8>().ok();
+            let octets = [octet(at)?, octet(at + 1)?, octet(at + 2)?, octet(at + 3)?];
+            (ends && is_joined).then(|| (numbers[at].start()..numbers[at + 3].end(), of_it, Ipv4Addr::from(octets)))
+        };
+        match (0..numbers.len()).find_map(address) {
+            Some((place, joint, address)) => {
+                let (before, behind) = (self.numbers(&text[..place.start]), self.numbers(&text[place.end..]));
+                format!("{before}{}{behind}", self.address(address.into()).replace('.', joint))
+            }
+            None => {
+                let (start, end) = (first.start(), last.end());
+                format!("{}{}{}", &text[..start], self.whole(&text[start..end]), &text[end..])
+            }
+        }
     }
 
     /// One pseudonym for a text as a whole.
@@ -85,7 +155,7 @@ impl Pseudonyms {
 
     fn word(&mut self, word: &str) -> String {
         let lower = word.to_lowercase();
-        let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
+        let is_number = is_number(word);
         if self.kept.contains(&lower) || (is_number && word.len() <= SHORT) {
             return word.to_owned();
         }
@@ -97,15 +167,30 @@ impl Pseudonyms {
             });
         }
         let pseudonym = self.known_or(&format!("word {lower}"), |hash| letters(&hash));
-        // What differs in case alone still does, and in nothing else.
         if word == lower {
-            pseudonym
-        } else if word == word.to_uppercase() {
-            pseudonym.to_ascii_uppercase()
-        } else {
-            let (first, rest) = pseudonym.split_at(1);
-            first.to_ascii_uppercase() + rest
+            return pseudonym;
         }
+        // What differs in case alone still does, and in nothing else, as long as there are spellings of the pseudonym.
+        let in_capitals = pseudonym.to_ascii_uppercase();
+        let with_capital = in_capitals[..1].to_owned() + &pseudonym[1..];
+        let is_in_capitals = word == word.to_uppercase();
+        let has_one_capital = word.chars().filter(|letter| letter.is_uppercase()).count() == 1
+            && word.chars().next().is_some_and(char::is_uppercase);
+        let mut attempts = 0;
+        self.known_or(&format!("spelling {word}"), |hash| {
+            attempts += 1;
+            match attempts {
+                1 if is_in_capitals => in_capitals.clone(),
+                1 if has_one_capital => with_capital.clone(),
+                ..=SPELLINGS => {
+                    let spelled = pseudonym.bytes().zip(hash);
+                    let in_case =
+                        |(letter, byte): (u8, u8)| if byte % 2 == 0 { letter } else { letter.to_ascii_uppercase() };
+                    spelled.map(in_case).map(char::from).collect()
+                }
+                _ => letters(&hash),
+            }
+        })
     }
 
     fn uuid(&mut self, text: &str) -> String {
@@ -151,7 +236,7 @@ impl Pseudonyms {
 
     /// What stands for something; made of a hash of it unless there is something already, and of the next hash if that stands
     /// for something else.
-    fn known_or(&mut self, of: &str, make: impl Fn([u8; 32]) -> String) -> String {
+    fn known_or(&mut self, of: &str, mut make: impl FnMut([u8; 32]) -> String) -> String {
         if let Some(known) = self.known.get(of) {
             return known.clone();
         }
@@ -169,6 +254,10 @@ impl Pseudonyms {
         self.known.insert(of.to_owned(), made.clone());
         made
     }
+}
+
+fn is_number(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A word of a hash, which begins with no digit.
