@@ -69,6 +69,15 @@ async fn an_envoy_is_held_against_what_it_should_have() {
             assert_eq!(rows("-actual").await, rows("-desired").await, "{line} {what}");
         }
     }
+    // What replaces filter chains alone leaves a listener with the version that it had, by Envoy's word.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("limited.json");
+    let limited = json!({ "Kind": "service-defaults", "Name": "web", "MaxInboundConnections": 7 });
+    std::fs::write(&file, limited.to_string()).unwrap();
+    let (text, code) = mesh.run(&format!("apply -wait -f {}", file.display())).await;
+    assert_eq!(code, 0, "{text}");
+    let (text, code) = mesh.run(&format!("{web} -diff")).await;
+    assert!(code == 0 && text.starts_with("Envoy has what it should have: "), "{code}: {text}");
     let (text, code) = mesh.run(&format!("{web} bootstrap -actual")).await;
     assert!(code == 0 && text.contains("\"web-sidecar-proxy\""), "{text}");
     let elsewhere = format!("proxy web-sidecar-proxy -diff -envoy-admin-endpoint {}", at("sidecar api"));
