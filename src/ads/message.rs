@@ -42,6 +42,8 @@ pub enum Interest {
     StateOfTheWorld {
         /// The names.
         names: Vec<String>,
+        /// The client took something of this type before, perhaps on an earlier stream.
+        has_taken: bool,
     },
 }
 

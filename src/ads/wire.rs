@@ -34,9 +34,12 @@ pub(super) struct InitialVersion {
     pub(super) version: String,
 }
 
-/// `envoy.service.discovery.v3.DiscoveryRequest`. Its `version_info` is not read: every first request is answered.
+/// `envoy.service.discovery.v3.DiscoveryRequest`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct SotwRequest {
+    /// Of what the client took last; empty for nothing. Every first request is answered, whatever it says.
+    #[prost(string, tag = "1")]
+    pub(super) version: String,
     #[prost(message, optional, tag = "2")]
     pub(super) node: Option<Node>,
     #[prost(string, repeated, tag = "3")]
@@ -165,7 +168,7 @@ impl DiscoveryRequest for SotwRequest {
             kind,
             nonce: self.nonce,
             rejection: self.error.map(|error| error.message),
-            interest: Interest::StateOfTheWorld { names: self.names },
+            interest: Interest::StateOfTheWorld { names: self.names, has_taken: !self.version.is_empty() },
         }
     }
 }

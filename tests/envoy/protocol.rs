@@ -60,7 +60,7 @@ fn contents(dynamic: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
 }
 
 /// The bootstrap of a proxy, for the State-of-the-World variant.
-fn state_of_the_world(mesh: &TestMesh, id: &str) -> Value {
+pub(crate) fn state_of_the_world(mesh: &TestMesh, id: &str) -> Value {
     let (http, grpc) = (mesh.control_plane.http_address(), mesh.control_plane.grpc_address());
     let admin = format!("{}:19100", mesh.address(0, 1));
     let output = Command::new(program())

@@ -6,7 +6,8 @@ use meshgate::cli::demo::{Callee, Traffic};
 use serde_json::{Value, json};
 
 use crate::hatches::listener;
-use crate::support::{TestMesh, Waiting};
+use crate::protocol::state_of_the_world;
+use crate::support::{EnvoyProcess, TestMesh, Waiting};
 
 /// Within this time after the write a refusal is shown.
 const SHOWN: Duration = Duration::from_secs(1);
@@ -80,4 +81,51 @@ async fn a_refusal_is_shown_within_a_second_with_its_reason_and_what_is_behind_i
     assert_eq!(mesh.run("check -only MG-XDS-002").await.1, 0);
     mesh.go_on(&traffic).await;
     assert_eq!(traffic.failed(), in_between, "of {} requests", traffic.sent());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envoy_of_the_state_of_the_world_gets_back_what_a_refused_listener_displaced() {
+    let mut mesh = TestMesh::start().await;
+    let url = mesh.url(Callee::OtherDatacenter);
+    mesh.answers(&url).await;
+    let sidecar = mesh.envoys_mut().iter_mut().find(|envoy| envoy.name == "sidecar web").unwrap();
+    sidecar.kill().await.unwrap();
+    let envoy = EnvoyProcess::start(&mesh, "world", &state_of_the_world(&mesh, "web-sidecar-proxy")).await;
+    envoy.ready().await;
+    mesh.answers(&url).await;
+    let generated = envoy.admin.dynamic().await.into_keys().filter(|key| key.starts_with("dynamic_listeners"));
+    let generated: Vec<String> = generated.collect();
+    let cluster = envoy.admin.clusters().await.into_iter().find(|name| name.contains("api.default.dc2")).unwrap();
+    let host = url.trim_start_matches("http://").split(':').next().unwrap().to_owned();
+    let with = |prefix: &str| {
+        json!({"Kind": "service-defaults", "Name": "web", "UpstreamConfig": {"Overrides": [
+            {"Name": "api", "EnvoyListenerJSON": listener(&host, &cluster, prefix)},
+        ]}})
+    };
+
+    mesh.put("/v1/config", &with("")).await;
+    let waiting = Waiting::for_("the refusal");
+    while refusal(&mesh.proxies().await).is_none() {
+        waiting.again().await;
+    }
+
+    // Envoy has what it had, takes what else changes, and whatever comes instead of what it refused.
+    mesh.answers(&url).await;
+    let traffic = Traffic::start(&url, Callee::OtherDatacenter.greeting());
+    let held = envoy.admin.dynamic().await;
+    assert!(generated.len() >= 3 && generated.iter().all(|key| held.contains_key(key)), "{:?}", held.keys());
+    mesh.put("/v1/config", &json!({"Kind": "proxy-defaults", "Name": "global", "AccessLogs": {"Enabled": true}})).await;
+    let waiting = Waiting::for_("a log of the neighbours' listeners");
+    while !envoy.admin.get("/config_dump").await.contains("Consul Listener Log") {
+        waiting.again().await;
+    }
+    mesh.go_on(&traffic).await;
+    assert_eq!(traffic.failed(), 0, "of {} requests", traffic.sent());
+    mesh.put("/v1/config", &with("ours")).await;
+    let waiting = Waiting::for_("traffic through the listener that is right now");
+    while envoy.admin.sum(r"^tcp\.ours\.downstream_cx_total$").await == 0 {
+        waiting.again().await;
+    }
+    mesh.go_on(&traffic).await;
+    assert_eq!(refusal(&mesh.proxies().await), None);
 }

@@ -169,7 +169,11 @@ impl Session {
 impl TypeState {
     /// What the client may still use, though the snapshot does not have it or has something else.
     fn kept(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        self.rejected.values().flat_map(|rejection| rejection.kept.iter().chain(&rejection.displaced))
+        let is_whole = self.sends_whole_set();
+        self.rejected.values().flat_map(move |rejection| {
+            let is_known = !(is_whole && rejection.is_in_doubt());
+            rejection.kept.iter().filter(move |_| is_known).chain(&rejection.displaced)
+        })
     }
 
     /// The listeners that this takes away while it adds others, as far as it is known what the client has.
@@ -196,14 +200,19 @@ impl TypeState {
         distinct.into_values().map(|held| (listening_addresses(held), held.clone())).collect()
     }
 
-    fn mark_sent(&mut self, resource: &Resource, places: &[Place]) -> Sent {
+    fn mark_sent(&mut self, resource: &Arc<Resource>, places: &[Place]) -> Sent {
         let pending = self.pending.remove(&resource.name);
         let changed = pending.as_ref().map_or(self.all_taken(), |pending| pending.changed);
+        let mut displaced = displaced(resource, places);
+        let rejection = self.rejected.get(&resource.name);
         let before = match pending.map(|pending| pending.held) {
             Some(Held::Resource(held)) => Some(held),
-            Some(Held::Nothing | Held::Version(_) | Held::Unknown) | None => None,
+            Some(Held::Nothing | Held::Version(_) | Held::Unknown) | None if self.in_doubt && rejection.is_none() => {
+                displaced.extend(resource.instead_of.clone());
+                Some(resource.clone())
+            }
+            Some(Held::Nothing | Held::Version(_) | Held::Unknown) | None => rejection.and_then(|it| it.kept.clone()),
         };
-        let displaced = displaced(resource, places);
         Sent { name: resource.name.clone(), version: resource.version, before, displaced, changed }
     }
 
@@ -211,7 +220,7 @@ impl TypeState {
         match self.variant {
             Variant::Delta => Content::Delta { resources: outgoing.upserts.clone(), removed: outgoing.removed.clone() },
             Variant::StateOfTheWorld => {
-                let all = self.whole_set(set);
+                let all = self.whole_set(outgoing, set);
                 let version = Version::of_all(&all);
                 let resources = if self.sends_whole_set() { all } else { outgoing.upserts.clone() };
                 Content::StateOfTheWorld { version, resources }
@@ -219,22 +228,31 @@ impl TypeState {
         }
     }
 
-    /// All that the client should have, with those whose removal has to wait.
-    fn whole_set(&self, set: &ResourceSet) -> Vec<Arc<Resource>> {
-        let mut all: Vec<_> = if self.subscription.is_wildcard() {
+    /// All that the client should have, with those whose removal has to wait, and without what it refused: what it had
+    /// before is there instead, and what stands in.
+    fn whole_set(&self, outgoing: &Outgoing, set: &ResourceSet) -> Vec<Arc<Resource>> {
+        let all: Vec<_> = if self.subscription.is_wildcard() {
             set.values().cloned().collect()
         } else {
             self.subscription.iter().filter_map(|name| set.get(name).cloned()).collect()
         };
-        let kept = self.pending.iter().filter_map(|(name, pending)| match &pending.held {
-            Held::Resource(held) if !set.contains_key(name) => Some(held.clone()),
-            Held::Resource(_) | Held::Nothing | Held::Version(_) | Held::Unknown => None,
-        });
-        if self.sends_whole_set() {
-            all.extend(kept);
-            all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        if !self.sends_whole_set() {
+            return all;
         }
-        all
+        let is_sent = |name: &str| outgoing.upserts.iter().any(|upsert| *upsert.name == *name);
+        let usable = |resource: Arc<Resource>| match self.rejected.get(&resource.name) {
+            Some(refusal) if refusal.content == Some(resource.version) && !is_sent(&resource.name) => {
+                refusal.kept.clone()
+            }
+            Some(_) | None => Some(resource),
+        };
+        let waiting = self.pending.iter().filter_map(|(name, pending)| match &pending.held {
+            Held::Resource(held) => Some(held),
+            Held::Nothing | Held::Version(_) | Held::Unknown => self.rejected.get(name)?.kept.as_ref(),
+        });
+        let gone = waiting.chain(self.standins(set)).filter(|it| !set.contains_key(&it.name)).cloned();
+        let all = all.into_iter().filter_map(usable).chain(gone).map(|it| (it.name.clone(), it));
+        all.collect::<BTreeMap<_, _>>().into_values().collect()
     }
 }
 

@@ -76,9 +76,10 @@ impl Session {
                 self.note_asked(kind, &subscribe, &unsubscribe);
                 Ok(event)
             }
-            Interest::StateOfTheWorld { names } => {
+            Interest::StateOfTheWorld { names, has_taken } => {
                 self.check_count(kind, names.len())?;
                 check_lengths(kind, names.iter())?;
+                self.state_mut(kind).note_taken_before(has_taken);
                 let event = self.on_sotw(kind, &nonce, rejection, &names);
                 self.find_unasked(kind);
                 Ok(event)

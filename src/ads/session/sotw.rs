@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Session;
-use super::type_state::{Held, TypeState};
+use super::type_state::{Held, InFlight, Reason, Rejection, Sent, TypeState};
 use crate::ads::message::Event;
 use crate::ads::subscription::Changes;
 use crate::envoy::snapshot::{ResourceSet, ResourceType};
@@ -55,6 +55,47 @@ impl Session {
 }
 
 impl TypeState {
+    /// Notes what the first request says about earlier streams.
+    pub(super) fn note_taken_before(&mut self, has_taken: bool) {
+        self.in_doubt |= has_taken && self.last_nonce.is_none() && self.sends_whole_set();
+    }
+
+    /// A client that says what it refuses of a set gets the set without that: with what it had instead, and with the
+    /// listeners whose place that should have taken. Where it may have had something that nobody knows, the refused one stays
+    /// in, as Envoy keeps what it has under a name that is still there.
+    ///
+    /// Where it does not say, the set is not sent again until it changes.
+    pub(super) fn on_refused_set(&mut self, sent: InFlight, message: &str) {
+        // What had been taken before is not to blame.
+        let had_more = self.is_unexplained || self.rejected.values().any(Rejection::is_in_doubt);
+        let is_alone = sent.upserts.len() == 1 && !had_more;
+        self.rejected_set = sent.set.map(|set| (set, sent.changed));
+        for gone in &sent.removed {
+            self.rejected.remove(gone);
+        }
+        let is_refused = |it: &Sent| is_alone || is_named(&it.name, message);
+        let (refused, others): (Vec<_>, Vec<_>) = sent.upserts.into_iter().partition(is_refused);
+        if refused.is_empty() {
+            self.is_unexplained = true;
+            return;
+        }
+        self.answer_due = true;
+        for it in refused {
+            let content = Some(it.version);
+            let rejection = Rejection { content, retry: false, kept: it.before, displaced: it.displaced };
+            self.reject(it.name, rejection, it.changed);
+        }
+        // A set that cannot be read is refused as a whole, so that nothing of it is there.
+        for it in others {
+            let held = match it.before {
+                Some(before) if before.version == it.version => Held::Unknown,
+                Some(before) => Held::Resource(before),
+                None => Held::Nothing,
+            };
+            self.note_pending(&it.name, held, Reason::Changed, it.changed);
+        }
+    }
+
     fn standing(&self, nonce: &str) -> Standing {
         match self.last_nonce {
             None => Standing::First,
@@ -111,4 +152,12 @@ impl TypeState {
             self.force_again(name, set);
         }
     }
+}
+
+/// True if a client says that it refuses this resource. Envoy lists those that it cannot use (`ours: why, other: why`), and
+/// prints one that it cannot even read, fields of it in lines of their own.
+fn is_named(name: &str, message: &str) -> bool {
+    let is_listed = |(at, _): (usize, &str)| message[..at].is_empty() || message[..at].ends_with([' ', '\n']);
+    let is_printed = || message.lines().any(|line| line == format!("name: \"{name}\""));
+    message.match_indices(&format!("{name}: ")).any(is_listed) || is_printed()
 }

@@ -23,6 +23,10 @@ pub(super) struct TypeState {
     pub(super) rejected: BTreeMap<Arc<str>, Rejection>,
     /// The set that the client refused, where sets travel as a whole, and what of it may be to blame.
     pub(super) rejected_set: Option<(Version, Numbers)>,
+    /// It refused a set without saying for what, and has taken none since.
+    pub(super) is_unexplained: bool,
+    /// The client has a set of an earlier stream, and nobody knows what is in it.
+    pub(super) in_doubt: bool,
     pub(super) in_flight: Option<InFlight>,
     /// A response must go out even if it is empty (R26).
     pub(super) answer_due: bool,
@@ -81,7 +85,7 @@ pub(super) struct Rejection {
     pub(super) content: Option<Version>,
     /// It came with others, so that it may be innocent: sent once more, alone (R17).
     pub(super) retry: bool,
-    /// What the client had before and may still use.
+    /// What the client had before and may still use; for whole sets the content itself where nobody knows that.
     pub(super) kept: Option<Arc<Resource>>,
     /// Listeners that were taken away in the same response and whose place this one should take. An Envoy takes away what is
     /// gone before it looks at what is new, so that it has neither of them then: as long as the refusal stands, they stand in.
@@ -89,6 +93,11 @@ pub(super) struct Rejection {
 }
 
 impl Rejection {
+    /// True if nobody knows what the client had before, so that what it refused stays in whole sets all the same.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| Some(kept.version) == self.content)
+    }
+
     /// True as long as this is what the snapshot has, and it is not tried once more.
     fn stands(&self, name: &str, set: &ResourceSet) -> bool {
         !self.retry && set.get(name).is_some_and(|wanted| self.content == Some(wanted.version))
@@ -160,6 +169,8 @@ impl TypeState {
             pending: BTreeMap::new(),
             rejected: BTreeMap::new(),
             rejected_set: None,
+            is_unexplained: false,
+            in_doubt: false,
             in_flight: None,
             answer_due: false,
             last_nonce: None,
@@ -203,7 +214,7 @@ impl TypeState {
     /// Notes that the snapshot has something else under a name than before, since one of these.
     pub(super) fn note_change(&mut self, name: &Arc<str>, before: Option<&Arc<Resource>>, changed: Numbers) {
         if self.subscription.covers(name) {
-            let before = before.or_else(|| self.stands_in(name, |refusal, _| !refusal.retry));
+            let before = before.or_else(|| self.stands_in(name));
             let held = before.map_or(Held::Nothing, |resource| Held::Resource(resource.clone()));
             self.note_pending(name, held, Reason::Changed, changed);
         }
@@ -287,15 +298,21 @@ impl TypeState {
         }
     }
 
-    /// What stands in under a name, for a refusal that `counts`.
-    fn stands_in(&self, name: &str, counts: impl Fn(&Rejection, &str) -> bool) -> Option<&Arc<Resource>> {
-        let refusals = self.rejected.iter().filter(|(refused, rejection)| counts(rejection, refused));
-        refusals.flat_map(|(_, rejection)| &rejection.displaced).find(|standin| *standin.name == *name)
+    /// What stands in under a name.
+    fn stands_in(&self, name: &str) -> Option<&Arc<Resource>> {
+        let refusals = self.rejected.values().filter(|rejection| !rejection.retry);
+        refusals.flat_map(|rejection| &rejection.displaced).find(|standin| *standin.name == *name)
+    }
+
+    /// Whatever stands in for something that the client refused.
+    pub(super) fn standins<'s>(&'s self, set: &'s ResourceSet) -> impl Iterator<Item = &'s Arc<Resource>> {
+        let refusals = self.rejected.iter().filter(|(refused, rejection)| rejection.stands(refused, set));
+        refusals.flat_map(|(_, rejection)| &rejection.displaced)
     }
 
     /// What the client should have under a name.
     fn wanted<'s>(&'s self, name: &str, set: &'s ResourceSet) -> Option<&'s Arc<Resource>> {
-        set.get(name).or_else(|| self.stands_in(name, |rejection, refused| rejection.stands(refused, set)))
+        set.get(name).or_else(|| self.standins(set).find(|standin| *standin.name == *name))
     }
 
     /// True if another process gave it to the client, perhaps for what this one could not make.
@@ -381,7 +398,11 @@ impl TypeState {
         for rejection in self.rejected.values_mut().filter(|rejection| !rejection.retry) {
             rejection.displaced.retain(|standin| !sent.removed.contains(&standin.name));
         }
-        self.rejected_set = None;
+        if self.sends_whole_set() {
+            // What is in doubt was in it.
+            self.rejected.retain(|_, rejection| !rejection.is_in_doubt());
+        }
+        (self.rejected_set, self.is_unexplained, self.in_doubt) = (None, false, false);
         // While a refused resource is outstanding, the client has not taken everything.
         self.rejected.is_empty().then_some(Event::Acked { kind: self.kind })
     }
@@ -390,7 +411,7 @@ impl TypeState {
     fn on_nack(&mut self, sent: InFlight, message: String) -> Event {
         let resources = sent.upserts.iter().map(|sent| (sent.name.clone(), sent.version)).collect();
         if self.sends_whole_set() {
-            self.rejected_set = sent.set.map(|set| (set, sent.changed));
+            self.on_refused_set(sent, &message);
         } else {
             let is_alone = sent.upserts.len() == 1;
             let retry = sent.upserts.len() + sent.removed.len() > 1;
@@ -410,7 +431,7 @@ impl TypeState {
         Event::Nacked { kind: self.kind, resources, message }
     }
 
-    fn reject(&mut self, name: Arc<str>, mut rejection: Rejection, changed: Numbers) {
+    pub(super) fn reject(&mut self, name: Arc<str>, mut rejection: Rejection, changed: Numbers) {
         if !self.subscription.covers(&name) {
             return;
         }

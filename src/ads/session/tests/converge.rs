@@ -73,15 +73,21 @@ struct Client {
     hidden: BTreeSet<(ResourceType, Arc<str>)>,
     names: BTreeMap<ResourceType, BTreeSet<&'static str>>,
     nonces: BTreeMap<ResourceType, u64>,
+    /// Of these it took a whole response once, and says so for ever.
+    taken: BTreeSet<ResourceType>,
+    /// It says what it refuses.
+    is_talkative: bool,
     /// It let a response wait for so long that nothing waits for it any more.
     was_silent: bool,
     inbox: VecDeque<Response>,
 }
 
 impl Client {
-    fn new(variant: Variant) -> Self {
+    fn new(variant: Variant, is_talkative: bool) -> Self {
         let mut client = Self {
             variant,
+            is_talkative,
+            taken: BTreeSet::new(),
             session: Session::new(variant, 100),
             snapshot: Snapshot::default(),
             published: 0,
@@ -124,7 +130,8 @@ impl Client {
                     initial_versions: held.map(|(name, it)| (name.to_string(), it.version.to_string())).collect(),
                 },
                 Variant::StateOfTheWorld => {
-                    Interest::StateOfTheWorld { names: star.into_iter().chain(names).collect() }
+                    let names = star.into_iter().chain(names).collect();
+                    Interest::StateOfTheWorld { names, has_taken: self.taken.contains(&kind) }
                 }
             };
             self.request(kind, String::new(), None, interest);
@@ -154,7 +161,9 @@ impl Client {
         }
         let (resources, gone): (_, Vec<_>) = match &response.content {
             Content::Delta { resources, removed } => {
-                (resources, removed.iter().filter(|name| clusters.contains_key(*name)).collect())
+                // A new stream cannot know that an unsure one is held (R43).
+                let is_known = |name: &Arc<str>| !self.hidden.contains(&(ResourceType::Cluster, name.clone()));
+                (resources, removed.iter().filter(|name| clusters.contains_key(*name) && is_known(name)).collect())
             }
             Content::StateOfTheWorld { resources, .. } => {
                 (resources, clusters.keys().filter(|name| resources.iter().all(|it| it.name != **name)).collect())
@@ -194,7 +203,8 @@ impl Client {
             Variant::StateOfTheWorld => {
                 let star = kind.is_wildcard().then(|| "*".to_owned());
                 let names = self.names[&kind].iter().map(|name| (*name).to_owned());
-                Interest::StateOfTheWorld { names: star.into_iter().chain(names).collect() }
+                let names = star.into_iter().chain(names).collect();
+                Interest::StateOfTheWorld { names, has_taken: self.taken.contains(&kind) }
             }
         }
     }
@@ -264,7 +274,12 @@ impl Client {
         let sent: Vec<_> = resources.iter().map(|it| &it.name).chain(&removed).collect();
         assert_eq!(sent.len(), sent.iter().collect::<BTreeSet<_>>().len(), "a name twice: {sent:?}"); // R31
         sent.iter().for_each(|name| _ = self.hidden.remove(&(kind, (**name).clone())));
-        let is_bad = resources.iter().any(|it| it.body[0] == BAD);
+        let bad: Vec<_> =
+            resources.iter().filter(|it| it.body[0] == BAD).map(|it| format!("{}: bad", it.name)).collect();
+        let is_bad = !bad.is_empty();
+        if !is_bad {
+            self.taken.insert(kind);
+        }
         let held = self.held.get_mut(&kind).unwrap();
         if is_whole {
             held.retain(|name, _| resources.iter().any(|it| it.name == *name));
@@ -284,8 +299,9 @@ impl Client {
                 self.unsure.remove(&entry)
             };
         }
+        let rejection = is_bad.then(|| if self.is_talkative { bad.join("\n") } else { "bad".to_owned() });
         let interest = self.same_interest(kind);
-        self.request(kind, response.nonce.to_string(), is_bad.then(|| "bad".to_owned()), interest);
+        self.request(kind, response.nonce.to_string(), rejection, interest);
     }
 
     /// Answers until nothing comes any more. Fails if that does not end.
@@ -333,15 +349,18 @@ proptest! {
 
     #[test]
     fn delta_clients_converge(happenings in prop::collection::vec(happening(), 1..60)) {
-        let mut client = Client::new(Variant::Delta);
+        let mut client = Client::new(Variant::Delta, false);
         happenings.iter().for_each(|happening| client.happen(happening));
         client.settle();
         client.check();
     }
 
     #[test]
-    fn state_of_the_world_clients_converge(happenings in prop::collection::vec(happening(), 1..60)) {
-        let mut client = Client::new(Variant::StateOfTheWorld);
+    fn state_of_the_world_clients_converge(
+        happenings in prop::collection::vec(happening(), 1..60),
+        is_talkative in any::<bool>(),
+    ) {
+        let mut client = Client::new(Variant::StateOfTheWorld, is_talkative);
         happenings.iter().for_each(|happening| client.happen(happening));
         client.settle();
         client.check();

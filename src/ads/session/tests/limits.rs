@@ -64,7 +64,7 @@ fn too_much_interest_is_refused() {
     assert_eq!(error.to_string(), "EDS: 3 resource names on one stream; at most 2 are allowed");
     let error = session.on_request(request(ResourceType::Secret, "", &[&long])).unwrap_err();
     assert_eq!(error, RequestError::NameTooLong { kind: ResourceType::Secret, length: 2_049, limit: 2_048 });
-    let interest = Interest::StateOfTheWorld { names: vec!["a".to_owned(); 3] };
+    let interest = Interest::StateOfTheWorld { names: vec!["a".to_owned(); 3], has_taken: false };
     let request = Request { kind, nonce: String::new(), rejection: None, interest };
     assert_eq!(session.on_request(request), Err(RequestError::TooManyNames { kind, count: 3, limit: 2 }));
 }
@@ -95,7 +95,7 @@ fn nonces_differ_and_set_versions_follow_the_content_alone() {
         for body in bodies {
             session.on_snapshot(snapshot(ResourceType::Cluster, [("a", vec![*body]), ("b", vec![0])]));
             let nonce = sent.last().map(|(nonce, _): &(u64, Version)| nonce.to_string()).unwrap_or_default();
-            let interest = Interest::StateOfTheWorld { names: Vec::new() };
+            let interest = Interest::StateOfTheWorld { names: Vec::new(), has_taken: false };
             session.on_request(Request { kind: ResourceType::Cluster, nonce, rejection: None, interest }).unwrap();
             let response = session.next(Duration::ZERO).unwrap();
             let Content::StateOfTheWorld { version, .. } = response.content else { panic!() };

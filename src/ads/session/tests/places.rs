@@ -210,6 +210,52 @@ fn places_of_what_operators_give() {
     );
 }
 
+#[test]
+fn places_where_sets_travel_whole() {
+    let sotw = |case: &str, steps: &[(&str, &str)]| check(Variant::StateOfTheWorld, case, steps);
+    sotw(
+        "who had the place gets it back, until the other one changes",
+        &[
+            ("set LDS a@1:80 b@1:81; LDS", "LDS =a@1:80 =b@1:81"),
+            ("ack LDS; del LDS a; set LDS ours@1:80", "(acked LDS) | LDS =b@1:81 =ours@1:80"),
+            ("nack LDS !ours", "(nacked LDS ours) | LDS =a@1:80 =b@1:81"),
+            ("ack LDS", ""),
+            ("set LDS b@2:81", "LDS =a@1:80 =b@2:81"),
+            ("ack LDS; set LDS ours@2:80", "LDS =b@2:81 =ours@2:80"),
+            ("ack LDS", "(acked LDS)"),
+        ],
+    );
+    sotw(
+        "who had the place goes with the one that was refused",
+        &[
+            ("set LDS a@1:80 b@1:81; LDS", "LDS =a@1:80 =b@1:81"),
+            ("ack LDS; del LDS a; set LDS ours@1:80", "(acked LDS) | LDS =b@1:81 =ours@1:80"),
+            ("nack LDS !ours", "(nacked LDS ours) | LDS =a@1:80 =b@1:81"),
+            ("ack LDS; del LDS ours", "LDS =b@1:81"),
+            ("ack LDS", "(acked LDS)"),
+        ],
+    );
+    sotw(
+        "who stands in says what callers may do today",
+        &[
+            ("set LDS a@1:80; LDS", "LDS =a@1:80"),
+            ("ack LDS; del LDS a; set LDS ours@1:80/a@1:80", "(acked LDS) | LDS =ours@1:80"),
+            ("nack LDS !ours", "(nacked LDS ours) | LDS =a@1:80"),
+            ("ack LDS; set LDS ours@1:80/a@2:80", "LDS =a@2:80"),
+        ],
+    );
+    sotw(
+        "what an earlier stream gave stays under its name, and what is generated stands in",
+        &[
+            ("set LDS ours@1:80/a@1:80; LDS ~", "LDS =ours@1:80"),
+            ("nack LDS !ours", "(nacked LDS ours) | LDS =a@1:80 =ours@1:80"),
+            ("nack LDS !ours", "(nacked LDS a)"),
+            ("set LDS ours@2:80/a@1:80", "LDS =ours@2:80"),
+            ("ack LDS", "(acked LDS)"),
+        ],
+    );
+}
+
 /// Names of listeners, each with its port.
 const LISTENERS: [(&str, u32); 5] = [("a", 80), ("b", 80), ("c", 80), ("d", 81), ("e", 81)];
 
@@ -234,6 +280,7 @@ fn wanted() -> impl Strategy<Value = Wanted> {
 
 /// A client that takes away what is gone before it adds what is new, and has no two listeners on one port, as Envoy.
 struct Client {
+    variant: Variant,
     session: Session,
     held: BTreeMap<Arc<str>, String>,
     published: u64,
@@ -245,12 +292,20 @@ struct Client {
 const ALL: usize = 50;
 
 impl Client {
-    fn new() -> Self {
-        let mut session = Session::new(Variant::Delta, 100);
-        let interest = Interest::Delta { subscribe: vec![], unsubscribe: vec![], initial_versions: vec![] };
-        let request = Request { kind: ResourceType::Listener, nonce: String::new(), rejection: None, interest };
-        session.on_request(request).unwrap();
-        Self { session, held: BTreeMap::new(), published: 0, sent: None }
+    fn new(variant: Variant) -> Self {
+        let session = Session::new(variant, 100);
+        let mut client = Self { variant, session, held: BTreeMap::new(), published: 0, sent: None };
+        client.request(String::new(), None);
+        client
+    }
+
+    fn request(&mut self, nonce: String, rejection: Option<String>) {
+        let interest = match self.variant {
+            Variant::Delta => Interest::Delta { subscribe: vec![], unsubscribe: vec![], initial_versions: vec![] },
+            Variant::StateOfTheWorld => Interest::StateOfTheWorld { names: vec![], has_taken: false },
+        };
+        let request = Request { kind: ResourceType::Listener, nonce, rejection, interest };
+        self.session.on_request(request).unwrap();
     }
 
     /// Takes what should be there, and answers `most` times, or as long as something comes.
@@ -274,23 +329,29 @@ impl Client {
     }
 
     fn answer(&mut self, response: Response) {
-        let Content::Delta { resources, removed } = response.content else { panic!("a set in a Delta stream") };
-        removed.iter().for_each(|name| drop(self.held.remove(name)));
-        let mut is_refused = false;
+        let resources = match response.content {
+            Content::Delta { resources, removed } => {
+                removed.iter().for_each(|name| drop(self.held.remove(name)));
+                resources
+            }
+            Content::StateOfTheWorld { resources, .. } => {
+                self.held.retain(|name, _| resources.iter().any(|it| it.name == *name));
+                resources
+            }
+        };
+        let mut refused = Vec::new();
         for resource in resources {
             let content = content(&resource);
             let (_, port) = content.split_once(':').unwrap();
             let is_taken = self.held.iter().any(|(name, held)| *name != resource.name && held.ends_with(port));
             if is_taken || content.starts_with(&BAD.to_string()) {
-                is_refused = true;
+                refused.push(format!("{}: no", resource.name));
             } else {
                 self.held.insert(resource.name.clone(), content);
             }
         }
-        let rejection = is_refused.then(|| "no".to_owned());
-        let interest = Interest::Delta { subscribe: vec![], unsubscribe: vec![], initial_versions: vec![] };
-        let nonce = response.nonce.to_string();
-        self.session.on_request(Request { kind: ResourceType::Listener, nonce, rejection, interest }).unwrap();
+        let rejection = (!refused.is_empty()).then(|| refused.join("\n"));
+        self.request(response.nonce.to_string(), rejection);
     }
 
     /// The ports on which something listens.
@@ -303,8 +364,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_refused_listener_costs_no_port(steps in prop::collection::vec((wanted(), 0..3_usize, any_content()), 1..8)) {
-        let mut client = Client::new();
+    fn a_refused_listener_costs_no_port(
+        steps in prop::collection::vec((wanted(), 0..3_usize, any_content()), 1..8),
+        is_delta in any::<bool>(),
+    ) {
+        let mut client = Client::new(if is_delta { Variant::Delta } else { Variant::StateOfTheWorld });
         for (wanted, answers, other) in steps {
             let before = client.ports();
             // The contents are others for a moment: while those are being answered, these are wanted.

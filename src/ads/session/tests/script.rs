@@ -7,8 +7,10 @@
 //! del CDS a                        snapshot without it
 //! lack LDS, whole LDS              snapshot in which something could not be made; one with everything
 //! CDS +a -b ~c@1                   Delta request: subscribe, unsubscribe, initial version (of content 1; ? is foreign)
-//! EDS =a =b                        State-of-the-World request with the latest nonce; `=` alone is no name
+//! EDS =a =b                        State-of-the-World request with the latest nonce; `=` alone is no name, and `~` says
+//!                                  that something was taken before
 //! ack CDS, nack CDS +x             answer to the latest response, with changes of interest
+//! nack LDS !a, nack LDS ?a         refusal that says of what: what cannot be used, what cannot be read
 //! nonce CDS 99 +a                  request with this nonce
 //! tick 20                          seconds pass
 //! ```
@@ -88,7 +90,7 @@ impl Script {
                     out.extend(self.session.on_tick(self.now).iter().map(show_event));
                 }
                 ["ack", kind, ref rest @ ..] => out.extend(self.answer(kind, None, rest)),
-                ["nack", kind, ref rest @ ..] => out.extend(self.answer(kind, Some("no"), rest)),
+                ["nack", kind, ref rest @ ..] => out.extend(self.answer(kind, Some(&refusal(rest)), rest)),
                 ["nonce", kind, nonce, ref rest @ ..] => out.extend(self.request(kind, nonce, None, rest)),
                 [kind, ref rest @ ..] => {
                     let latest =
@@ -142,16 +144,28 @@ impl Script {
                 initial_versions: pick('~').map(|held| initial_version(&held)).collect(),
             },
             Variant::StateOfTheWorld => {
-                if !rest.is_empty() {
+                if rest.iter().any(|word| word.starts_with('=')) {
                     self.names.insert(kind, pick('=').filter(|name| !name.is_empty()).collect());
                 }
-                Interest::StateOfTheWorld { names: self.names.get(&kind).cloned().unwrap_or_default() }
+                let names = self.names.get(&kind).cloned().unwrap_or_default();
+                Interest::StateOfTheWorld { names, has_taken: pick('~').next().is_some() }
             }
         };
         let rejection = rejection.map(str::to_owned);
         let event = self.session.on_request(Request { kind, nonce: nonce.to_owned(), rejection, interest }).unwrap();
         event.as_ref().map(show_event)
     }
+}
+
+/// What an Envoy says that refuses these.
+fn refusal(words: &[&str]) -> String {
+    let says = |word: &&str| match word.split_at(1) {
+        ("!", name) => Some(format!("{name}: no")),
+        ("?", name) => Some(format!("\nname: \"{name}\"\nno: true")),
+        _ => None,
+    };
+    let said: Vec<_> = words.iter().filter_map(says).collect();
+    if said.is_empty() { "no".to_owned() } else { format!("Error adding/updating listener(s) {}", said.join("\n")) }
 }
 
 pub(super) fn parse_kind(name: &str) -> ResourceType {

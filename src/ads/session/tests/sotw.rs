@@ -121,9 +121,62 @@ fn refusals() {
         "a set that may be refused for a secret is tried once more when a secret changes",
         &[
             ("set SDS s@1; set LDS a@1; LDS; SDS =s", "SDS =s@1 | LDS =a@1"),
-            ("ack SDS; nack LDS", "(acked SDS) | (nacked LDS a)"),
+            ("ack SDS; nack LDS", "(acked SDS) | (nacked LDS a) | LDS"),
+            ("ack LDS", ""),
             ("set SDS s@2", "SDS =s@2 | LDS =a@1"),
-            ("nack LDS", "(nacked LDS)"),
+            ("nack LDS", "(nacked LDS a) | LDS"),
+        ],
+    );
+    sotw(
+        "the others of a set go on, with what the refused one was before",
+        &[
+            ("set CDS a@1 b@1; CDS", "CDS =a@1 =b@1"),
+            ("ack CDS; set CDS a@2 b@2 c@2", "(acked CDS) | CDS =a@2 =b@2 =c@2"),
+            ("nack CDS !a !c", "(nacked CDS a b c) | CDS =a@1 =b@2"),
+            ("ack CDS", ""),
+            ("set CDS b@3", "CDS =a@1 =b@3"),
+            ("ack CDS; set CDS c@3", "CDS =a@1 =b@3 =c@3"),
+            ("ack CDS; set CDS a@3", "CDS =a@3 =b@3 =c@3"),
+            ("ack CDS", "(acked CDS)"),
+        ],
+    );
+    sotw(
+        "of a set that cannot be read one is found after the other",
+        &[
+            ("set LDS a@1 b@1 c@1 d@1; LDS", "LDS =a@1 =b@1 =c@1 =d@1"),
+            ("nack LDS ?c", "(nacked LDS a b c d) | LDS =a@1 =b@1 =d@1"),
+            ("nack LDS ?a", "(nacked LDS a b d) | LDS =b@1 =d@1"),
+            ("ack LDS; del LDS c", "LDS =b@1 =d@1"),
+        ],
+    );
+    sotw(
+        "names in reasons are no culprits",
+        &[("set LDS a@1 b@1 no@1; LDS", "LDS =a@1 =b@1 =no@1"), ("nack LDS !xa !b:no", "(nacked LDS a b no)")],
+    );
+    sotw(
+        "of an earlier stream's set, what is refused stays under its name",
+        &[
+            ("set CDS a@1 b@1; CDS ~", "CDS =a@1 =b@1"),
+            ("nack CDS !a", "(nacked CDS a b)"),
+            ("set CDS b@2", "CDS =a@1 =b@2"),
+            ("nack CDS !a", "(nacked CDS b)"),
+            ("set CDS a@2", "CDS =a@2 =b@2"),
+            ("ack CDS", "(acked CDS)"),
+            ("set CDS a@3", "CDS =a@3 =b@2"),
+            ("nack CDS !a", "(nacked CDS a) | CDS =a@2 =b@2"),
+        ],
+    );
+    sotw(
+        "a cluster that was refused and is gone stays, as it was, until its users are",
+        &[
+            ("set CDS a@1; set LDS l@1>a; CDS; LDS", "CDS =a@1"),
+            ("ack CDS", "(acked CDS) | LDS =l@1"),
+            ("ack LDS; set CDS a@2", "(acked LDS) | CDS =a@2"),
+            ("nack CDS !a", "(nacked CDS a) | CDS =a@1"),
+            ("ack CDS; del CDS a; set CDS b@1; set LDS l@2>b", "CDS =a@1 =b@1"),
+            ("ack CDS", "LDS =l@2"),
+            ("ack LDS", "(acked LDS) | CDS =b@1"),
+            ("ack CDS", "(acked CDS)"),
         ],
     );
     sotw(

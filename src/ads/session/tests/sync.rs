@@ -65,9 +65,11 @@ fn what_is_refused_is_pending_for_the_snapshots_that_brought_it() {
         Variant::StateOfTheWorld,
         &[
             ("set CDS a@2>", "?"),
-            ("nack CDS", "!CDS * (1,2]"),
-            ("set CDS b@1>", "?"),
-            ("nack CDS", "!CDS * (1,3]"),
+            ("nack CDS", "?"),
+            ("ack CDS", "!CDS a (1,2]"),
+            ("set CDS b@1> c@1>", "?"),
+            // It does not say which.
+            ("nack CDS", "!CDS a (1,2], !CDS * (2,3]"),
             ("set CDS a@3>", "?"),
             ("ack CDS", ""),
         ],
