@@ -70,6 +70,21 @@ impl Subscription {
         contains(&self.names, name)
     }
 
+    /// Those of these names that are not of interest. They are sorted, and most of them share their text with the own ones.
+    pub fn uncovered<'a>(
+        &'a self,
+        sorted: impl Iterator<Item = &'a Arc<str>>,
+    ) -> impl Iterator<Item = &'a Arc<str>> {
+        let mut own = self.names.iter().peekable();
+        sorted.filter(move |name| {
+            if self.is_wildcard() || own.next_if(|known| Arc::ptr_eq(known, name)).is_some() {
+                return false;
+            }
+            while own.next_if(|known| known < name).is_some() {}
+            own.next_if(|known| known == name).is_none()
+        })
+    }
+
     /// Holds the text of its names as somebody else does, where `shared` knows them.
     pub fn share_names(&mut self, shared: impl Fn(&str) -> Option<Arc<str>>) {
         for name in &mut self.names {
@@ -117,8 +132,10 @@ impl Subscription {
             changes.wildcard_asked = true;
         }
         changes.asked = sorted(asked);
-        // An acknowledgement asks for nothing, and is what comes most often.
-        if !changes.asked.is_empty() {
+        if self.names.is_empty() {
+            self.names = changes.asked.as_slice().into();
+        } else if !changes.asked.is_empty() {
+            // An acknowledgement asks for nothing, and is what comes most often.
             let mut names = std::mem::take(&mut self.names).into_vec();
             names.extend(changes.asked.iter().cloned());
             self.names = sorted(names).into_boxed_slice();

@@ -39,6 +39,23 @@ impl ResourceSet {
         own.or_else(|| self.common.get(name))
     }
 
+    /// What it has under each of these names, which are sorted. For many names that is one walk through both.
+    pub fn get_sorted<'s, 'n>(
+        &'s self,
+        names: impl ExactSizeIterator<Item = &'n str>,
+    ) -> impl Iterator<Item = Option<&'s Arc<Resource>>> {
+        // To find one name takes some ten comparisons.
+        let walks = names.len().saturating_mul(8) >= self.len();
+        let mut all = self.values().peekable();
+        names.map(move |name| {
+            if !walks {
+                return self.get(name);
+            }
+            while all.next_if(|resource| *resource.name < *name).is_some() {}
+            all.peek().copied().filter(|resource| *resource.name == *name)
+        })
+    }
+
     /// True if there is a resource of this name.
     pub fn contains_key(&self, name: &str) -> bool {
         self.get(name).is_some()
@@ -259,6 +276,10 @@ mod tests {
             for name in 0..6_u8 {
                 let name = name.to_string();
                 prop_assert_eq!(set.get(&name).map(body), model.get(&name).copied());
+            }
+            for asked in [vec!["1"], vec!["0", "2", "2", "3", "5", "6"]] {
+                let found: Vec<_> = set.get_sorted(asked.iter().copied()).map(|found| found.map(body)).collect();
+                prop_assert_eq!(found, asked.iter().map(|name| model.get(*name).copied()).collect::<Vec<_>>());
             }
         }
 

@@ -91,10 +91,14 @@ impl Version {
 
     /// The version that is written like this; `None` for anything else, such as what another control plane sent.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() != 16 || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-            return None;
-        }
-        u64::from_str_radix(text, 16).ok().map(|value| Self(value.to_be_bytes()))
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Some(u64::from(byte - b'0')),
+            b'a'..=b'f' => Some(u64::from(byte - b'a' + 10)),
+            _ => None,
+        };
+        let text = text.as_bytes().as_array::<16>()?;
+        let value = text.iter().try_fold(0, |value, byte| Some(value << 4 | digit(*byte)?))?;
+        Some(Self(u64::to_be_bytes(value)))
     }
 }
 

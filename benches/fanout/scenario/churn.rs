@@ -50,6 +50,12 @@ pub(super) async fn run(options: &Options, cores: Option<Cores>) -> Result<Repor
         let mut round = side.change(0..GROUP, is_change(churn.sequence), put).await?;
         round.messages.pop().ok_or("the first proxy got nothing")?
     };
+    // What a connection needs to carry a change for the first time is not what a load leaves behind.
+    for backend in mesh.backends.iter().take(churn.groups) {
+        churn.sequence += 1;
+        subject.http.put(0, &backend.change(churn.sequence)).await?;
+    }
+    side.fleet.settle().await?;
     for (case, rate) in cases.iter_mut().zip(&options.rates) {
         let load = churn.load(*rate, lasts);
         let memory = side.memory();
@@ -66,6 +72,8 @@ pub(super) async fn run(options: &Options, cores: Option<Cores>) -> Result<Repor
     let mut floor = Floor::start(Style::Copied, None, cores).await?;
     let mut side = Side::new(&floor.server, Some(floor.usage()), anybody(count));
     side.connect().await?;
+    floor.control.push(0..count, &message).await?;
+    side.fleet.settle().await?;
     for (case, rate) in cases.iter_mut().zip(&options.rates) {
         let load = churn.load(*rate, lasts);
         let memory = side.memory();

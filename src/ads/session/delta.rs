@@ -7,7 +7,7 @@ use super::Session;
 use super::type_state::{Held, Pending, Reason, TypeState};
 use crate::ads::message::Event;
 use crate::ads::subscription::Changes;
-use crate::envoy::snapshot::{ResourceSet, ResourceType, Snapshot, Version};
+use crate::envoy::snapshot::{Resource, ResourceSet, ResourceType, Snapshot, Version};
 
 /// What a reconnecting client says that it holds.
 #[derive(Debug, Default)]
@@ -25,9 +25,16 @@ impl<'a> InitialVersions<'a> {
         Self { held }
     }
 
-    fn get(&self, name: &str) -> Option<Option<Version>> {
-        let at = self.held.binary_search_by_key(&name, |(name, _)| name).ok()?;
-        self.held.get(at).map(|(_, version)| *version)
+    /// What is said about each of these names, which are sorted.
+    fn get_sorted<'n>(
+        &self,
+        names: impl Iterator<Item = &'n Arc<str>>,
+    ) -> impl Iterator<Item = Option<Option<Version>>> {
+        let mut held = self.held.iter().peekable();
+        names.map(move |name| {
+            while held.next_if(|(said, _)| *said < &**name).is_some() {}
+            held.next_if(|(said, _)| *said == &**name).map(|(_, version)| *version)
+        })
     }
 }
 
@@ -57,7 +64,7 @@ impl Session {
         let set = snapshot.get(kind);
         let state = self.state_mut(kind);
         let is_first = !state.subscription.is_open();
-        let before = subscribe.iter().filter(|name| state.subscription.covers(name)).cloned().collect::<BTreeSet<_>>();
+        let before: BTreeSet<_> = subscribe.iter().filter(|name| state.subscription.covers(name)).cloned().collect();
         let changes = state.subscription.apply_delta(kind, &subscribe, &unsubscribe);
         state.drop_names(&changes, set);
         if is_first {
@@ -88,14 +95,15 @@ impl Session {
         let owed =
             if kind == ResourceType::Endpoint { std::mem::take(&mut self.owed_endpoints) } else { BTreeSet::new() };
         let state = self.state_mut(kind);
+        let set = snapshot.get(kind);
         if changes.wildcard_asked {
-            state.add_all(snapshot.get(kind), initial_versions);
+            state.add_all(set, initial_versions);
         }
-        for name in &changes.asked {
-            match initial_versions.get(name) {
-                Some(version) if !in_doubt && !owed.contains(name) => {
-                    state.resume(name, version, snapshot.get(kind));
-                }
+        let wanted = set.get_sorted(changes.asked.iter().map(|name| &**name));
+        let held = initial_versions.get_sorted(changes.asked.iter());
+        for ((name, wanted), held) in changes.asked.iter().zip(wanted).zip(held) {
+            match held {
+                Some(version) if !in_doubt && !owed.contains(name) => state.resume(name, version, wanted),
                 Some(_) => state.force(name, Held::Unknown),
                 None => state.force(name, Held::Nothing),
             }
@@ -109,7 +117,10 @@ impl TypeState {
     fn add_all(&mut self, set: &ResourceSet, initial_versions: &InitialVersions<'_>) {
         self.answer_due = true;
         let held = &initial_versions.held;
-        if held.len() == set.len() && held.iter().all(|(name, version)| is_current(set, name, *version)) {
+        let is_current = |((name, version), wanted): (&(&str, _), &Arc<Resource>)| {
+            **name == *wanted.name && *version == Some(wanted.version)
+        };
+        if held.len() == set.len() && held.iter().zip(set.values()).all(is_current) {
             // As after most reconnects.
             return;
         }
@@ -125,8 +136,8 @@ impl TypeState {
         }
     }
 
-    fn resume(&mut self, name: &Arc<str>, version: Option<Version>, set: &ResourceSet) {
-        if is_current(set, name, version) {
+    fn resume(&mut self, name: &Arc<str>, version: Option<Version>, wanted: Option<&Arc<Resource>>) {
+        if version.is_some() && version == wanted.map(|wanted| wanted.version) {
             return;
         }
         let held = version.map_or(Held::Unknown, Held::Version);
@@ -144,9 +155,4 @@ impl TypeState {
             self.forget_uncovered();
         }
     }
-}
-
-/// True if the snapshot has this version under the name.
-fn is_current(set: &ResourceSet, name: &str, version: Option<Version>) -> bool {
-    version.is_some() && set.get(name).map(|resource| resource.version) == version
 }

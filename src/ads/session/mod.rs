@@ -28,7 +28,7 @@ use std::time::Duration;
 use self::type_state::TypeState;
 use super::message::{Event, Interest, Request, RequestError, Response, Variant};
 use super::order::STEPS;
-use crate::envoy::snapshot::{Numbers, Published, ResourceSet, ResourceType, Snapshot};
+use crate::envoy::snapshot::{Numbers, Published, Resource, ResourceSet, ResourceType, Snapshot};
 
 /// How long a response may stay unanswered before nothing waits for it any more: Envoy's fetch timeout of 15 s, after
 /// which it goes on without what it waits for, and a margin (xds-protocol, R19).
@@ -89,9 +89,11 @@ impl Session {
 
     /// Takes what the client should have from now on.
     pub fn on_snapshot(&mut self, Published { number, snapshot }: Published) {
-        if self.snapshot.is_none() {
+        let is_first = self.snapshot.is_none();
+        if is_first {
             self.meet(&snapshot, number);
         }
+        self.find_all_unasked();
         let before = self.snapshot.take().unwrap_or_default();
         if !is_same_set(before.get(ResourceType::Secret), snapshot.get(ResourceType::Secret)) {
             for kind in [ResourceType::Cluster, ResourceType::Listener] {
@@ -102,11 +104,20 @@ impl Session {
             let changed = Numbers { after: state.taken, until: number };
             state.taken = number;
             let (old, new) = (before.get(state.kind), snapshot.get(state.kind));
+            if is_first {
+                // As long as nothing was asked for, there is no name to look at.
+                state.unasked_is_due = !state.kind.is_wildcard();
+                if !state.subscription.is_open() {
+                    continue;
+                }
+            }
             if old.ptr_eq(new) {
                 continue;
             }
             for (name, held) in old.changes_to(new) {
-                state.note_unasked(name, new.contains_key(name), changed);
+                if !is_first {
+                    state.note_unasked(name, new.contains_key(name), changed);
+                }
                 if state.subscription.is_open() {
                     state.note_change(name, held, changed);
                 }
@@ -167,14 +178,18 @@ impl Session {
         if count > limit { Err(RequestError::TooManyNames { kind, count, limit }) } else { Ok(()) }
     }
 
-    /// The names as the snapshot has them, so that a subscription shares their text.
+    /// The names as the snapshot has them, so that a subscription shares their text; sorted, each of them once.
     fn share_names(&self, kind: ResourceType, names: &[String]) -> Vec<Arc<str>> {
-        let known = self.snapshot.as_ref().map(|snapshot| snapshot.get(kind));
-        let share = |name: &String| match known.and_then(|set| set.get(name)) {
+        let mut sorted: Vec<_> = names.iter().map(|name| &**name).collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let Some(snapshot) = &self.snapshot else { return sorted.into_iter().map(Arc::from).collect() };
+        let known = snapshot.get(kind).get_sorted(sorted.iter().copied());
+        let share = |(name, known): (&&str, Option<&Arc<Resource>>)| match known {
             Some(known) => known.name.clone(),
-            None => Arc::from(&**name),
+            None => Arc::from(*name),
         };
-        names.iter().map(share).collect()
+        sorted.iter().zip(known).map(share).collect()
     }
 
     fn state(&self, kind: ResourceType) -> &TypeState {

@@ -24,6 +24,7 @@ impl Session {
         if self.types.iter().any(TypeState::is_unanswered) {
             return None;
         }
+        self.find_all_unasked();
         let taken = self.state(ResourceType::Cluster).taken;
         Some(Progress {
             taken,
@@ -39,6 +40,9 @@ impl Session {
         }
         let Some(snapshot) = self.snapshot.clone().filter(|_| !kind.is_wildcard()) else { return };
         let state = self.state_mut(kind);
+        if state.unasked_is_due {
+            return;
+        }
         let changed = state.all_taken();
         for name in subscribe {
             state.unasked.remove(&**name);
@@ -50,13 +54,22 @@ impl Session {
         }
     }
 
+    /// Looks which names the client has not asked for, where that is due.
+    pub(super) fn find_all_unasked(&mut self) {
+        for kind in ResourceType::ALL {
+            if self.state(kind).unasked_is_due {
+                self.find_unasked(kind);
+            }
+        }
+    }
+
     /// Looks again which names of the snapshot the client has not asked for.
     pub(super) fn find_unasked(&mut self, kind: ResourceType) {
         let Some(snapshot) = self.snapshot.clone().filter(|_| !kind.is_wildcard()) else { return };
         let state = self.state_mut(kind);
+        state.unasked_is_due = false;
         let mut known = std::mem::take(&mut state.unasked);
-        let unasked = snapshot.get(kind).keys().filter(|name| !state.subscription.covers(name));
-        let with_past = unasked.map(|name| {
+        let with_past = state.subscription.uncovered(snapshot.get(kind).keys()).map(|name| {
             let fresh = Unasked { changed: state.all_taken(), is_needed: None };
             (name.clone(), known.remove(name).unwrap_or(fresh))
         });

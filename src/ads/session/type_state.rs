@@ -34,6 +34,8 @@ pub(super) struct TypeState {
     pub(super) last_nonce: Option<u64>,
     /// Names in the snapshot that the client has not asked for, of a type that it asks for by name.
     pub(super) unasked: BTreeMap<Arc<str>, Unasked>,
+    /// `unasked` was not looked for since the first snapshot: a client that comes back asks for everything next.
+    pub(super) unasked_is_due: bool,
     /// The number of the snapshot that the stream took last.
     pub(super) taken: u64,
 }
@@ -175,6 +177,7 @@ impl TypeState {
             answer_due: false,
             last_nonce: None,
             unasked: BTreeMap::new(),
+            unasked_is_due: false,
             taken: 0,
         }
     }
