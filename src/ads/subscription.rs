@@ -71,10 +71,7 @@ impl Subscription {
     }
 
     /// Those of these names that are not of interest. They are sorted, and most of them share their text with the own ones.
-    pub fn uncovered<'a>(
-        &'a self,
-        sorted: impl Iterator<Item = &'a Arc<str>>,
-    ) -> impl Iterator<Item = &'a Arc<str>> {
+    pub fn uncovered<'a>(&'a self, sorted: impl Iterator<Item = &'a Arc<str>>) -> impl Iterator<Item = &'a Arc<str>> {
         let mut own = self.names.iter().peekable();
         sorted.filter(move |name| {
             if self.is_wildcard() || own.next_if(|known| Arc::ptr_eq(known, name)).is_some() {

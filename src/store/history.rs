@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::any::Row;
 use super::apply::{self, RowChanges};
-use super::{Index, Stored, View};
+use super::{BadRow, Index, Note, Remembered, RememberedCommit, Stored, View};
 use crate::model::{ConfigEntry, EntryKey};
 
 /// What a commit, and each row of it, costs beyond its text.
@@ -49,6 +49,24 @@ impl Author {
             Self::HealthChecks => "health-checks",
             Self::Authority => "authority",
         }
+    }
+
+    /// Where a call came from, if it is known.
+    pub const fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Call(address) => address,
+            Self::Process | Self::Files | Self::HealthChecks | Self::Authority => None,
+        }
+    }
+
+    /// The author of this kind; `address` counts for a call, and may be empty.
+    pub(super) fn read(kind: &str, address: &str) -> Option<Self> {
+        let called_from = || match address {
+            "" => Some(Self::Call(None)),
+            address => address.parse().ok().map(|address| Self::Call(Some(address))),
+        };
+        let others = [Self::Process, Self::Files, Self::HealthChecks, Self::Authority];
+        if kind == Self::Call(None).kind() { called_from() } else { others.into_iter().find(|it| it.kind() == kind) }
     }
 }
 
@@ -97,9 +115,9 @@ impl Class {
         Self::ALL.into_iter().find(|class| class.as_str() == text)
     }
 
-    /// The class of a commit of these rows: the first of the classes that one of them belongs to.
-    fn of(rows: &RowChanges) -> Self {
-        rows.iter().map(|(key, _)| apply::class(key)).min().unwrap_or(Class::Config)
+    /// The class of a commit of rows with these keys: the first of the classes that one of them belongs to.
+    fn of<'k>(keys: impl Iterator<Item = &'k Vec<u8>>) -> Self {
+        keys.map(|key| apply::class(key)).min().unwrap_or(Class::Config)
     }
 }
 
@@ -123,7 +141,7 @@ impl Default for Retention {
 pub struct Commit {
     /// Its index.
     pub index: Index,
-    /// When it became durable.
+    /// When it was made.
     pub time: OffsetDateTime,
     /// Who wrote it.
     pub author: Author,
@@ -190,6 +208,29 @@ impl Commit {
         self.rows.iter().take(most).map(change).collect()
     }
 
+    /// A commit as a backend kept it.
+    ///
+    /// # Errors
+    /// A row of it cannot be understood.
+    fn remembered(commit: RememberedCommit) -> Result<Self, BadRow> {
+        let RememberedCommit { note, rows } = commit;
+        let class = Class::of(rows.iter().map(|row| &row.key));
+        let mut cost = OVERHEAD;
+        let read = |key: &[u8], value: Option<&Vec<u8>>| {
+            let bad = |source| BadRow { key: apply::row_name(key), source };
+            value.map(|value| Row::read(key, value)).transpose().map_err(bad)
+        };
+        let changed = rows.into_iter().map(|row| {
+            let (old, new) = (read(&row.key, row.old.as_ref())?, read(&row.key, row.new.as_ref())?);
+            let bytes = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
+            cost += OVERHEAD + row.key.len() + bytes(&row.old) + bytes(&row.new);
+            Ok(Changed { key: row.key, old, new })
+        });
+        let rows = changed.collect::<Result<_, _>>()?;
+        let Note { index, since, time, author, changes: _ } = note;
+        Ok(Self { index, time, author, class, since, rows, cost })
+    }
+
     /// Takes it back in a draft of the state that it made.
     fn take_back(&self, draft: &mut apply::Draft) {
         for row in self.rows.iter().rev() {
@@ -205,6 +246,8 @@ impl Commit {
 /// A commit that has become durable, as the writer has it at hand: what it is made of is looked up when there is time.
 #[derive(Debug)]
 pub(super) struct Draft {
+    /// When it was made.
+    pub(super) time: OffsetDateTime,
     /// Who wrote.
     pub(super) author: Author,
     /// The rows that it changed.
@@ -216,9 +259,9 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    fn commit(self, time: OffsetDateTime) -> Commit {
-        let Self { author, rows, before, after } = self;
-        let class = Class::of(&rows);
+    fn commit(self) -> Commit {
+        let Self { time, author, rows, before, after } = self;
+        let class = Class::of(rows.iter().map(|(key, _)| key));
         // A row that one write changed twice is one change, and what is kept of it is what it holds at the end.
         let written: BTreeMap<&[u8], usize> =
             rows.iter().map(|(key, value)| (key.as_slice(), value.as_ref().map_or(0, Vec::len))).collect();
@@ -264,25 +307,34 @@ struct Shared {
     pasts: BTreeMap<Class, Past>,
     /// The state after the last commit of them all.
     last: Arc<View>,
-    /// Commits that were noted and not looked at yet, and when they became durable.
-    noted: Vec<(OffsetDateTime, Draft)>,
+    /// Commits that were noted and not looked at yet.
+    noted: Vec<Draft>,
+    /// Commits that are forgotten, and that the backend does not know of yet.
+    forgotten: Vec<(Class, Index)>,
 }
 
 impl Shared {
     /// Looks at what was noted. Returns what that pushes out.
     fn settle(&mut self, retention: Retention) -> Vec<Arc<Commit>> {
         let mut forgotten = Vec::new();
-        for (time, draft) in std::mem::take(&mut self.noted) {
-            let commit = draft.commit(time);
-            let past = self.pasts.entry(commit.class).or_default();
-            past.bytes += commit.cost;
-            past.commits.push_back(Arc::new(commit));
-            while past.commits.len() > 1 && (past.commits.len() > retention.commits || past.bytes > retention.bytes) {
-                let Some(oldest) = past.commits.pop_front() else { break };
-                past.bytes -= oldest.cost;
-                past.forgotten_until = oldest.index;
-                forgotten.push(oldest);
-            }
+        for draft in std::mem::take(&mut self.noted) {
+            forgotten.extend(self.add(draft.commit(), retention));
+        }
+        forgotten
+    }
+
+    /// Takes in a commit. Returns what that pushes out.
+    fn add(&mut self, commit: Commit, retention: Retention) -> Vec<Arc<Commit>> {
+        let past = self.pasts.entry(commit.class).or_default();
+        past.bytes += commit.cost;
+        past.commits.push_back(Arc::new(commit));
+        let mut forgotten = Vec::new();
+        while past.commits.len() > 1 && (past.commits.len() > retention.commits || past.bytes > retention.bytes) {
+            let Some(oldest) = past.commits.pop_front() else { break };
+            past.bytes -= oldest.cost;
+            past.forgotten_until = oldest.index;
+            self.forgotten.push((oldest.class, oldest.index));
+            forgotten.push(oldest);
         }
         forgotten
     }
@@ -321,7 +373,7 @@ pub enum PastError {
         until: Index,
     },
     /// It was before the history began.
-    #[error("the history begins when the process does, at {started}: what was before is not known")]
+    #[error("the history begins at {started}: what was before is not known")]
     Earlier {
         /// When it began.
         started: OffsetDateTime,
@@ -342,8 +394,44 @@ impl History {
         let index = state.index();
         let past = |class| (class, Past { forgotten_until: index, ..Past::default() });
         let pasts = Class::ALL.into_iter().map(past).collect();
-        let shared = Arc::new(Mutex::new(Shared { pasts, last: state, noted: Vec::new() }));
-        Self { retention, started: (OffsetDateTime::now_utc(), index), shared, noted: watch::channel(index).0 }
+        Self::with(state, retention, (OffsetDateTime::now_utc(), index), pasts)
+    }
+
+    /// A history that goes on where a backend has left it: with the state that its last commit has made.
+    ///
+    /// # Errors
+    /// A row of it cannot be understood.
+    pub(super) fn resumed(state: Arc<View>, retention: Retention, remembered: Remembered) -> Result<Self, BadRow> {
+        let Remembered { began, forgotten_until, commits } = remembered;
+        let past = |(class, forgotten_until)| (class, Past { forgotten_until, ..Past::default() });
+        let history = Self::with(state, retention, began, forgotten_until.into_iter().map(past).collect());
+        let mut shared = history.lock();
+        for commit in commits {
+            shared.add(Commit::remembered(commit)?, retention);
+        }
+        drop(shared);
+        Ok(history)
+    }
+
+    fn with(
+        state: Arc<View>,
+        retention: Retention,
+        started: (OffsetDateTime, Index),
+        pasts: BTreeMap<Class, Past>,
+    ) -> Self {
+        let noted = watch::channel(state.index()).0;
+        let shared = Shared { pasts, last: state, noted: Vec::new(), forgotten: Vec::new() };
+        Self { retention, started, shared: Arc::new(Mutex::new(shared)), noted }
+    }
+
+    /// When it began, and the last commit before that.
+    pub(super) fn began(&self) -> (OffsetDateTime, Index) {
+        self.started
+    }
+
+    /// The commits that were forgotten since this was asked last.
+    pub(super) fn take_forgotten(&self) -> Vec<(Class, Index)> {
+        std::mem::take(&mut self.lock().forgotten)
     }
 
     /// The last commit that is part of it, and each later one.
@@ -371,9 +459,8 @@ impl History {
     /// Takes over commits that have become durable, and the state after them. They are part of the history from now on.
     /// Returns the state before, which takes time to drop.
     pub(super) fn note(&self, commits: Vec<Draft>, state: Arc<View>) -> Arc<View> {
-        let time = OffsetDateTime::now_utc();
         let mut shared = self.lock();
-        shared.noted.extend(commits.into_iter().map(|draft| (time, draft)));
+        shared.noted.extend(commits);
         std::mem::replace(&mut shared.last, state)
     }
 

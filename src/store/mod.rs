@@ -30,7 +30,7 @@ mod view;
 mod waiters;
 mod writer;
 
-pub use backend::{Backend, Batch, Loaded, Memory};
+pub use backend::{Backend, Batch, HistoryBatch, Loaded, Memory, Note, Remembered, RememberedCommit, RememberedRow};
 pub use embedded::Embedded;
 pub use error::{BadRow, Damage, StoreError};
 pub use history::{Author, Class, Commit, History, Kept, PastError, Retention, RowChange};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
+use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Span, field};
 
@@ -15,7 +16,7 @@ use super::history::{self, Author, History, Retention};
 use super::traced::Traced;
 use super::view::Recent;
 use super::waiters::Waiters;
-use super::{Backend, Batch, Index, Key, Loaded, Op, StoreError, View};
+use super::{Backend, BadRow, Batch, Index, Key, Loaded, Note, Op, StoreError, View};
 use crate::model::{EntryKey, Problems};
 use crate::telemetry::caused_by;
 
@@ -137,10 +138,21 @@ impl Store {
         let (announce_late, late_changes) = watch::channel(view.clone());
         let (requests, mut inbox) = mpsc::channel(GROUP);
         let waiters = Arc::new(Waiters::default());
-        let history = History::after(view, retention);
+        let history = match loaded.history.map(|it| History::resumed(view.clone(), retention, it)) {
+            Some(Ok(history)) => Some(history),
+            Some(Err(BadRow { key, source })) => {
+                let error = &source as &dyn std::error::Error;
+                tracing::warn!(row = key, error, "the history cannot be understood and begins anew");
+                None
+            }
+            None => None,
+        };
+        let is_remembered = history.is_some();
+        let history = history.unwrap_or_else(|| History::after(view, retention));
         let mut writer = Writer {
             backend,
             has_failed: false,
+            is_remembered,
             guard,
             current: current.clone(),
             announce,
@@ -259,6 +271,8 @@ struct Writer {
     backend: Box<dyn Backend>,
     /// Whether the backend holds what nobody knows, since a batch failed.
     has_failed: bool,
+    /// Whether the history that the backend holds leads to the last commit.
+    is_remembered: bool,
     guard: Guard,
     current: Arc<ArcSwap<View>>,
     announce: watch::Sender<Arc<View>>,
@@ -291,6 +305,7 @@ impl Writer {
         let mut recent: Option<Recent> = None;
         let mut answers = Vec::with_capacity(group.len());
         let mut commits = Vec::new();
+        let time = OffsetDateTime::now_utc();
         // They end when those who wrote are answered.
         let mut spans = Vec::new();
         for request in group {
@@ -304,7 +319,9 @@ impl Writer {
                         (recent, first) => *recent = first.cloned(),
                     }
                     let before = std::mem::replace(&mut view, next);
-                    commits.push((request.author, rows.len(), before, view.clone()));
+                    let (index, since, changes) = (view.index(), before.index(), rows.len());
+                    batch.history.commits.push(Note { index, since, time, author: request.author, changes });
+                    commits.push((before, view.clone()));
                     span.record("index", view.index());
                     span.record("rows", rows.len());
                     batch.changes.extend(rows);
@@ -323,7 +340,8 @@ impl Writer {
             return answer(answers);
         }
         batch.index = view.index();
-        if let Err(error) = self.persist(&before, &batch) {
+        batch.history.forgotten = self.history.take_forgotten();
+        if let Err(error) = self.persist(&before, &mut batch) {
             let shared = Arc::new(error);
             // Also to those that changed nothing or were refused: they may have seen drafts of a state that never was.
             for (_, span) in &spans {
@@ -344,9 +362,10 @@ impl Writer {
         self.announce.send_replace(view.clone());
         // Before the answers: whoever wrote finds the commit in the history.
         let mut changes = batch.changes.into_iter();
-        let commits = commits.into_iter().map(|(author, size, before, after)| history::Draft {
-            author,
-            rows: changes.by_ref().take(size).collect(),
+        let commits = batch.history.commits.into_iter().zip(commits).map(|(note, (before, after))| history::Draft {
+            time: note.time,
+            author: note.author,
+            rows: changes.by_ref().take(note.changes).collect(),
             before,
             after,
         });
@@ -361,18 +380,28 @@ impl Writer {
 
     /// Makes a batch durable. Where that fails, nobody knows what of it the backend has, nor what the backend still takes: so
     /// all that counts is written anew, and the batch is tried again.
-    fn persist(&mut self, before: &View, batch: &Batch) -> Result<(), StoreError> {
+    fn persist(&mut self, before: &View, batch: &mut Batch) -> Result<(), StoreError> {
+        if !self.is_remembered {
+            batch.history.begins = Some(self.history.began());
+        }
         if !self.has_failed {
-            let Err(error) = self.backend.persist(batch) else { return Ok(()) };
+            let Err(error) = self.backend.persist(batch) else {
+                self.is_remembered = true;
+                return Ok(());
+            };
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "a write failed; all of the state is written anew"
             );
             self.has_failed = true;
         }
-        self.backend.replace(&|| Loaded { index: before.index(), rows: rows(before) })?;
+        self.backend.replace(&|| Loaded { index: before.index(), rows: rows(before), history: None })?;
+        // What was forgotten is not there any more, as nothing is.
+        batch.history.begins = Some((OffsetDateTime::now_utc(), before.index()));
+        batch.history.forgotten.clear();
         self.backend.persist(batch)?;
         self.has_failed = false;
+        self.is_remembered = true;
         tracing::info!(index = batch.index, "the state was written anew, and writes are taken again");
         Ok(())
     }

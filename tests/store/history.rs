@@ -1,12 +1,17 @@
 //! What is remembered of what happened, and what is forgotten.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use meshgate::model::entry::ServiceDefaults;
 use meshgate::model::{
     Check, CheckId, CheckStatus, ConfigEntry, EntryKey, EntryKind, Namespace, Node, NodeName, Partition, ServiceName,
 };
-use meshgate::store::{Author, Class, History, Memory, NodeKey, Op, PastError, Retention, Store};
+use meshgate::store::{
+    Author, Backend as _, Batch, Class, Commit, Embedded, History, Memory, NodeKey, Op, PastError, Retention,
+    RowChange, Store, View,
+};
 
 use super::commit::{gate, node, start};
 use super::{in_memory, open};
@@ -202,4 +207,97 @@ async fn a_moment_is_the_last_commit_until_then() {
     let now = time::OffsetDateTime::now_utc();
     fresh.write(entry("tcp")).await.unwrap();
     assert_eq!(fresh.history().index_at(now, &fresh.view()), Ok(0));
+}
+
+/// A store in a directory, as each process opens it.
+fn in_directory(directory: &Path, commits: usize) -> (Store, JoinHandle<()>) {
+    let retention = Retention { commits, ..Retention::default() };
+    let backend = Box::new(Embedded::open(directory).unwrap());
+    Store::open_with(backend, Arc::new(|_, _, _| Ok(())), retention).unwrap()
+}
+
+fn end((store, writer): (Store, JoinHandle<()>)) {
+    drop(store);
+    writer.join().unwrap();
+}
+
+type Told = (u64, time::OffsetDateTime, Author, Class, Vec<RowChange>);
+
+/// All that is told about the commits that are kept, and how far back they go.
+fn told(store: &Store) -> (Vec<Told>, Vec<(Class, usize, u64)>) {
+    let of =
+        |commit: &Arc<Commit>| (commit.index, commit.time, commit.author, commit.class, commit.changes(usize::MAX));
+    let kept = store.history().kept().into_iter().map(|kept| (kept.class, kept.commits, kept.forgotten_until));
+    (store.history().commits(None).iter().map(of).collect(), kept.collect())
+}
+
+/// The states of the past that are known, each as the rows of its snapshot.
+fn states(store: &Store, last: u64) -> Vec<Option<Vec<String>>> {
+    let node = NodeKey::new(&Node::default().place(), &NodeName::from("n"));
+    let rows = |state: Arc<View>| {
+        let rows = state.nodes(&node.place).map(|row| format!("{row:?}"));
+        let checks = state.checks_on(&node).map(|row| format!("{row:?}"));
+        rows.chain(checks).chain(state.entry(&web()).map(|row| format!("{row:?}"))).collect()
+    };
+    (0..=last).map(|at| store.history().state_at(at, &store.view()).ok().map(rows)).collect()
+}
+
+#[tokio::test]
+async fn a_process_that_starts_again_knows_what_happened() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, writer) = in_directory(directory.path(), 3);
+    let caller = Author::Call(Some("[fd00::7]:5".parse().unwrap()));
+    store.by(Author::Files).write(vec![node("n"), entry("tcp")]).await.unwrap();
+    store.by(caller).write(entry("http")).await.unwrap();
+    store.by(Author::Call(None)).write(vec![entry("grpc"), Op::DeleteEntry(web()), entry("http2")]).await.unwrap();
+    for status in [CheckStatus::Critical, CheckStatus::Passing, CheckStatus::Warning, CheckStatus::Critical] {
+        store.by(Author::HealthChecks).write(check(status)).await.unwrap();
+    }
+    store.by(Author::Authority).write(Op::DeleteEntry(web())).await.unwrap();
+    let (before, past, last) = (told(&store), states(&store, 9), store.view().index());
+    let between = store.history().commit(3).unwrap().time;
+    end((store, writer));
+
+    let (store, writer) = in_directory(directory.path(), 3);
+
+    assert_eq!(told(&store), before);
+    // The oldest one of both classes was pushed out, and the states before it are not known.
+    assert_eq!(indexes(store.history(), None), [9, 8, 7, 6, 4, 3]);
+    assert_eq!(states(&store, last), past);
+    assert_eq!(past.iter().map(Option::is_some).collect::<Vec<_>>(), [[false; 5], [true; 5]].concat());
+    assert_eq!(protocol(&store, 3).unwrap().as_deref(), Some("http"));
+    assert_eq!(protocol(&store, 4).unwrap().as_deref(), Some("http2"));
+    let at = |time| store.history().index_at(time, &store.view());
+    assert_eq!(at(between), Ok(3));
+    assert!(matches!(at(between - time::Duration::hours(1)), Err(PastError::Earlier { .. })));
+
+    // It goes on, and what is kept by fewer processes to come is less.
+    store.write(entry("tcp")).await.unwrap();
+    end((store, writer));
+    let store = in_directory(directory.path(), 1).0;
+    assert_eq!(indexes(store.history(), None), [10, 8]);
+    assert_eq!(protocol(&store, 9).unwrap(), None);
+    assert_eq!(protocol(&store, 8).unwrap_err(), PastError::Forgotten { asked: 8, until: 9 });
+}
+
+#[tokio::test]
+async fn a_history_that_lacks_commits_begins_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, writer) = in_directory(directory.path(), 9);
+    store.write(entry("tcp")).await.unwrap();
+    let last = store.view().index();
+    end((store, writer));
+    // As a version does that keeps no history.
+    let unknown = Batch { index: last + 1, ..Batch::default() };
+    Embedded::open(directory.path()).unwrap().persist(&unknown).unwrap();
+
+    let (store, writer) = in_directory(directory.path(), 9);
+    assert_eq!(indexes(store.history(), None), [0_u64; 0]);
+    assert_eq!(protocol(&store, last).unwrap_err(), PastError::Forgotten { asked: last, until: last + 1 });
+    store.write(entry("http")).await.unwrap();
+    end((store, writer));
+
+    let store = in_directory(directory.path(), 9).0;
+    assert_eq!(indexes(store.history(), None), [last + 2]);
+    assert_eq!(protocol(&store, last + 1).unwrap().as_deref(), Some("tcp"));
 }

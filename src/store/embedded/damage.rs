@@ -36,7 +36,7 @@ fn file(end: End) -> (Vec<u8>, Loaded) {
     let mut embedded = Embedded::open(directory.path()).unwrap();
     let mut rows = BTreeMap::new();
     for index in 2..7_u64 {
-        let mut batch = Batch { index, changes: Vec::new() };
+        let mut batch = Batch { index, ..Batch::default() };
         for number in (0..400).filter(|number| u64::from(*number) % index < 3) {
             batch.changes.push((key(number), Some(value(number, index))));
             rows.insert(key(number), value(number, index));
@@ -50,7 +50,7 @@ fn file(end: End) -> (Vec<u8>, Loaded) {
     let killed = std::fs::read(&path).unwrap();
     drop(embedded);
     let bytes = if end == End::Killed { killed } else { std::fs::read(&path).unwrap() };
-    (bytes, Loaded { index: 6, rows: rows.into_iter().collect() })
+    (bytes, Loaded { index: 6, rows: rows.into_iter().collect(), history: None })
 }
 
 /// What became of damaged files.
@@ -175,7 +175,7 @@ fn all_damaged_rows_are_named_at_once_and_the_others_are_saved() {
     let directory = tempfile::tempdir().unwrap();
     let mut embedded = Embedded::open(directory.path()).unwrap();
     let row = |n: u8| (format!("n{n}").into_bytes(), Some(format!("the value of row {n}").into_bytes()));
-    embedded.persist(&Batch { index: 2, changes: (1..=5).map(row).collect() }).unwrap();
+    embedded.persist(&Batch { index: 2, changes: (1..=5).map(row).collect(), ..Batch::default() }).unwrap();
     drop(embedded);
     let path = directory.path().join(FILE);
     let mut bytes = std::fs::read(&path).unwrap();

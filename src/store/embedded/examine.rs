@@ -8,6 +8,7 @@ use redb::{Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMeta
 use super::Failure;
 use super::format::{FORMAT, Formats, INDEX, META, ROWS, SEALED_SINCE, SUM};
 use super::named::named;
+use super::past;
 use super::seal::{Total, opened};
 use crate::store::{Damage, Index, Loaded};
 
@@ -53,7 +54,7 @@ fn format(database: &Database) -> Result<u64, Failure> {
 pub(super) fn read(database: &Database, format: u64) -> Result<Loaded, Failure> {
     let mut rows = Vec::new();
     let index = visit(database, format, |key, value| rows.push((key.to_vec(), value.to_vec())))?;
-    Ok(Loaded { index, rows })
+    Ok(Loaded { index, rows, history: past::read(database, index) })
 }
 
 /// True if a file holds exactly this, in whatever order.

@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | 1 | key → value | `format`, `index` |
 //! | 2 | key → sum and value, see `seal` | `format`, `index`, `sum` |
+//!
+//! Whoever knows nothing of the history, see `past`, reads and writes the same format.
 
 use std::ops::Bound;
 use std::path::PathBuf;

@@ -5,7 +5,8 @@
 //!                    │                                                         └─ keeps the old file beside it
 //!                    └─ damage: the process does not start; `salvage` saves what can be read
 //!
-//! write ─► failure (full, broken): nobody knows what of it is on the disk ─► replace: all rows into a new file beside it,
+//! write ─► rows, and what the history keeps of them, in one transaction
+//!      └─► failure (full, broken): nobody knows what of it is on the disk ─► replace: all rows into a new file beside it,
 //!          synced and compared, which takes its name
 //! ```
 
@@ -20,6 +21,7 @@ mod format;
 mod kill;
 mod named;
 mod overlay;
+mod past;
 #[cfg(test)]
 mod power_loss;
 mod salvage;
@@ -46,7 +48,7 @@ use self::format::{FORMATS, Formats, INDEX, META, ROWS, SUM, fill, initialise};
 pub(super) use self::named::named;
 use self::overlay::{Overlay, Shared};
 pub(super) use self::salvage::{Remaining, salvage};
-use self::seal::{Total, sealed};
+use self::seal::{Total, sealed, unsealed};
 use super::{Backend, Batch, Damage, Loaded, StoreError};
 
 const FILE: &str = "meshgate.redb";
@@ -155,17 +157,20 @@ impl Embedded {
             let mut meta = transaction.open_table(META)?;
             let number = |name| Ok::<_, redb::Error>(meta.get(name)?.map_or(0, |number| number.value()));
             let mut total = Total(number(SUM)?).moved(number(INDEX)?, batch.index);
+            let mut olds = Vec::with_capacity(batch.changes.len());
             for (key, value) in &batch.changes {
                 let stored = value.as_ref().map(|value| sealed(key, value));
                 let old = match &stored {
                     Some(stored) => rows.insert(key.as_slice(), stored.as_slice())?,
                     None => rows.remove(key.as_slice())?,
                 };
-                total = old.map_or(total, |old| total.without(old.value()));
+                total = old.as_ref().map_or(total, |old| total.without(old.value()));
+                olds.push(old.map(|old| unsealed(old.value()).to_vec()));
                 total = stored.map_or(total, |stored| total.with(&stored));
             }
             meta.insert(INDEX, batch.index)?;
             meta.insert(SUM, total.0)?;
+            past::write(&transaction, batch, olds)?;
         }
         transaction.commit()?;
         Ok(())

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use futures::executor::block_on;
 use futures::future::join_all;
 use redb::StorageBackend;
+use time::OffsetDateTime;
 
 use super::tests::{golden_rows, open_store, pair, pairs, unpacked};
 use super::*;
-use crate::store::View;
 use crate::store::apply::load;
+use crate::store::{Author, Class, HistoryBatch, Note, Remembered, RememberedCommit, RememberedRow, View};
 
 /// Something that was asked of the disk since the last sync.
 #[derive(Debug, Clone)]
@@ -175,7 +176,10 @@ fn at_every_call<A>(image: &[u8], work: impl Fn(&Disk) -> A, judge: impl Fn(&A, 
     unreachable!("the work ends some time")
 }
 
-/// Each batch replaces a row, adds one and removes one.
+/// How many commits are remembered.
+const REMEMBERED: u64 = 2;
+
+/// Each batch replaces a row, adds one and removes one, and lets one more commit be forgotten.
 fn batch(n: u64) -> Batch {
     let key = |name: &str, n: u64| format!("{name}{n}").into_bytes();
     Batch {
@@ -185,19 +189,54 @@ fn batch(n: u64) -> Batch {
             (key("new", n), Some(key("value", n))),
             (key("new", n - 1), None),
         ],
+        history: HistoryBatch {
+            begins: (n == 1).then_some((OffsetDateTime::UNIX_EPOCH, 0)),
+            commits: vec![note(n)],
+            forgotten: n
+                .checked_sub(REMEMBERED)
+                .filter(|old| *old > 0)
+                .map(|old| (Class::Config, old))
+                .into_iter()
+                .collect(),
+        },
     }
+}
+
+fn note(n: u64) -> Note {
+    Note { index: n, since: n - 1, time: OffsetDateTime::UNIX_EPOCH, author: Author::Files, changes: 3 }
+}
+
+/// What is remembered after the first `n` batches.
+fn remembered(n: u64) -> Option<Remembered> {
+    let forgotten = n.saturating_sub(REMEMBERED);
+    let commit = |n: u64| {
+        let value = |key: &[u8], n: u64| rows(n).into_iter().find(|(known, _)| known == key).map(|(_, value)| value);
+        let row = |(key, new): (Vec<u8>, Option<Vec<u8>>)| RememberedRow { old: value(&key, n - 1), key, new };
+        RememberedCommit { note: note(n), rows: batch(n).changes.into_iter().map(row).collect() }
+    };
+    (n > 0).then(|| Remembered {
+        began: (OffsetDateTime::UNIX_EPOCH, 0),
+        forgotten_until: Class::ALL
+            .into_iter()
+            .map(|it| (it, if it == Class::Config { forgotten } else { 0 }))
+            .collect(),
+        commits: (forgotten + 1..=n).map(commit).collect(),
+    })
 }
 
 /// What is loaded after the first `n` batches.
 fn after(n: u64) -> Loaded {
-    let rows = match n {
+    Loaded { index: n, rows: rows(n), history: remembered(n) }
+}
+
+fn rows(n: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
+    match n {
         0 => Vec::new(),
         n => vec![
             (format!("new{n}").into_bytes(), format!("value{n}").into_bytes()),
             (b"same".to_vec(), n.to_string().repeat(500).into_bytes()),
         ],
-    };
-    Loaded { index: n, rows }
+    }
 }
 
 /// Persists batches until the power fails; returns how many were acknowledged.

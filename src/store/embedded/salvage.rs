@@ -209,7 +209,7 @@ impl Remains {
 
 /// The value of a row.
 #[derive(Debug, Clone, Copy)]
-struct Row<'f> {
+pub(super) struct Row<'f> {
     value: &'f [u8],
     /// Whether it has a sum, which is right.
     is_sealed: bool,
@@ -250,7 +250,7 @@ fn scan(bytes: &[u8]) -> Remains {
 
 /// The rows of a page that are as they were written. A page has its type, the number of its rows, where each key and then each value
 /// ends, then keys and values.
-fn rows_at(page: &[u8]) -> impl Iterator<Item = (&[u8], Row<'_>)> {
+pub(super) fn rows_at(page: &[u8]) -> impl Iterator<Item = (&[u8], Row<'_>)> {
     let count = match page {
         [LEAF, _, low, high, ..] => usize::from(u16::from_le_bytes([*low, *high])),
         _ => 0,

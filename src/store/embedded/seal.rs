@@ -33,6 +33,11 @@ pub(super) fn opened<'s>(key: &[u8], stored: &'s [u8]) -> Option<&'s [u8]> {
     (first(stored) == sum(key, value)).then_some(value)
 }
 
+/// The value of a row that was looked at before.
+pub(super) fn unsealed(stored: &[u8]) -> &[u8] {
+    stored.get(LENGTH..).unwrap_or_default()
+}
+
 /// The sum of everything that a file holds: its rows in any order, and its index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Total(pub(super) u64);

@@ -87,12 +87,13 @@ fn what_was_persisted_is_loaded_by_the_next_process() {
             (b"b".to_vec(), Some(b"2".to_vec())),
             (b"a".to_vec(), None),
         ],
+        ..Batch::default()
     };
 
     Embedded::open(directory.path()).unwrap().persist(&batch).unwrap();
 
     let loaded = Embedded::open(directory.path()).unwrap().load().unwrap();
-    assert_eq!(loaded, Loaded { index: 2, rows: vec![(b"b".to_vec(), b"2".to_vec())] });
+    assert_eq!(loaded, Loaded { index: 2, rows: vec![(b"b".to_vec(), b"2".to_vec())], history: None });
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn a_creation_that_was_cut_short_is_started_anew() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("meshgate.redb.new"), vec![0; 1 << 20]).unwrap();
 
-    Embedded::open(directory.path()).unwrap().persist(&Batch { index: 2, changes: Vec::new() }).unwrap();
+    Embedded::open(directory.path()).unwrap().persist(&Batch { index: 2, ..Batch::default() }).unwrap();
 
     assert_eq!(Embedded::open(directory.path()).unwrap().load().unwrap().index, 2);
     assert!(!directory.path().join("meshgate.redb.new").exists());
@@ -248,7 +249,7 @@ fn make_the_file_of_the_newest_format() {
     let _undisturbed = undisturbed();
     let directory = tempfile::tempdir().unwrap();
     let changes = golden_rows().into_iter().map(|(key, value)| (key, Some(value))).collect();
-    Embedded::open(directory.path()).unwrap().persist(&Batch { index: 7, changes }).unwrap();
+    Embedded::open(directory.path()).unwrap().persist(&Batch { index: 7, changes, ..Batch::default() }).unwrap();
 
     let file = std::fs::read(directory.path().join(FILE)).unwrap();
     let root = env!("CARGO_MANIFEST_DIR");
@@ -302,7 +303,7 @@ fn a_format_without_sums_gets_them_however_many_rows_there_are() {
 
     let loaded = Embedded::open(directory.path()).unwrap().load().unwrap();
 
-    assert_eq!(loaded, Loaded { index: 9, rows: rows.clone() });
+    assert_eq!(loaded, Loaded { index: 9, rows: rows.clone(), history: None });
     assert_eq!(examined(&directory.path().join(FILE)).loaded.rows, rows);
 }
 
