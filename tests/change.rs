@@ -144,6 +144,40 @@ fn what_an_owner_has_no_more_is_pruned_and_nothing_else_is() {
 }
 
 #[test]
+fn a_change_that_nobody_can_try_is_not_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let services = write(directory.path(), "services.hcl", WEB);
+    let resolver = |name: &str| format!("Kind = \"service-resolver\"\nName = \"{name}\"\nConnectTimeout = \"7s\"\n");
+    let touching = write(directory.path(), "touching.hcl", &resolver("api"));
+    let unrelated = write(directory.path(), "unrelated.hcl", &resolver("unrelated"));
+    let agent = Agent::start("-dev");
+    let run = |line: &str| told(&agent.run(line));
+    assert_eq!(run(&format!("apply -f {services}")).2, 0);
+
+    let (text, error, code) = run(&format!("apply -f {touching} -canary 2 -canary-timeout 1s -wait"));
+    assert!(code == 1 && text.contains("Trying it first, on at most 2 of the 0 connected proxies"), "{text}{error}");
+    assert!(
+        error.starts_with("error: nobody could try it: of the 1 proxies that the change touches none is "),
+        "{error}"
+    );
+    assert!(error.contains("apply it without `canary`"), "{error}");
+    assert_eq!(run(&format!("diff -f {touching}")).2, 2);
+    let (text, error, code) = run(&format!("apply -f {unrelated} -canary 1"));
+    assert!(code == 0 && text.contains("It touches no proxy: there was nothing to try\nApplied: "), "{text}{error}");
+    let (text, error, code) = run(&format!("apply -f {unrelated} -canary 1"));
+    assert!(code == 0 && text.contains("Nothing to change") && !text.contains("try"), "{text}{error}");
+    let (text, _, code) = run("apply -o json -delete service-resolver/unrelated -canary 1");
+    let applied: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, applied["Applied"]["Trial"].to_string().as_str()), (0, r#"{"Asked":1,"Proxies":[]}"#));
+
+    for wrong in
+        ["-canary 0", "-canary some", "-canary-for 1s", "-canary 1 -canary-for soon", "-canary 1 -canary-for 6m"]
+    {
+        assert_eq!(run(&format!("apply -f {touching} {wrong}")).2, 3, "{wrong}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_place_and_a_code() {
     let directory = tempfile::tempdir().unwrap();
     let services = write(directory.path(), "services.hcl", WEB);

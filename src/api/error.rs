@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{ConfigureError, IssueError, PlanError};
+use super::{ConfigureError, IssueError, PlanError, TrialError};
 use crate::codec::Decoded;
 use crate::model::{
     CheckId, Datacenter, EntryKey, EntryKind, FilterError, MAX_OPERATIONS, NodeName, Problem, Problems, ServiceId,
@@ -162,6 +162,8 @@ pub(super) enum ApiError {
     TooManyOperations(usize),
     #[error("{0}")]
     Plan(#[source] PlanError),
+    #[error("{0}")]
+    Trial(#[source] TrialError),
     #[error("the bundle cannot be written")]
     Bundle(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("{0}")]
@@ -221,13 +223,17 @@ impl ApiError {
             | E::NoCommit(_)
             | E::NoProxy(_)
             | E::NotConfigured(_) => StatusCode::NOT_FOUND,
-            E::ChangedMeanwhile(_) | E::RootGiven(_) | E::RootOnItsWay { .. } => StatusCode::CONFLICT,
+            E::ChangedMeanwhile(_)
+            | E::RootGiven(_)
+            | E::RootOnItsWay { .. }
+            | E::Trial(TrialError::Refused(_) | TrialError::Halted(_)) => StatusCode::CONFLICT,
             E::PrometheusOff => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             E::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             E::BodyTooLarge(_) | E::TooManyOperations(_) => StatusCode::PAYLOAD_TOO_LARGE,
             E::Certificate(IssueError::Unavailable(_))
             | E::CertificateTimeout
             | E::Plan(PlanError::NoEngine)
+            | E::Trial(TrialError::Plan(PlanError::NoEngine))
             | E::Store(StoreError::Closed) => StatusCode::SERVICE_UNAVAILABLE,
             E::UnreadableQuery(_)
             | E::UnknownDatacenter { .. }
@@ -245,6 +251,7 @@ impl ApiError {
             | E::NoSuchMember(_)
             | E::Bundle(_)
             | E::Plan(PlanError::Failed(_))
+            | E::Trial(TrialError::Plan(PlanError::Failed(_)))
             | E::Host(_)
             | E::Snapshot(_)
             | E::Archive(_)
@@ -278,6 +285,7 @@ impl ApiError {
                 | Self::CertificateTimeout
                 | Self::Bundle(_)
                 | Self::Plan(_)
+                | Self::Trial(TrialError::Plan(_))
                 | Self::Host(_)
                 | Self::Archive(_)
         )

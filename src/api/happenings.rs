@@ -160,11 +160,24 @@ pub enum ProxyHappening {
         resources: Vec<String>,
         /// Envoy's reason.
         message: String,
-        /// The commit that what it was sent belongs to.
-        index: Index,
+        /// The commit that what it was sent belongs to; none if it was a change that it tried.
+        index: Option<Index>,
     },
     /// A part of it cannot be made, and stays as it was.
     Problem(String),
+    /// It tries this change, or did so.
+    Trial(String, TrialStep),
+}
+
+/// How far a change is that a proxy tries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrialStep {
+    /// The proxy is sent it.
+    Begun,
+    /// It became the state with this commit.
+    Made(Index),
+    /// The proxy is given back what the state is, and why.
+    Halted(String),
 }
 
 /// The configuration of a proxy.
@@ -503,10 +516,23 @@ fn told(event: &ProxyEventState) -> Value {
     let mut value = match &event.what {
         ProxyHappening::Connected(version) => json!({ "Event": "connected", "EnvoyVersion": version }),
         ProxyHappening::Disconnected(streams) => json!({ "Event": "disconnected", "Streams": streams }),
-        ProxyHappening::Refused { kind, resources, message, index } => json!({
-            "Event": "nack", "Type": kind, "Resources": resources, "Message": message, "Index": index,
-        }),
+        ProxyHappening::Refused { kind, resources, message, index } => {
+            let mut nack = json!({ "Event": "nack", "Type": kind, "Resources": resources, "Message": message });
+            if let Some(index) = index {
+                nack["Index"] = (*index).into();
+            }
+            nack
+        }
         ProxyHappening::Problem(message) => json!({ "Event": "problem", "Message": message }),
+        ProxyHappening::Trial(change, TrialStep::Begun) => {
+            json!({ "Event": "trial", "Step": "begun", "Change": change })
+        }
+        ProxyHappening::Trial(change, TrialStep::Made(index)) => {
+            json!({ "Event": "trial", "Step": "made", "Change": change, "Index": index })
+        }
+        ProxyHappening::Trial(change, TrialStep::Halted(why)) => {
+            json!({ "Event": "trial", "Step": "halted", "Change": change, "Message": why })
+        }
     };
     value["Proxy"] = event.proxy.to_string().into();
     value

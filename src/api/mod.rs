@@ -55,6 +55,7 @@ mod status;
 mod tenancy;
 mod topology;
 mod transaction;
+mod trial;
 mod ui;
 mod wait;
 mod wire;
@@ -79,7 +80,7 @@ pub use explain::{
 pub use gateways::GatewayRow;
 pub use happenings::{
     Happenings, LAG_BOUNDS, NoHappenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState,
-    Resources, Totals, UnmadeState,
+    Resources, Totals, TrialStep, UnmadeState,
 };
 pub use intentions::{IntentionExplanation, RankedIntention, WithoutIntention};
 pub use lint::{Finding, Findings, Linter, NoLinter};
@@ -101,6 +102,7 @@ pub use serve::{ServeOptions, serve};
 pub use simulate::{Destination, DownInstance, Failure, SimulatedCounts, SimulatedUpstream, Simulation};
 pub use sni::SniRow;
 pub use topology::{Dialled, Edge, EdgeExample, EdgeWay};
+pub use trial::{Candidate, Tested, TrialError, TrialProxy, TrialQuestion, TrialReport, TrialTerms};
 pub use wait::{Looks, NoPropagation, Propagation, Reached, ReachedProxy};
 
 use crate::model::Datacenter;

@@ -3,7 +3,7 @@
 //! The body is what a file of config entries and services may be; `delete` names entries to delete, `deregister` services of
 //! the agent's node, and `delete-cas` and `deregister-cas` do so with the `ModifyIndex` that the row must still have. All of it
 //! is one commit. `planned` of an `apply` is the commit that its plan was made on: it is refused if somebody else changed what
-//! it names since.
+//! it names since. With `canary` of an `apply` some proxies try it first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -27,6 +27,7 @@ use super::error::ApiError;
 use super::lint::Finding;
 use super::route::{Routes, post};
 use super::simulate::{Failure, Simulation};
+use super::trial::{Tested, TrialError, TrialQuestion, TrialReport, TrialTerms};
 use crate::codec;
 use crate::model::{
     ConfigEntry, Datacenter, EntryKey, InstanceId, Namespace, NodeName, Partition, Problems, ServiceId,
@@ -38,6 +39,9 @@ const TOLD_PROXIES: usize = 500;
 
 /// Most proxies that a call can ask for.
 const MOST_PROXIES: usize = 1_000;
+
+/// Most rows of a change that proxies try by which it is named.
+const NAMED: usize = 3;
 
 /// The routes of planned changes.
 pub(super) fn routes() -> Routes {
@@ -57,6 +61,10 @@ pub trait Planner: Send + Sync + 'static {
 
     /// What a change does to every registered proxy.
     fn plan(&self, tried: Tried, detail: Detail) -> BoxFuture<'_, Result<Plan, PlanError>>;
+
+    /// Has some proxies try a change that was tried on the state: once they have had it for as long as asked, they keep it
+    /// until the answer is dropped. `None` if it touches no proxy. Whoever drops the future ends the trial.
+    fn try_out(&self, asked: TrialQuestion) -> BoxFuture<'_, Result<Option<Box<dyn Tested>>, TrialError>>;
 
     /// What becomes of traffic when something fails; `down` and `more_down` of the answer are empty.
     fn simulate(&self, failure: Failure) -> BoxFuture<'_, Result<Simulation, PlanError>>;
@@ -106,6 +114,10 @@ impl Planner for NoPlanner {
 
     fn plan(&self, _: Tried, _: Detail) -> BoxFuture<'_, Result<Plan, PlanError>> {
         async { Err(PlanError::NoEngine) }.boxed()
+    }
+
+    fn try_out(&self, _: TrialQuestion) -> BoxFuture<'_, Result<Option<Box<dyn Tested>>, TrialError>> {
+        async { Err(TrialError::Plan(PlanError::NoEngine)) }.boxed()
     }
 
     fn simulate(&self, _: Failure) -> BoxFuture<'_, Result<Simulation, PlanError>> {
@@ -282,7 +294,7 @@ fn is_zero(count: &usize) -> bool {
 }
 
 /// A change that was made.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Applied {
     /// The commit that made it. If there was nothing to change, the one that last changed what the call names; the last one
@@ -290,6 +302,9 @@ pub struct Applied {
     pub index: Index,
     /// It changed something.
     pub changed: bool,
+    /// How it was tried before, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialReport>,
 }
 
 /// What a call asks to change.
@@ -305,6 +320,9 @@ struct Change {
     /// The commit that it was planned on; nothing of what it names may have changed since.
     planned: Option<Index>,
 }
+
+/// A change that some proxies have, and how it was tried.
+type Trial = (Option<Box<dyn Tested>>, Option<TrialReport>);
 
 /// A row that goes.
 #[derive(Debug, Clone)]
@@ -346,6 +364,14 @@ impl Change {
         let entry = |key: EntryKey| (Key::Entry(key.clone()), key.to_string());
         let service = |instance: InstanceId| (Key::Instance(instance.clone()), format!("service {instance}"));
         entries.map(entry).chain(self.registered().chain(gone).map(service)).collect()
+    }
+
+    /// The first of what it names, for people.
+    fn name(&self) -> String {
+        let rows = self.rows();
+        let first: Vec<&str> = rows.values().take(NAMED).map(String::as_str).collect();
+        let more = rows.len() - first.len();
+        if more > 0 { format!("{} and {more} more", first.join(", ")) } else { first.join(", ") }
     }
 
     /// What others did to what goes since the caller saw it. What is gone already may go.
@@ -411,17 +437,7 @@ async fn plan(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Result
         return Err(ApiError::InvalidParameter { name: "limit", value: limit.to_string(), expected });
     }
     let detail = Detail { proxies: limit, has_messages: call.query.flag("messages")? };
-    let before = call.api.store.view();
-    let planner = call.api.planner.clone();
-    // Rules across entries look at all chains.
-    let tried = tokio::task::spawn_blocking(move || {
-        let write = change.into_write(&before)?;
-        let (outcome, after) = planner.tried(&before, &write)?;
-        let is_changed = matches!(outcome, Outcome::Committed(_));
-        Ok::<_, Problems>(Tried { before, after: Arc::new(after), ops: write.ops, is_changed })
-    });
-    let tried = tried.await.map_err(|error| ApiError::Plan(PlanError::Failed(error.into())))?;
-    let tried = match tried {
+    let tried = match call.tried(change).await? {
         Ok(tried) => tried,
         Err(problems) => return Ok(call.refused(problems)),
     };
@@ -431,17 +447,33 @@ async fn plan(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Result
 
 async fn apply(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Result<Response, ApiError> {
     let planned = number("planned", call.query.value("planned"), "expected the Index of a plan")?;
+    let terms = TrialTerms::of(&call.query)?;
     let change = match call.change(&body, &headers)? {
         Ok(change) => Change { planned, ..change },
         Err(answer) => return Ok(answer),
     };
     let rows = change.rows();
-    match call.store().write_with(move |view| change.into_write(view)).await {
-        Ok(Outcome::Committed(index)) => Ok(call.json(&Applied { index, changed: true })),
+    let (tested, trial) = match terms {
+        Some(terms) => match call.try_out(&change, terms).await? {
+            Ok(tested) => tested,
+            Err(problems) => return Ok(call.refused(problems)),
+        },
+        None => (None, None),
+    };
+    let outcome = call.store().write_with(move |view| change.into_write(view)).await;
+    if let Some(tested) = tested {
+        tested.over(match &outcome {
+            Ok(Outcome::Committed(index)) => Ok(*index),
+            Ok(_) => Err("the state was so already".to_owned()),
+            Err(error) => Err(error.to_string()),
+        });
+    }
+    match outcome {
+        Ok(Outcome::Committed(index)) => Ok(call.json(&Applied { index, changed: true, trial })),
         Ok(Outcome::Unchanged(last)) => {
             let view = call.api.store.view();
             let index = rows.keys().map(|key| view.changed_at(key)).max().filter(|index| *index > 0).unwrap_or(last);
-            Ok(call.json(&Applied { index, changed: false }))
+            Ok(call.json(&Applied { index, changed: false, trial: None }))
         }
         Ok(Outcome::ConditionFailed) => unreachable!("it has no conditions"),
         Err(StoreError::Rejected(problems)) => Ok(call.refused(problems)),
@@ -473,6 +505,42 @@ fn with_index<'q>(
 }
 
 impl Call {
+    /// What becomes of the latest state with a change, or what rules would refuse of it.
+    async fn tried(&self, change: Change) -> Result<Result<Tried, Problems>, ApiError> {
+        let before = self.api.store.view();
+        let planner = self.api.planner.clone();
+        // Rules across entries look at all chains.
+        let tried = tokio::task::spawn_blocking(move || {
+            let write = change.into_write(&before)?;
+            let (outcome, after) = planner.tried(&before, &write)?;
+            let is_changed = matches!(outcome, Outcome::Committed(_));
+            Ok(Tried { before, after: Arc::new(after), ops: write.ops, is_changed })
+        });
+        tried.await.map_err(|error| ApiError::Plan(PlanError::Failed(error.into())))
+    }
+
+    /// Has some proxies try a change, if it is one. They have it until the first part of the answer is dropped.
+    async fn try_out(&self, change: &Change, terms: TrialTerms) -> Result<Result<Trial, Problems>, ApiError> {
+        match self.tried(change.clone()).await? {
+            Ok(tried) if tried.is_changed => {}
+            Ok(_) => return Ok(Ok((None, None))),
+            Err(problems) => return Ok(Err(problems)),
+        }
+        let (name, change) = (change.name(), change.clone());
+        let candidate = Arc::new(move |view: &View| Ok(view.after(&change.clone().into_write(view)?.ops)));
+        let asked = TrialQuestion { name, candidate, terms };
+        let stopped = TrialError::Plan(PlanError::NoEngine);
+        let tested = self.api.shutdown.run_until_cancelled(self.api.planner.try_out(asked)).await;
+        match tested.unwrap_or(Err(stopped)) {
+            Ok(tested) => {
+                let proxies = tested.iter().flat_map(|tested| tested.proxies()).collect();
+                Ok(Ok((tested, Some(TrialReport { asked: terms.proxies, proxies }))))
+            }
+            Err(TrialError::Refused(problems)) => Ok(Err(problems)),
+            Err(error) => Err(ApiError::Trial(error)),
+        }
+    }
+
     /// What the call asks to change, or the answer about what is wrong with it.
     fn change(&self, body: &[u8], headers: &HeaderMap) -> Result<Result<Change, Response>, ApiError> {
         let (mut deleted, mut deregistered, mut seen) = (Vec::new(), Vec::new(), Vec::new());

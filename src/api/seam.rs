@@ -144,6 +144,9 @@ pub struct ProxyState {
     /// How long it has not had what it should have, in milliseconds.
     #[serde(rename = "BehindMs", skip_serializing_if = "Option::is_none")]
     pub behind: Option<f64>,
+    /// The change that it tries, which is not stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trial: Option<String>,
     /// What became of the responses of each type.
     pub types: Vec<TypeState>,
 }
@@ -223,6 +226,7 @@ impl ProxyState {
             index: 0,
             acked: 0,
             behind: None,
+            trial: None,
             types: Vec::new(),
         }
     }

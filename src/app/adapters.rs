@@ -103,6 +103,7 @@ fn proxy_state(report: ProxyReport) -> ProxyState {
         index: report.index,
         acked: report.acked,
         behind: report.behind.map(|behind| behind.as_micros() as f64 / 1000.0),
+        trial: report.trial.map(|change| change.to_string()),
         types: report.types.into_iter().map(type_state).collect(),
     }
 }

@@ -20,7 +20,7 @@ pub(super) async fn look_at_gateways(engine: Engine, store: Store, runner: Runne
             let has_moved = match event.what {
                 ProxyHappening::Connected(_) => true,
                 ProxyHappening::Disconnected(left) => left == 0,
-                ProxyHappening::Refused { .. } | ProxyHappening::Problem(_) => false,
+                ProxyHappening::Refused { .. } | ProxyHappening::Problem(_) | ProxyHappening::Trial(..) => false,
             };
             let view = store.view();
             if has_moved && view.service(&event.proxy).is_some_and(|row| row.value.kind == ServiceKind::MeshGateway) {

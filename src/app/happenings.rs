@@ -7,7 +7,8 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::api::{
-    Happenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState, Resources, Totals, UnmadeState,
+    Happenings, ProxyEventState, ProxyHappening, PushState, PushedState, ResourceState, Resources, Totals, TrialStep,
+    UnmadeState,
 };
 use crate::codec::hide_private_keys_in;
 use crate::engine::{self, Configuration, Engine, Offline, Preview, ProxyEvent, Push, Pushed};
@@ -96,8 +97,17 @@ fn event_state(event: ProxyEvent) -> ProxyEventState {
             ProxyHappening::Refused { kind: kind.to_string(), resources, message, index }
         }
         Happening::Problem(message) => ProxyHappening::Problem(message),
+        Happening::Trial(change, step) => ProxyHappening::Trial(change.to_string(), trial_step(step)),
     };
     ProxyEventState { number, time, proxy, what }
+}
+
+fn trial_step(step: engine::TrialStep) -> TrialStep {
+    match step {
+        engine::TrialStep::Begun => TrialStep::Begun,
+        engine::TrialStep::Made(index) => TrialStep::Made(index),
+        engine::TrialStep::Halted(why) => TrialStep::Halted(why),
+    }
 }
 
 /// Hashes of what each registered proxy is sent in a state apart from secrets, by a process that starts with it.

@@ -11,6 +11,7 @@ mod lint;
 mod plan;
 mod simulate;
 mod tls;
+mod trial;
 mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};

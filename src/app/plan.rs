@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::api::{
     AffectedProxy, Detail, Failure, Field, Plan, PlanError, PlannedImpact, PlannedProxies, PlannedResource, Planner,
-    RowChange, Simulation, Tried, Unchanged,
+    RowChange, Simulation, Tested, TrialError, TrialQuestion, Tried, Unchanged,
 };
 use crate::engine::{self, Configuration, Engine, LintFinding, Offline, Severity};
 use crate::envoy::change::{Comparer, Effect, FieldChange, Impact, ResourceChange, differing};
@@ -71,6 +71,10 @@ impl Planner for Changes {
             }
         })
         .boxed()
+    }
+
+    fn try_out(&self, asked: TrialQuestion) -> BoxFuture<'_, Result<Option<Box<dyn Tested>>, TrialError>> {
+        super::trial::tried(&self.engine, asked).boxed()
     }
 
     fn simulate(&self, failure: Failure) -> BoxFuture<'_, Result<Simulation, PlanError>> {

@@ -12,10 +12,10 @@ use super::{CliError, output};
 /// Options of `events`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Events are: commit, push (a change is sent to proxies), live (all of them have it, as far as it could be made), nack (a proxy refused something),
-connected, disconnected, and problem (a part of a proxy cannot be made and stays as it was). Leaf certificates that are
-renewed are commits of the class certificates. With -o json, each line is one JSON object; with -o yaml, each event is
-one document.")]
+Events are: commit, push (a change is sent to proxies), live (all of them have it, as far as it could be made), nack (a proxy
+refused something), connected, disconnected, problem (a part of a proxy cannot be made and stays as it was), and trial (a
+proxy tries a change before it is made; it was made, or the trial was halted, and why). Leaf certificates that are renewed
+are commits of the class certificates. With -o json, each line is one JSON object; with -o yaml, each event is one document.")]
 pub(super) struct EventsOptions {
     /// Go on with what happens, until interrupted
     #[arg(short, long)]
@@ -80,7 +80,16 @@ pub(super) fn told(event: &Value) -> String {
             let resources: Vec<_> =
                 event["Resources"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             let (resources, message) = (resources.join(", "), text("Message"));
-            format!("{}  {} {resources}  rev {}: {message}", text("Proxy"), text("Type"), event["Index"])
+            let of = event["Index"].as_u64().map_or("in a trial".to_owned(), |index| format!("rev {index}"));
+            format!("{}  {} {resources}  {of}: {message}", text("Proxy"), text("Type"))
+        }
+        "trial" => {
+            let step = match text("Step") {
+                "made" => format!("made by rev {}", event["Index"]),
+                "halted" => format!("halted: {}", text("Message")),
+                step => step.to_owned(),
+            };
+            format!("{}  {}  {step}", text("Proxy"), text("Change"))
         }
         _ => format!("{}  {}", text("Proxy"), text("Message")),
     };
@@ -122,6 +131,18 @@ mod tests {
                 "nack          dc1/default/n/web  RDS a, b  rev 9: bad regex",
             ),
             (json!({ "Event": "problem", "Proxy": "p", "Message": "m" }), "problem       p  m"),
+            (
+                json!({ "Event": "nack", "Proxy": "p", "Type": "CDS", "Resources": ["a"], "Message": "m" }),
+                "nack          p  CDS a  in a trial: m",
+            ),
+            (
+                json!({ "Event": "trial", "Proxy": "p", "Change": "mesh/mesh", "Step": "halted", "Message": "m" }),
+                "trial         p  mesh/mesh  halted: m",
+            ),
+            (
+                json!({ "Event": "trial", "Proxy": "p", "Change": "mesh/mesh", "Step": "made", "Index": 9 }),
+                "trial         p  mesh/mesh  made by rev 9",
+            ),
         ] {
             let mut event = event;
             event["Time"] = at.into();

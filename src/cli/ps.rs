@@ -138,6 +138,9 @@ fn note(proxy: &Value) -> String {
     if let Some(nack) = refusal {
         return told_refusal(nack);
     }
+    if let Some(change) = proxy["Trial"].as_str() {
+        return format!("tries {change}");
+    }
     let problems = proxy["Problems"].as_array().map(Vec::as_slice).unwrap_or_default();
     match problems {
         [] if proxy["Streams"] == 0 => "not connected".to_owned(),

@@ -172,15 +172,40 @@ impl Core {
         ids.into_iter().filter_map(|id| self.proxies.get(&id)).map(|proxy| &proxy.instance).collect()
     }
 
+    /// A proxy.
+    pub(super) fn proxy(&self, instance: &InstanceId) -> Option<&Proxy> {
+        self.ids.get(instance).and_then(|id| self.proxies.get(id)).map(|proxy| &**proxy)
+    }
+
+    /// What could not be made of a proxy.
+    pub(super) fn unmade(&self, proxy: &Proxy) -> BTreeSet<String> {
+        proxy.unmade(&self.common)
+    }
+
+    /// True while the certificate that a proxy needs is still being made.
+    pub(super) fn waits_for_certificate(&self, proxy: &Proxy) -> bool {
+        proxy.waits_for_certificate(&self.common.secrets)
+    }
+
+    /// Forgets all proxies but these.
+    pub(super) fn keep_only(&mut self, kept: &BTreeSet<InstanceId>) {
+        let others: Vec<_> = self.ids.keys().filter(|instance| !kept.contains(*instance)).cloned().collect();
+        others.iter().for_each(|instance| self.remove(instance));
+    }
+
     /// No stream asks for this slot's proxy under this name any more.
     pub(super) fn stop(&mut self, slot: &Arc<Slot>) {
-        let Some(id) = self.ids.get(&slot.instance).copied() else { return };
-        let Some(proxy) = self.proxies.get_mut(&id) else { return };
+        let Some(id) = self.ids.get(&slot.instance) else { return };
+        let Some(proxy) = self.proxies.get_mut(id) else { return };
         proxy.slots.retain(|known| !Arc::ptr_eq(known, slot));
-        if !proxy.slots.is_empty() {
-            return;
+        if proxy.slots.is_empty() {
+            self.remove(&slot.instance);
         }
-        self.ids.remove(&slot.instance);
+    }
+
+    /// Forgets a proxy, and what it alone had.
+    fn remove(&mut self, instance: &InstanceId) {
+        let Some(id) = self.ids.remove(instance) else { return };
         self.readers.remove(&id);
         let Some(proxy) = self.proxies.remove(&id) else { return };
         let Common { parts, outbounds, assignments, secrets } = &mut self.common;
@@ -197,15 +222,21 @@ impl Core {
 
     /// A newer state. Returns how many connected proxies were sent something.
     pub(super) fn advance(&mut self, view: Arc<View>) -> usize {
-        let older = std::mem::replace(&mut self.view, view);
-        let view = self.view.clone();
+        let older = self.view.clone();
         let changed: Vec<&Key> = view.changed_since(&older).collect();
+        self.advance_by(view.clone(), &changed, Span { after: older.index(), until: view.index() })
+    }
+
+    /// Another state, which differs in these keys because of commits of this span. Returns how many connected proxies were sent
+    /// something.
+    pub(super) fn advance_by(&mut self, view: Arc<View>, changed: &[&Key], span: Span) -> usize {
+        self.view = view.clone();
         let keys = || changed.iter().copied();
         self.chains.advance(keys());
         let mut pending: BTreeMap<ProxyId, Pending> = BTreeMap::new();
         let mut stale: BTreeMap<OutboundId, Stale> = BTreeMap::new();
         // Parts first: what a proxy has in common with others is then up to date when its list is made.
-        let remade = self.remake_parts(&changed);
+        let remade = self.remake_parts(changed);
         for user in remade.changed.into_iter().flat_map(|part| self.common.parts.users(part)) {
             match user {
                 User::Proxy(proxy) => pending.entry(proxy).or_default().has_newer_parts = true,
@@ -222,7 +253,7 @@ impl Core {
             self.list_parts(id);
             pending.entry(id).or_default().has_newer_parts = true;
         }
-        self.advance_assignments(&changed, &mut pending, &mut stale);
+        self.advance_assignments(changed, &mut pending, &mut stale);
         for gateway in self.refresh_outbounds(stale, &mut pending) {
             // Its listeners lead to what it forwards.
             self.list_parts(gateway);
@@ -239,7 +270,7 @@ impl Core {
                 pending.has_other_problems |= change.has_other_problems;
             }
         }
-        self.publish(pending, Span { after: older.index(), until: view.index() })
+        self.publish(pending, span)
     }
 
     /// Computes again the assignments that read one of these keys, and notes who has them.

@@ -213,11 +213,24 @@ pub enum ProxyHappening {
         resources: Vec<String>,
         /// Envoy's reason.
         message: String,
-        /// The commit that what it was sent belongs to.
-        index: Index,
+        /// The commit that what it was sent belongs to; none if it was a change that it tried.
+        index: Option<Index>,
     },
     /// A part of it cannot be made, and stays as it was.
     Problem(String),
+    /// It tries a change, or did so.
+    Trial(Arc<str>, TrialStep),
+}
+
+/// How far a change is that a proxy tries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrialStep {
+    /// The proxy is sent it.
+    Begun,
+    /// It became the state with this commit.
+    Made(Index),
+    /// The proxy is given back what the state is, and why.
+    Halted(String),
 }
 
 impl Types {

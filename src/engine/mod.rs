@@ -35,6 +35,7 @@ mod shared;
 mod slot;
 mod sum;
 mod table;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
@@ -45,13 +46,13 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use futures::Stream;
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use explain::{Row, leading};
 pub use guard::guard;
-pub use journal::{LAGS, ProxyEvent, ProxyHappening, ProxyKind, Push, PushTotals, Pushed};
+pub use journal::{LAGS, ProxyEvent, ProxyHappening, ProxyKind, Push, PushTotals, Pushed, TrialStep};
 pub use leaves::Leaves;
 pub use lint::{LintFinding, Severity, lint};
 pub use offline::{Configuration, Offline};
@@ -59,11 +60,13 @@ pub use preview::{Preview, Previewed};
 pub use provenance::{Asked as ProvenanceAsked, Change, Effect, Provenance};
 pub use reach::{Reach, Stage, Unmade};
 pub use slot::{NackReport, ProxyReport, TypeReport};
+pub use trial::{Canary, Candidate, Halt, TrialChange, TrialError, Trying};
 
 use self::core::{Core, Issuer};
 use self::journal::Journal;
 use self::recording::Recording;
-use self::slot::Slot;
+use self::slot::{Awaited, Slot};
+use self::trial::Trial;
 use crate::ca::Authority;
 use crate::envoy::snapshot::{
     self, Feedback, NodeIdentity, Progress, Published, ResourceType, Snapshot, SnapshotSource,
@@ -143,6 +146,8 @@ struct Shared {
     seen: AtomicU64,
     /// Of those who compute what would be sent.
     turns: Arc<Semaphore>,
+    /// Of those that have proxies try a change: one at a time.
+    trials: Arc<Semaphore>,
     /// Whoever waits for acknowledgements may look again.
     progress: Progressed,
     /// Proxies that had a certificate when the engine started, so that they may have been connected to the process before,
@@ -158,6 +163,8 @@ struct News {
     left: Vec<NodeIdentity>,
     /// Who wants to compute further from the state as it is.
     asking: Vec<oneshot::Sender<Core>>,
+    /// A change that is to be tried.
+    trial: Option<Box<Trial>>,
 }
 
 impl Shared {
@@ -207,6 +214,7 @@ impl Engine {
                 wake: Notify::new(),
                 seen: AtomicU64::new(0),
                 turns: Arc::new(Semaphore::new(TURNS)),
+                trials: Arc::new(Semaphore::new(1)),
                 progress: Progressed::default(),
                 returning: Mutex::default(),
                 journal: Journal::default(),
@@ -222,8 +230,14 @@ impl Engine {
         self.shared.expect_back(&view);
         let mut core = Core::new(self.shared.options.clone(), issuer, view, self.shared.journal.clone());
         let mut lingering = VecDeque::new();
+        let mut trial = None;
         loop {
-            self.update_streams(&mut core, &mut lingering);
+            self.update_streams(&mut core, &mut lingering, &mut trial);
+            if trial.as_deref().is_some_and(Trial::is_given_up) {
+                // What was tried may be the state by now, and is not taken away then.
+                let view = views.borrow_and_update().clone();
+                self.advance(&mut core, &mut trial, view, &store);
+            }
             // In one order with the count of those who wait: whoever is not counted sees it.
             self.shared.seen.store(core.view().index(), Ordering::SeqCst);
             self.shared.progress.notify();
@@ -237,19 +251,46 @@ impl Engine {
                         return;
                     }
                     let view = views.borrow_and_update().clone();
-                    let traced = store.take_traced(view.index());
-                    // What follows belongs to the last of them, and each of them says how many proxies it came to.
-                    let published = traced.last().unwrap_or(&tracing::Span::none()).in_scope(|| core.advance(view));
-                    for span in traced {
-                        span.record("proxies", published);
-                    }
+                    self.advance(&mut core, &mut trial, view, &store);
                 }
             }
         }
     }
 
+    /// A newer state, for those too that try a change. Ends their trial if the change is the state now, cannot be made any more,
+    /// or nobody wants to know.
+    fn advance(&self, core: &mut Core, trial: &mut Option<Box<Trial>>, view: Arc<View>, store: &Store) {
+        let candidate = trial.as_deref().map(|trial| {
+            let over = trial.is_given_up().then(|| "it was given up".to_owned());
+            over.map_or_else(|| trial.candidate(&view), Err)
+        });
+        let ended = if let Some(Err(why)) = &candidate { trial.take().map(|trial| (trial, why.clone())) } else { None };
+        if let Some((trial, _)) = &ended {
+            trial.release();
+        }
+        let traced = store.take_traced(view.index());
+        // What follows belongs to the last of them, and each of them says how many proxies it came to.
+        let published = traced.last().unwrap_or(&tracing::Span::none()).in_scope(|| core.advance(view.clone()));
+        for span in traced {
+            span.record("proxies", published);
+        }
+        if let Some((trial, why)) = ended {
+            trial.end(core, why);
+        }
+        if let (Some(Ok(candidate)), Some(trying)) = (candidate, trial.as_deref_mut())
+            && let Err(why) = trying.advance(candidate, &view)
+        {
+            end_trial(core, trial, why);
+        }
+    }
+
     /// Starts proxies that a stream asks for, and forgets those that no stream has asked for any more for a while.
-    fn update_streams(&self, core: &mut Core, lingering: &mut VecDeque<(Instant, NodeIdentity)>) {
+    fn update_streams(
+        &self,
+        core: &mut Core,
+        lingering: &mut VecDeque<(Instant, NodeIdentity)>,
+        trial: &mut Option<Box<Trial>>,
+    ) {
         let mut news = News::default();
         std::mem::swap(&mut *self.shared.news(), &mut news);
         let now = Instant::now();
@@ -270,6 +311,12 @@ impl Engine {
         // Who stopped waiting needs nothing.
         for asking in news.asking.into_iter().filter(|asking| !asking.is_closed()) {
             let _ = asking.send(core.detached());
+        }
+        // There is never a second one: the first one holds what a trial needs.
+        if let Some(asked) = news.trial.filter(|asked| !asked.is_given_up())
+            && let Err(why) = trial.insert(asked).begin(core, &self.shared.journal)
+        {
+            end_trial(core, trial, why);
         }
     }
 
@@ -326,13 +373,19 @@ impl Engine {
 
     /// The configurations as they are, to compute further from without anybody seeing it; `None` if the engine does not run.
     pub async fn offline(&self) -> Option<Offline> {
+        let (core, turn) = self.detached().await?;
+        // Making what no stream has asked for is work for a processor.
+        tokio::task::spawn_blocking(|| Offline::from(core, turn)).await.ok()
+    }
+
+    /// A copy of everything without streams, once it is the caller's turn; `None` if the engine does not run.
+    async fn detached(&self) -> Option<(Core, OwnedSemaphorePermit)> {
         // Each has a copy of what is not shared, and keeps a processor busy.
         let turn = self.shared.turns.clone().acquire_owned().await.ok()?;
         let (reply, answer) = oneshot::channel();
         self.shared.tell(|news| news.asking.push(reply));
         let core = timeout(PATIENCE, answer).await.ok()?.ok()?;
-        // Making what no stream has asked for is work for a processor.
-        tokio::task::spawn_blocking(|| Offline::from(core, turn)).await.ok()
+        Some((core, turn))
     }
 
     /// The pushes that are remembered, the oldest one first; of their proxies, those that `is_shown` is true for.
@@ -389,6 +442,14 @@ impl Engine {
             node: if node.node_name.is_empty() { options.node.clone() } else { NodeName::from(&*node.node_name) },
             id: ServiceId::from(&*node.id),
         }
+    }
+}
+
+/// Ends a trial. The state is that of `core` already.
+fn end_trial(core: &Core, trial: &mut Option<Box<Trial>>, why: String) {
+    if let Some(trial) = trial.take() {
+        trial.release();
+        trial.end(core, why);
     }
 }
 
@@ -483,12 +544,18 @@ impl snapshot::Watch for Watch {
             Feedback::Connected { user_agent_version } => Some(ProxyHappening::Connected(user_agent_version.clone())),
             Feedback::Acked { .. } => None,
             Feedback::Nacked { kind, resources, message } => {
-                let (place, index) = self.slot.awaited();
-                let of_push = place.and_then(|place| self.shared.journal.refused(place));
+                let (place, index);
+                (place, index, commits) = match self.slot.awaited(self.stream) {
+                    Awaited::Pushed { place, index } => {
+                        let of_push = place.and_then(|place| self.shared.journal.refused(place));
+                        // What it had when it came is as new as its last change.
+                        (place, Some(index), of_push.unwrap_or((index.saturating_sub(1), index)))
+                    }
+                    // No commit is behind it.
+                    Awaited::Tried(index) => (None, None, (index, index)),
+                };
                 self.shared.journal.count_refusal(self.slot.kind(), *kind);
                 self.trace_refusal(place, (*kind, resources.len(), message));
-                // What it had when it came is as new as its last change.
-                commits = of_push.unwrap_or((index.saturating_sub(1), index));
                 let resources = resources.iter().map(|(name, _)| name.to_string()).collect();
                 Some(ProxyHappening::Refused { kind: *kind, resources, message: message.clone(), index })
             }

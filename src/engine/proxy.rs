@@ -130,7 +130,7 @@ impl Proxy {
     }
 
     /// True while the certificate that the proxy needs is still being made.
-    fn waits_for_certificate(&self, secrets: &Secrets) -> bool {
+    pub(super) fn waits_for_certificate(&self, secrets: &Secrets) -> bool {
         let leaf = self.identity().map(|identity| SecretKey::Leaf(identity.clone()));
         leaf.is_some_and(|key| secrets.get(&key).is_none_or(|leaf| leaf.resource.is_none()))
     }
@@ -250,6 +250,13 @@ impl Proxy {
     /// What is wrong with it.
     pub(super) fn problems(&self, common: &Common) -> Vec<String> {
         self.faults(common).problems
+    }
+
+    /// What of it could not be made.
+    pub(super) fn unmade(&self, common: &Common) -> BTreeSet<String> {
+        let Faults { mut problems, unmade, .. } = self.faults(common);
+        problems.truncate(unmade);
+        problems.into_iter().collect()
     }
 
     fn faults(&self, common: &Common) -> Faults {

@@ -56,6 +56,24 @@ struct Current {
     awaited: Option<(Numbers, Place)>,
     /// Pushes of which the proxy refused a part and has taken all else; the oldest first.
     refused: VecDeque<Place>,
+    /// The change that the proxy tries: what is pushed is held back while it does.
+    trial: Option<Arc<str>>,
+    /// The number of the last snapshot that it was only to try.
+    tried: u64,
+}
+
+/// What a proxy has not taken yet.
+#[derive(Debug)]
+pub(super) enum Awaited {
+    /// What commits made.
+    Pushed {
+        /// The push, if it is one that is remembered.
+        place: Option<Place>,
+        /// The commit that the proxy should be as new as.
+        index: Index,
+    },
+    /// A change that it tries in the state of this commit, or tried before it was given back what it had.
+    Tried(Index),
 }
 
 /// What became of a snapshot that was published.
@@ -139,6 +157,8 @@ pub struct ProxyReport {
     pub acked: Index,
     /// How long it has not had what it should have.
     pub behind: Option<Duration>,
+    /// The change that it tries.
+    pub trial: Option<Arc<str>>,
     /// What became of the responses of each type.
     pub types: BTreeMap<ResourceType, TypeReport>,
 }
@@ -232,8 +252,51 @@ impl Slot {
     }
 
     /// Publishes what commits of this span made of the proxy, as part of a push, if it is part of one.
+    ///
+    /// Held back while the proxy tries a change.
     pub(super) fn publish(&self, snapshot: Arc<Snapshot>, span: Span, place: Option<Place>) -> Handed {
+        let current = self.current();
+        if current.trial.is_some() {
+            return Handed { is_watched: false, earlier: None };
+        }
+        Self::put(current, snapshot, span, place)
+    }
+
+    /// Publishes what the proxy shall try. Commits of this span are in there as well. Nothing if it is that already.
+    pub(super) fn publish_trial(&self, snapshot: &Arc<Snapshot>, span: Span) {
+        if !self.has(snapshot) {
+            let mut current = self.current();
+            current.tried = current.last + 1;
+            Self::put(current, snapshot.clone(), span, None);
+        }
+    }
+
+    /// True if this was last published.
+    pub(super) fn has(&self, snapshot: &Arc<Snapshot>) -> bool {
+        self.current().snapshot.as_ref().is_some_and(|known| Arc::ptr_eq(known, snapshot))
+    }
+
+    /// Begins to hold back what is pushed, for a trial of this change. Returns the number of the last snapshot before.
+    pub(super) fn begin_trial(&self, change: Arc<str>) -> u64 {
         let mut current = self.current();
+        current.trial = Some(change);
+        current.last
+    }
+
+    /// What is pushed from now on is not held back any more.
+    pub(super) fn end_trial(&self) {
+        self.current().trial = None;
+    }
+
+    /// How far the proxy is with the snapshots after this number; `None` while it has no stream.
+    pub(super) fn stage_since(&self, after: u64) -> Option<Stage> {
+        let current = self.current();
+        let told = self.told();
+        let is_open = !current.readers.is_empty() && !told.streams.is_empty();
+        is_open.then(|| told.stage(Numbers { after, until: current.last }))
+    }
+
+    fn put(mut current: MutexGuard<'_, Current>, snapshot: Arc<Snapshot>, span: Span, place: Option<Place>) -> Handed {
         current.last += 1;
         // To a proxy that had nothing everything is new, whichever commit made it.
         let span = if current.snapshot.is_some() { span } else { Span::up_to(span.until) };
@@ -270,10 +333,16 @@ impl Slot {
         Handed { is_watched, earlier }
     }
 
-    /// The push that the proxy has not taken yet, and the commit that it should be as new as.
-    pub(super) fn awaited(&self) -> (Option<Place>, Index) {
+    /// What the client of a stream has not taken yet.
+    pub(super) fn awaited(&self, stream: u64) -> Awaited {
         let current = self.current();
-        (current.awaited.map(|(_, place)| place), current.index)
+        let told = self.told();
+        let progress = told.streams.iter().find(|known| known.number == stream).and_then(|it| it.progress.as_ref());
+        // What it answers after the trial can be an answer to what it was to try.
+        if progress.map_or(current.trial.is_some(), |progress| progress.taken <= current.tried) {
+            return Awaited::Tried(current.index);
+        }
+        Awaited::Pushed { place: current.awaited.map(|(_, place)| place), index: current.index }
     }
 
     /// A stream that opens has nothing until it says so.
@@ -415,25 +484,23 @@ impl Slot {
             let why = "it has no configuration yet: its certificate is being made";
             return if is_early { Stage::Waiting(why.to_owned()) } else { Stage::Untouched };
         };
-        let refusal = |kind: ResourceType| told.types[kind as usize].last_nack.as_ref().map(|nack| &*nack.message);
-        let streams = told.streams.iter().map(|stream| stream.progress.as_ref());
         if is_watched && told.streams.is_empty() {
             return Stage::Waiting("it has just connected".to_owned());
         }
         if told.streams.is_empty() {
-            let last = stage(numbers, told.left.as_ref(), refusal);
+            let last = stage(numbers, told.left.as_ref(), |kind| told.refusal(kind));
             let is_lost = matches!(last, Stage::Waiting(_));
             let why = "it lost its connection before it acknowledged";
             return if is_lost { Stage::Waiting(why.to_owned()) } else { last };
         }
-        streams.map(|progress| stage(numbers, progress, refusal)).max().unwrap_or(Stage::Live)
+        told.stage(numbers)
     }
 
     pub(super) fn report(&self) -> ProxyReport {
-        let (snapshot, index, acked, behind) = {
+        let (snapshot, index, acked, behind, trial) = {
             let current = self.current();
             let behind = current.behind_since.map(|since| since.elapsed());
-            (current.snapshot.clone(), current.index, current.acked, behind)
+            (current.snapshot.clone(), current.index, current.acked, behind, current.trial.clone())
         };
         let told = self.told();
         let of_type = |kind: ResourceType| {
@@ -446,6 +513,7 @@ impl Slot {
             index,
             acked,
             behind,
+            trial,
             is_registered: told.is_registered,
             problems: told.problems.clone(),
             streams: told.streams.len(),
@@ -462,6 +530,17 @@ fn withheld(progress: &Progress) -> Types {
 }
 
 impl Told {
+    /// Envoy's last reason to refuse something of a type.
+    fn refusal(&self, kind: ResourceType) -> Option<&str> {
+        self.types[kind as usize].last_nack.as_ref().map(|nack| &*nack.message)
+    }
+
+    /// How far the open stream is that has least of the snapshots with these numbers.
+    fn stage(&self, numbers: Numbers) -> Stage {
+        let streams = self.streams.iter().map(|stream| stream.progress.as_ref());
+        streams.map(|progress| stage(numbers, progress, |kind| self.refusal(kind))).max().unwrap_or(Stage::Live)
+    }
+
     /// What the proxy does not hold as it should of the snapshot with this number; `None` until all of its streams have
     /// answered that one.
     fn open_of(&self, number: u64) -> Option<impl Iterator<Item = &Unsettled> + Clone> {

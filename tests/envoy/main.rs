@@ -29,5 +29,6 @@ mod refusals;
 mod restart;
 mod rotation;
 mod support;
+mod trials;
 mod troubleshoot;
 mod unknown;

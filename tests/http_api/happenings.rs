@@ -241,7 +241,7 @@ async fn events_are_told_once_in_the_order_of_their_times() {
         kind: "RDS".to_owned(),
         resources: vec!["web".to_owned()],
         message: "bad regex".to_owned(),
-        index,
+        index: Some(index),
     };
     told.happened(&web, refused);
 

@@ -42,4 +42,5 @@ mod sni;
 mod tenancy;
 mod topology;
 mod transaction;
+mod trial;
 mod ui;

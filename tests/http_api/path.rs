@@ -46,6 +46,7 @@ fn connected(datacenter: &str, partition: &str, id: &str) -> ProxyState {
         index: 1,
         acked: 1,
         behind: None,
+        trial: None,
         types: ["CDS", "LDS", "EDS", "SDS"].map(accepted).to_vec(),
     }
 }

@@ -61,6 +61,7 @@ impl ProxyStatus for Everybody {
             index: 1,
             acked: 1,
             behind: None,
+            trial: None,
             types: Vec::new(),
         };
         self.0.view().proxies().map(|(id, _)| state(id)).collect()

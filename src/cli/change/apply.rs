@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
+use super::canary::{CanaryOptions, halted, outcome};
 use super::input::ChangeOptions;
 use super::plan::planned;
 use super::table::show;
@@ -18,6 +19,8 @@ use crate::cli::output::{self, OutputOption};
 #[command(after_help = "\
 Everything is one commit: all of it or nothing. A change after which something would not work that works now is made with
 -force alone; `meshgate plan` tells what it is. It is refused if somebody else changes the same rows meanwhile.
+With -canary some of the connected proxies that it touches try it first. Nothing is stored unless all of them take it: if one
+refuses it, does not acknowledge it in time or is lost, they are given back what they had, and the exit code is 1.
 The same over HTTP: POST /v1/meshgate/apply, then GET /v1/meshgate/wait?revision=N")]
 pub(in crate::cli) struct ApplyOptions {
     #[command(flatten)]
@@ -31,6 +34,8 @@ pub(in crate::cli) struct ApplyOptions {
     /// Make the change although something would not work
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    canary: CanaryOptions,
     #[command(flatten)]
     output: OutputOption,
 }
@@ -54,8 +59,15 @@ pub(in crate::cli) async fn apply(options: &ApplyOptions) -> Result<(), CliError
         )));
     }
     let index = plan.index.to_string();
-    let applied: Applied = change.send(&client, "apply", &[("planned", &index)]).await?;
+    let query = [vec![("planned", index.as_str())], options.canary.query()].concat();
+    let is_tried = plan.changed && options.canary.is_asked();
+    if is_table && is_tried {
+        output::line(&options.canary.beforehand(&plan))?;
+    }
+    let sent = change.send_within(&client, "apply", &query, options.canary.longest()).await;
+    let applied: Applied = if is_tried { sent.map_err(halted)? } else { sent? };
     if is_table {
+        applied.trial.iter().flat_map(outcome).try_for_each(|line| output::line(&line))?;
         let what = if applied.changed { "Applied" } else { "Nothing to change" };
         output::line(&format!("{what}: revision {}", applied.index))?;
     }

@@ -1,11 +1,13 @@
 //! What is to be changed: files, and names of what goes.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::cli::CliError;
-use crate::cli::client::{Client, ClientError, Target};
+use crate::cli::client::{Client, ClientError, TIMEOUT, Target};
 use crate::cli::files::{self, Written};
 
 use super::owned::{self, DELETE, DEREGISTER, Pruned};
@@ -89,9 +91,23 @@ impl Change {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<T, CliError> {
+        self.send_within(client, path, query, Duration::ZERO).await
+    }
+
+    /// The same for an answer that may take so much longer than others.
+    ///
+    /// # Errors
+    /// As for [`Change::send`].
+    pub(super) async fn send_within<T: DeserializeOwned>(
+        &self,
+        client: &Client,
+        path: &str,
+        query: &[(&str, &str)],
+        longer: Duration,
+    ) -> Result<T, CliError> {
         let ours = self.query.iter().map(|(name, value)| (*name, value.as_str()));
         let query: Vec<_> = ours.chain(query.iter().copied()).collect();
-        let sent = client.post_with(&["meshgate", path], &query, self.body.as_ref()).await;
+        let sent = client.post_with(&["meshgate", path], &query, self.body.as_ref(), TIMEOUT + longer).await;
         sent.map_err(|error| self.located(error))
     }
 

@@ -1,6 +1,7 @@
 //! `meshgate plan`, `apply`, `diff`, `lint` and `wait`: what a change would do, the change, and whether it is live.
 
 mod apply;
+mod canary;
 mod input;
 mod lint;
 mod owned;

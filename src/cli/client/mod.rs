@@ -16,7 +16,7 @@ pub(crate) use address::ApiAddress;
 pub(crate) use options::{ClientOptions, DatacenterOption, Target, read_ca};
 
 /// Commands wait for an answer, not for ever.
-const TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 /// For what has no end of its own, or moves much.
 const NO_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
@@ -195,7 +195,7 @@ impl Client {
         answer.json().await.map_err(|source| self.answer_error(source))
     }
 
-    /// Asks with a body that may be left out; the answer is decoded.
+    /// Asks with a body that may be left out, and waits so long for the answer; it is decoded.
     ///
     /// # Errors
     /// No answer, a refusal, or an answer of another shape.
@@ -204,8 +204,14 @@ impl Client {
         path: &[&str],
         query: &[(&str, &str)],
         body: Option<&Value>,
+        timeout: Duration,
     ) -> Result<T, ClientError> {
-        let answer = self.send(Method::POST, path, query, body).await?;
+        self.tell(&Method::POST, path, query, body.map_or(Said::Nothing, Said::Json))?;
+        let mut request = self.http.post(self.url(path, query)).timeout(timeout);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = self.answered(request).await?;
         answer.json().await.map_err(|source| self.answer_error(source))
     }
 

@@ -2,6 +2,7 @@ mod partitions;
 mod parts;
 mod peers;
 mod pushes;
+mod trials;
 
 use std::time::Duration;
 
