@@ -1,5 +1,6 @@
 //! A row of whatever table: as the backend keeps it, as it stands in a state, and as people see it.
 
+use std::io;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -7,7 +8,7 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::Value;
 
-use super::apply::{Record, tag};
+use super::apply::{Record, tag, write_row};
 use super::{NodeKey, Stored, View};
 use crate::model::{
     CaConfig, Check, ConfigEntry, Datacenter, EntryKey, FederationState, Imported, InstanceId, Leaf,
@@ -98,24 +99,37 @@ impl Row {
         })
     }
 
-    /// How many bytes the value has as text.
+    /// The value as the backend keeps it.
+    pub(super) fn written(&self) -> Vec<u8> {
+        let mut value = Vec::with_capacity(128);
+        self.write(&mut value);
+        value
+    }
+
+    /// How many bytes that is.
     pub(super) fn size(&self) -> usize {
+        let mut counter = Counter(0);
+        self.write(&mut counter);
+        counter.0
+    }
+
+    fn write(&self, out: &mut impl io::Write) {
         match self {
-            Self::Node(row) => size(row),
-            Self::Service(_, row) => size(row),
-            Self::Check(row) => size(row),
-            Self::Entry(row) => size(row),
-            Self::Datacenter(row) => size(row),
-            Self::Partition(row) => size(row),
-            Self::Namespace(row) => size(row),
-            Self::FederationState(row) => size(row),
-            Self::Peering(row) => size(row),
-            Self::TrustBundle(row) => size(row),
-            Self::Imported(row) => size(row),
-            Self::Query(row) => size(row),
-            Self::CaConfig(row) => size(row),
-            Self::Root(row) => size(row),
-            Self::Leaf(row) => size(row),
+            Self::Node(row) => write_row(out, None, row),
+            Self::Service(node, row) => write_row(out, Some(node), row),
+            Self::Check(row) => write_row(out, None, row),
+            Self::Entry(row) => write_row(out, None, row),
+            Self::Datacenter(row) => write_row(out, None, row),
+            Self::Partition(row) => write_row(out, None, row),
+            Self::Namespace(row) => write_row(out, None, row),
+            Self::FederationState(row) => write_row(out, None, row),
+            Self::Peering(row) => write_row(out, None, row),
+            Self::TrustBundle(row) => write_row(out, None, row),
+            Self::Imported(row) => write_row(out, None, row),
+            Self::Query(row) => write_row(out, None, row),
+            Self::CaConfig(row) => write_row(out, None, row),
+            Self::Root(row) => write_row(out, None, row),
+            Self::Leaf(row) => write_row(out, None, row),
         }
     }
 
@@ -142,21 +156,15 @@ impl Row {
 /// Counts what is written to it.
 struct Counter(usize);
 
-impl std::io::Write for Counter {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+impl io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0 += bytes.len();
         Ok(bytes.len())
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn size<T: Serialize>(row: &Stored<T>) -> usize {
-    let mut counter = Counter(0);
-    serde_json::to_writer(&mut counter, &*row.value).expect("model values have string keys and finite numbers");
-    counter.0
 }
 
 impl<T> From<Record<T>> for Stored<T> {

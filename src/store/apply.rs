@@ -1,5 +1,6 @@
 //! Operations on a draft [`View`]: tables, indexes, changed keys and the rows to make durable, kept in step.
 
+use std::io;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
@@ -16,8 +17,8 @@ use crate::model::{
     Place, QueryKey, QueryResult, Root, Service, ServiceId, ServiceKey, ServiceKind, SpiffeId,
 };
 
-/// The rows that a draft changed, as the backend keeps them.
-pub(super) type RowChanges = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+/// The rows that a draft changed, by the keys that the backend keeps them by, in the order of the changes.
+pub(super) type RowChanges = Vec<(Vec<u8>, Option<Row>)>;
 
 /// A view that is being made, at the index of its commit.
 pub(super) struct Draft {
@@ -36,7 +37,7 @@ enum Stamp {
     Restored(Index),
 }
 
-/// A row as the backend keeps it.
+/// What the backend keeps of a row.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Record<T> {
     /// The node, for rows whose value does not say it.
@@ -76,9 +77,16 @@ pub(super) fn entry_row_key(key: &EntryKey) -> Vec<u8> {
     row_key(tag::ENTRY, &(key.kind, &key.name))
 }
 
-fn row_value<T: Serialize>(at: Option<&NodeKey>, row: &Stored<T>) -> Vec<u8> {
+/// Writes a row as the backend keeps it. Nothing that is written to here fails.
+pub(super) fn write_row<T: Serialize>(out: impl io::Write, at: Option<&NodeKey>, row: &Stored<T>) {
     let record = Record { at: at.cloned(), create: row.create_index, modify: row.modify_index, value: &*row.value };
-    serde_json::to_vec(&record).expect("model values have string keys and finite numbers")
+    serde_json::to_writer(out, &record).expect("model values have string keys and finite numbers");
+}
+
+fn row_value<T: Serialize>(at: Option<&NodeKey>, row: &Stored<T>) -> Vec<u8> {
+    let mut value = Vec::with_capacity(128);
+    write_row(&mut value, at, row);
+    value
 }
 
 /// Puts `value` into a table unless the same is there already; returns the new row.
@@ -302,7 +310,7 @@ impl Draft {
         let key = NodeKey { place: node.place(), node: node.node.clone() };
         let is_new = !self.view.nodes.contains_key(&key);
         let Some(row) = put(&mut self.view.nodes, &key, node, self.stamp) else { return };
-        self.rows.push((row_key(tag::NODE, &key), Some(row_value(None, &row))));
+        self.rows.push((row_key(tag::NODE, &key), Some(Row::Node(row))));
         if is_new {
             self.touch_places(&key.place);
         }
@@ -355,7 +363,7 @@ impl Draft {
         let id = node.instance(&service.id);
         let old = self.view.services.get(&id).cloned();
         let Some(row) = put(&mut self.view.services, &id, service, self.stamp) else { return };
-        self.rows.push((row_key(tag::SERVICE, &id), Some(row_value(Some(node), &row))));
+        self.rows.push((row_key(tag::SERVICE, &id), Some(Row::Service(node.clone(), row.clone()))));
         let stands = |service: &Service| (named(&id.place, service), destination(&id.place, service), service.kind);
         match &old {
             // Most changes leave it where it stands in the indexes.
@@ -427,7 +435,7 @@ impl Draft {
         let old = self.view.checks.get(&key).cloned();
         let Some(row) = put(&mut self.view.checks, &key, check, self.stamp) else { return };
         self.note_check(&key);
-        self.rows.push((row_key(tag::CHECK, &key), Some(row_value(None, &row))));
+        self.rows.push((row_key(tag::CHECK, &key), Some(Row::Check(row.clone()))));
         if let Some(old) = old {
             self.unindex_check(&key, &old.value.service_id);
         }
@@ -460,7 +468,7 @@ impl Draft {
         entry.arrange();
         let key = entry.key();
         if let Some(row) = put(&mut self.view.entries, &key, entry, self.stamp) {
-            self.rows.push((entry_row_key(&key), Some(row_value(None, &row))));
+            self.rows.push((entry_row_key(&key), Some(Row::Entry(row))));
             self.touch_entry(key);
         }
     }
@@ -481,7 +489,7 @@ impl Draft {
     fn put_peering(&mut self, peering: Peering) {
         let key = peering.key();
         if let Some(row) = put(&mut self.view.peerings, &key, peering, self.stamp) {
-            self.rows.push((row_key(tag::PEERING, &key), Some(row_value(None, &row))));
+            self.rows.push((row_key(tag::PEERING, &key), Some(Row::Peering(row))));
             self.touch(Key::Peerings(key.place));
         }
     }
@@ -501,7 +509,7 @@ impl Draft {
     fn put_trust_bundle(&mut self, bundle: PeerTrustBundle) {
         let key = bundle.key();
         if let Some(row) = put(&mut self.view.trust_bundles, &key, bundle, self.stamp) {
-            self.rows.push((row_key(tag::TRUST_BUNDLE, &key), Some(row_value(None, &row))));
+            self.rows.push((row_key(tag::TRUST_BUNDLE, &key), Some(Row::TrustBundle(row))));
             self.touch_trust_bundle(key);
         }
     }
@@ -525,7 +533,7 @@ impl Draft {
         if let Some(old) = old {
             self.unindex_imported(&key, &old.value);
         }
-        self.rows.push((row_key(tag::IMPORTED, &key), Some(row_value(None, &row))));
+        self.rows.push((row_key(tag::IMPORTED, &key), Some(Row::Imported(row.clone()))));
         self.index_imported(&key, &row.value);
     }
 
@@ -558,7 +566,7 @@ impl Draft {
     fn put_datacenter(&mut self, datacenter: Datacenter) {
         let key = datacenter.clone();
         if let Some(row) = put(&mut self.view.datacenters, &key, datacenter, self.stamp) {
-            self.rows.push((row_key(tag::DATACENTER, &key), Some(row_value(None, &row))));
+            self.rows.push((row_key(tag::DATACENTER, &key), Some(Row::Datacenter(row))));
             self.touch(Key::Datacenters);
         }
     }
@@ -573,7 +581,7 @@ impl Draft {
     fn put_partition(&mut self, definition: PartitionDefinition) {
         let place = definition.place();
         if let Some(row) = put(&mut self.view.partition_definitions, &place, definition, self.stamp) {
-            self.rows.push((row_key(tag::PARTITION, &place), Some(row_value(None, &row))));
+            self.rows.push((row_key(tag::PARTITION, &place), Some(Row::Partition(row))));
             self.touch(Key::PartitionDefinitions(place.datacenter));
         }
     }
@@ -588,7 +596,7 @@ impl Draft {
     fn put_namespace(&mut self, definition: NamespaceDefinition) {
         let key = definition.key();
         if let Some(row) = put(&mut self.view.namespace_definitions, &key, definition, self.stamp) {
-            self.rows.push((row_key(tag::NAMESPACE, &key), Some(row_value(None, &row))));
+            self.rows.push((row_key(tag::NAMESPACE, &key), Some(Row::Namespace(row))));
             self.touch(Key::NamespaceDefinitions(key.0));
         }
     }
@@ -604,7 +612,7 @@ impl Draft {
     fn put_federation_state(&mut self, state: FederationState) {
         let key = state.datacenter.clone();
         if let Some(row) = put(&mut self.view.federation_states, &key, state, self.stamp) {
-            self.rows.push((row_key(tag::FEDERATION_STATE, &key), Some(row_value(None, &row))));
+            self.rows.push((row_key(tag::FEDERATION_STATE, &key), Some(Row::FederationState(row))));
             self.touch(Key::FederationStates);
         }
     }
@@ -620,7 +628,7 @@ impl Draft {
         let key = result.key();
         let is_new = self.view.query(&key).is_none();
         if let Some(row) = put(&mut self.view.queries, &key, result, self.stamp) {
-            self.rows.push((row_key(tag::QUERY, &key), Some(row_value(None, &row))));
+            self.rows.push((row_key(tag::QUERY, &key), Some(Row::Query(row))));
             if is_new {
                 self.touch(Key::Queries(key.place.clone()));
             }
@@ -638,7 +646,7 @@ impl Draft {
 
     fn put_ca_config(&mut self, config: CaConfig) {
         if let Some(row) = put(&mut self.view.ca_config, &(), config, self.stamp) {
-            self.rows.push((row_key(tag::CA_CONFIG, &()), Some(row_value(None, &row))));
+            self.rows.push((row_key(tag::CA_CONFIG, &()), Some(Row::CaConfig(row))));
             self.touch(Key::CaConfig);
         }
     }
@@ -653,7 +661,7 @@ impl Draft {
     fn put_root(&mut self, root: Root) {
         let key = root.id.clone();
         if let Some(row) = put(&mut self.view.roots, &key, root, self.stamp) {
-            self.rows.push((row_key(tag::ROOT, &key), Some(row_value(None, &row))));
+            self.rows.push((row_key(tag::ROOT, &key), Some(Row::Root(row))));
             self.touch(Key::Roots);
         }
     }
@@ -669,7 +677,7 @@ impl Draft {
         let identity = leaf.identity.clone();
         let is_new = !self.view.leaves.contains_key(&identity);
         if let Some(row) = put(&mut self.view.leaves, &identity, leaf, self.stamp) {
-            self.rows.push((row_key(tag::LEAF, &identity), Some(row_value(None, &row))));
+            self.rows.push((row_key(tag::LEAF, &identity), Some(Row::Leaf(row))));
             if is_new {
                 self.count_leaf(identity.partition());
             }

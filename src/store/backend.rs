@@ -91,6 +91,11 @@ pub trait Backend: Send {
     /// The backend cannot be read.
     fn load(&mut self) -> Result<Loaded, StoreError>;
 
+    /// False if nothing is kept: then there is no batch to make durable.
+    fn is_durable(&self) -> bool {
+        true
+    }
+
     /// Makes a batch durable, whole or not at all, before it returns. What it keeps of the history is so in the same moment.
     ///
     /// # Errors
@@ -113,6 +118,10 @@ pub struct Memory;
 impl Backend for Memory {
     fn load(&mut self) -> Result<Loaded, StoreError> {
         Ok(Loaded::default())
+    }
+
+    fn is_durable(&self) -> bool {
+        false
     }
 
     fn persist(&mut self, _: &Batch) -> Result<(), StoreError> {

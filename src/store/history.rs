@@ -6,7 +6,7 @@
 //! A commit keeps its rows as they were and as they are since then, and no more: a state of the past is made from the last
 //! one by taking its commits back. Who kept the states would keep all that tables share with what is changed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::any::Row;
 use super::apply::{self, RowChanges};
-use super::{BadRow, Index, Note, Remembered, RememberedCommit, Stored, View};
+use super::{BadRow, Batch, HistoryBatch, Index, Note, Remembered, RememberedCommit, Stored, View};
 use crate::model::{ConfigEntry, EntryKey};
 
 /// What a commit, and each row of it, costs beyond its text.
@@ -254,28 +254,42 @@ pub(super) struct Draft {
     pub(super) rows: RowChanges,
     /// The state that it found.
     pub(super) before: View,
-    /// The state that it made.
-    pub(super) after: View,
+    /// Its index.
+    pub(super) index: Index,
 }
 
 impl Draft {
     fn commit(self) -> Commit {
-        let Self { time, author, rows, before, after } = self;
+        let Self { time, author, rows, before, index } = self;
         let class = Class::of(rows.iter().map(|(key, _)| key));
         // A row that one write changed twice is one change, and what is kept of it is what it holds at the end.
-        let written: BTreeMap<&[u8], usize> =
-            rows.iter().map(|(key, value)| (key.as_slice(), value.as_ref().map_or(0, Vec::len))).collect();
-        let mut cost = OVERHEAD;
-        let mut changed = Vec::with_capacity(written.len());
-        let mut seen = BTreeSet::new();
-        for (key, _) in rows.iter().filter(|(key, _)| seen.insert(key.as_slice())) {
-            let row = Changed { key: key.clone(), old: Row::of(&before, key), new: Row::of(&after, key) };
-            let new = written.get(key.as_slice()).copied().unwrap_or_default();
-            cost += OVERHEAD + key.len() + row.old.as_ref().map_or(0, Row::size) + new;
-            changed.push(row);
-        }
-        Commit { index: after.index(), time, author, class, since: before.index(), rows: changed, cost }
+        let mut last: BTreeMap<_, _> = rows.iter().map(|(key, row)| (key.clone(), row.clone())).collect();
+        let in_order = rows.into_iter().filter_map(|(key, _)| {
+            let new = last.remove(&key)?;
+            Some(Changed { old: Row::of(&before, &key), new, key })
+        });
+        let rows: Vec<_> = in_order.collect();
+        let size = |row: &Option<Row>| row.as_ref().map_or(0, Row::size);
+        let costs = rows.iter().map(|row| OVERHEAD + row.key.len() + size(&row.old) + size(&row.new));
+        let cost = OVERHEAD + costs.sum::<usize>();
+        Commit { index, time, author, class, since: before.index(), rows, cost }
     }
+}
+
+/// What is to be made durable of commits, in their order. Whoever knows what is forgotten adds that.
+pub(super) fn batch(commits: &[Draft]) -> Batch {
+    let index = commits.last().map_or(0, |commit| commit.index);
+    let rows = commits.iter().flat_map(|commit| &commit.rows);
+    let changes = rows.map(|(key, row)| (key.clone(), row.as_ref().map(Row::written)));
+    let note = |commit: &Draft| Note {
+        index: commit.index,
+        since: commit.before.index(),
+        time: commit.time,
+        author: commit.author,
+        changes: commit.rows.len(),
+    };
+    let history = HistoryBatch { commits: commits.iter().map(note).collect(), ..HistoryBatch::default() };
+    Batch { index, changes: changes.collect(), history }
 }
 
 /// How far back one class goes.

@@ -16,7 +16,7 @@ use super::history::{self, Author, History, Retention};
 use super::traced::Traced;
 use super::view::Recent;
 use super::waiters::Waiters;
-use super::{Backend, BadRow, Batch, Index, Key, Loaded, Note, Op, StoreError, View};
+use super::{Backend, BadRow, Index, Key, Loaded, Op, StoreError, View};
 use crate::model::{EntryKey, Problems};
 use crate::telemetry::caused_by;
 
@@ -300,7 +300,6 @@ impl Writer {
     fn commit(&mut self, group: Vec<Request>) {
         let before = self.current.load_full();
         let mut view = (*before).clone();
-        let mut batch = Batch::default();
         // Whoever watches sees the state after the whole group.
         let mut recent: Option<Recent> = None;
         let mut answers = Vec::with_capacity(group.len());
@@ -318,13 +317,10 @@ impl Writer {
                         (Some(recent), Some(later)) => recent.extend(later),
                         (recent, first) => *recent = first.cloned(),
                     }
-                    let before = std::mem::replace(&mut view, next);
-                    let (index, since, changes) = (view.index(), before.index(), rows.len());
-                    batch.history.commits.push(Note { index, since, time, author: request.author, changes });
-                    commits.push((before, view.clone()));
-                    span.record("index", view.index());
+                    span.record("index", next.index());
                     span.record("rows", rows.len());
-                    batch.changes.extend(rows);
+                    let before = std::mem::replace(&mut view, next);
+                    commits.push(history::Draft { time, author: request.author, rows, before, index: view.index() });
                 }
                 outcome
             });
@@ -333,15 +329,13 @@ impl Writer {
             }
             answers.push((request.reply, result));
         }
-        if batch.changes.is_empty() {
+        if commits.is_empty() {
             for (told, span) in &spans {
                 span.record("outcome", told.outcome);
             }
             return answer(answers);
         }
-        batch.index = view.index();
-        batch.history.forgotten = self.history.take_forgotten();
-        if let Err(error) = self.persist(&before, &mut batch) {
+        if let Err(error) = self.persist(&before, &commits) {
             let shared = Arc::new(error);
             // Also to those that changed nothing or were refused: they may have seen drafts of a state that never was.
             for (_, span) in &spans {
@@ -361,15 +355,7 @@ impl Writer {
         }
         self.announce.send_replace(view.clone());
         // Before the answers: whoever wrote finds the commit in the history.
-        let mut changes = batch.changes.into_iter();
-        let commits = batch.history.commits.into_iter().zip(commits).map(|(note, (before, after))| history::Draft {
-            time: note.time,
-            author: note.author,
-            rows: changes.by_ref().take(note.changes).collect(),
-            before,
-            after,
-        });
-        let last = self.history.note(commits.collect(), view.clone());
+        let last = self.history.note(commits, view.clone());
         answer(answers);
         // After the answers: those who wrote need not wait for what is remembered, nor for all who are woken.
         drop(last);
@@ -378,14 +364,20 @@ impl Writer {
         self.waiters.wake(view.changed_since(&before).map(|key| (key, view.changed_at(key))));
     }
 
-    /// Makes a batch durable. Where that fails, nobody knows what of it the backend has, nor what the backend still takes: so
-    /// all that counts is written anew, and the batch is tried again.
-    fn persist(&mut self, before: &View, batch: &mut Batch) -> Result<(), StoreError> {
+    /// Makes commits durable. Where that fails, nobody knows what of them the backend has, nor what the backend still takes: so
+    /// all that counts is written anew, and they are tried again.
+    fn persist(&mut self, before: &View, commits: &[history::Draft]) -> Result<(), StoreError> {
+        let forgotten = self.history.take_forgotten();
+        if !self.backend.is_durable() {
+            return Ok(());
+        }
+        let mut batch = history::batch(commits);
+        batch.history.forgotten = forgotten;
         if !self.is_remembered {
             batch.history.begins = Some(self.history.began());
         }
         if !self.has_failed {
-            let Err(error) = self.backend.persist(batch) else {
+            let Err(error) = self.backend.persist(&batch) else {
                 self.is_remembered = true;
                 return Ok(());
             };
@@ -399,7 +391,7 @@ impl Writer {
         // What was forgotten is not there any more, as nothing is.
         batch.history.begins = Some((OffsetDateTime::now_utc(), before.index()));
         batch.history.forgotten.clear();
-        self.backend.persist(batch)?;
+        self.backend.persist(&batch)?;
         self.has_failed = false;
         self.is_remembered = true;
         tracing::info!(index = batch.index, "the state was written anew, and writes are taken again");
