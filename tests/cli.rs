@@ -75,6 +75,8 @@ fn help_goes_to_standard_output_and_names_every_command() {
         "wait",
         "lint",
         "simulate",
+        "completion",
+        "context",
         "version",
     ] {
         assert!(text.lines().any(|line| line.trim_start().starts_with(command)), "{command} in {text}");
@@ -516,4 +518,94 @@ fn the_files_of_the_demo_are_valid() {
     let output = run(&["validate", "demo/control.hcl", "demo/dc1", "demo/team-a", "demo/dc2"]);
 
     assert_eq!(code(&output), 0, "{}", stderr(&output));
+}
+
+#[test]
+fn bash_completes_commands_options_and_values() {
+    let script = run(&["completion", "bash"]);
+    assert_eq!(code(&script), 0, "{}", stderr(&script));
+    let complete = |words: &str| {
+        let count = words.split(' ').count();
+        let words: String = words.split(' ').map(|word| format!(" '{word}'")).collect();
+        let line = format!(
+            "{}\nCOMP_WORDS=(meshgate{words}); COMP_CWORD={count}; _meshgate \"$PROGRAM\"; echo \"${{COMPREPLY[*]}}\"",
+            stdout(&script)
+        );
+        let bash = Command::new("bash").env("PROGRAM", env!("CARGO_BIN_EXE_meshgate")).args(["-euc", &line]).output();
+        let output = bash.unwrap();
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        stdout(&output).trim_end().replace('\n', " ")
+    };
+
+    assert_eq!(complete("connect e"), "envoy expose");
+    assert_eq!(complete("connect envoy -sidecar"), "-sidecar-for");
+    assert_eq!(complete("services register -tagg"), "-tagged-address");
+    assert_eq!(complete("status -o y"), "yaml");
+    assert_eq!(complete("config read -name no"), "");
+}
+
+#[test]
+fn a_context_says_what_neither_options_nor_variables_say() {
+    let home = tempfile::tempdir().unwrap();
+    let run = |words: &str, variables: &[(&str, &str)]| {
+        let mut command = meshgate();
+        command.env("XDG_CONFIG_HOME", home.path()).envs(variables.iter().copied());
+        command.args(words.split(' ')).output().unwrap()
+    };
+    // Nobody listens there: the call is told all the same.
+    let called = |words: &str, variables: &[(&str, &str)]| stderr(&run(&format!("{words} -explain-api"), variables));
+    let set =
+        run("context set prod -addr https://127.0.0.1:1 -token secret -dc dc2 -partition blue -ca-file /ca.pem", &[]);
+    assert_eq!((code(&set), stderr(&set).as_str()), (0, ""));
+    assert_eq!(code(&run("context set lab -http-addr 127.0.0.1:2 -namespace green", &[])), 0);
+
+    let none = called("catalog services", &[]);
+    assert!(none.starts_with("curl 'http://127.0.0.1:8500/v1/catalog/services'\n"), "{none}");
+    let lab = called("catalog services -context lab", &[]);
+    assert!(lab.starts_with("curl 'http://127.0.0.1:2/v1/catalog/services?ns=green'\n"), "{lab}");
+    let chosen = run("context use lab", &[]);
+    assert_eq!(stdout(&chosen), "Context \"lab\" counts now\n", "{}", stderr(&chosen));
+    // An option counts more than a variable, and that more than the context. An empty variable says nothing.
+    let variables = [("CONSUL_NAMESPACE", "red"), ("CONSUL_HTTP_TOKEN", "mine"), ("CONSUL_PARTITION", "")];
+    let mixed = called("catalog services -partition a", &variables);
+    let expected =
+        "curl -H \"X-Consul-Token: $CONSUL_HTTP_TOKEN\" 'http://127.0.0.1:2/v1/catalog/services?partition=a&ns=red'\n";
+    assert!(mixed.starts_with(expected), "{mixed}");
+    let pem = home.path().join("ca.pem");
+    std::fs::write(&pem, "").unwrap();
+    let file = pem.to_str().unwrap();
+    assert_eq!(code(&run(&format!("context set prod -ca-file {file}"), &[])), 0);
+    let prod = called("status", &[("MESHGATE_CONTEXT", "prod"), ("CONSUL_PARTITION", "")]);
+    let expected = format!(
+        "curl --cacert '{file}' -H \"X-Consul-Token: $CONSUL_HTTP_TOKEN\" \
+         'https://127.0.0.1:1/v1/meshgate/status?dc=dc2&partition=blue'\n"
+    );
+    assert!(prod.starts_with(&expected), "{prod}");
+
+    let table = stdout(&run("context ls", &[("MESHGATE_CONTEXT", "prod")]));
+    let json = stdout(&run("context ls -o json", &[]));
+    let row = table.lines().find(|line| line.starts_with("prod ")).unwrap_or_else(|| panic!("{table}"));
+    assert!(row.ends_with("* by MESHGATE_CONTEXT") && row.contains(" kept "), "{table}");
+    assert!(json.contains("\"Source\": \"meshgate context use\"") && json.contains("\"HasToken\": true"), "{json}");
+    assert!(!table.contains("secret") && !json.contains("secret"), "{json}");
+
+    let wrong = run("ps -context prd", &[]);
+    assert!(code(&wrong) == 3 && stderr(&wrong).contains("there is no context \"prd\""), "{}", stderr(&wrong));
+    assert_eq!(code(&run("context rm lab", &[])), 0);
+    assert!(called("catalog services", &[]).starts_with("curl 'http://127.0.0.1:8500/"), "lab was the chosen one");
+}
+
+#[test]
+fn every_change_is_told_whose_call_needs_no_other_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "two.hcl", "services { name = \"a\" }\nservices { name = \"b\" }\n");
+
+    let output = run(&["services", "register", "-explain-api", &file]);
+
+    let told = stderr(&output);
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!((code(&output), stdout(&output).as_str(), lines.len()), (0, "", 3), "{told}");
+    let call = "curl -X PUT -H 'Content-Type: application/json' --data-binary '{\"Name\":\"";
+    assert!(lines[0].starts_with(&format!("{call}a\"")) && lines[1].starts_with(&format!("{call}b\"")), "{told}");
+    assert!(lines[2].ends_with("leave -explain-api out to do it"), "{told}");
 }

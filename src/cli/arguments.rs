@@ -21,6 +21,18 @@ pub(super) fn with_double_dashes(arguments: impl IntoIterator<Item = OsString>) 
         .collect()
 }
 
+/// The command that is named, whatever options of the program itself come before it.
+pub(super) fn command(arguments: &[OsString]) -> Option<&str> {
+    let mut words = arguments.iter().skip(1).filter_map(|argument| argument.to_str());
+    loop {
+        match words.next()? {
+            "--context" => drop(words.next()),
+            word if word.starts_with("--context=") || word.starts_with("--no-color") => {}
+            word => return Some(word),
+        }
+    }
+}
+
 /// `-name`, `-name=value`; not `-h`, `--name` or `-8502`.
 fn is_single_dash_long(text: &str) -> bool {
     let Some(name) = text.strip_prefix('-') else { return false };

@@ -94,7 +94,8 @@ async fn rotate(options: &RotateOptions) -> Result<(), CliError> {
     let flags = [("all", options.all), ("root", options.root), ("force", options.force)];
     let flags = flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (name, ""));
     let query: Vec<_> = flags.chain(options.proxies.iter().map(|proxy| ("of", proxy.as_str()))).collect();
-    let text = client.put(&["meshgate", "certs", "rotate"], &query, None).await?;
+    let sent = client.put(&["meshgate", "certs", "rotate"], &query, None).await;
+    let text = sent.map_err(|error| if options.wait { error.or_next() } else { error })?;
     let rotated: Rotated = serde_json::from_str(&text)
         .map_err(|error| CliError::Input(format!("the control plane is of another version: {error}")))?;
     let reached = match options.wait {

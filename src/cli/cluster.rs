@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::client::{ClientError, Target};
+use super::client::{Changes, Target};
 use super::{CliError, output};
 
 /// Options of `meshgate join`.
@@ -48,14 +48,13 @@ pub(super) struct ForceLeaveOptions {
 pub(super) async fn join(options: &JoinOptions) -> Result<(), CliError> {
     let client = options.target.client()?;
     let query = switches(&[("wan", options.wan)]);
-    let mut failures = Vec::new();
+    let (mut failures, mut changes) = (Vec::new(), Changes::default());
     for address in &options.addresses {
-        match client.put(&["agent", "join", address], &query, None).await {
-            Ok(_) => {}
-            Err(told @ ClientError::OnlyTold) => return Err(told.into()),
-            Err(error) => failures.push(format!("Error joining address '{address}': {error}")),
+        if let Err(error) = changes.note(client.put(&["agent", "join", address], &query, None).await) {
+            failures.push(format!("Error joining address '{address}': {error}"));
         }
     }
+    changes.end()?;
     let joined = options.addresses.len() - failures.len();
     if joined > 0 {
         output::line(&format!("Successfully joined cluster by contacting {joined} nodes."))?;

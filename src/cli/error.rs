@@ -97,9 +97,10 @@ impl Verb {
     pub(crate) fn named(name: Option<&str>) -> Self {
         match name {
             Some(
-                "apply" | "at" | "bug-report" | "cert" | "check" | "debug" | "demo" | "diff" | "envoy" | "events"
-                | "explain" | "gateway" | "history" | "lint" | "path" | "plan" | "proxies" | "proxy" | "ps" | "ready"
-                | "replay" | "rollback" | "simulate" | "sni" | "status" | "topology" | "wait" | "why-changed",
+                "apply" | "at" | "bug-report" | "cert" | "check" | "completion" | "context" | "debug" | "demo" | "diff"
+                | "envoy" | "events" | "explain" | "gateway" | "history" | "lint" | "path" | "plan" | "proxies"
+                | "proxy" | "ps" | "ready" | "replay" | "rollback" | "simulate" | "sni" | "status" | "topology"
+                | "wait" | "why-changed",
             )
             | None => Self::Ours,
             Some(_) => Self::Consuls,

@@ -9,8 +9,10 @@ mod change;
 mod check;
 mod client;
 mod cluster;
+mod completion;
 mod config;
 mod connect;
+mod context;
 mod debug;
 pub mod demo;
 mod descriptors;
@@ -51,16 +53,16 @@ mod why_changed;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use error::{CliError, Verb};
 
 const AFTER_HELP: &str = "\
 Long options work with one dash as well (-sidecar-for web), and switches take a value (-register=false).
 Results go to standard output, everything else to standard error.
-The exit code is 1 on any error. Of meshgate's own commands (apply, at, bug-report, cert, check, debug, demo, diff, envoy,
-events, explain, gateway, history, lint, path, plan, proxy, ps, ready, replay, rollback, sni, status, topology, wait,
-why-changed) it is 1 for a problem, 2 for changes that are pending, 3 on bad usage, 4 where nobody answers, and 5 where the
+The exit code is 1 on any error. Of meshgate's own commands (apply, at, bug-report, cert, check, completion, context, debug,
+demo, diff, envoy, events, explain, gateway, history, lint, path, plan, proxy, ps, ready, replay, rollback, sni, status,
+topology, wait, why-changed) it is 1 for a problem, 2 for changes that are pending, 3 on bad usage, 4 where nobody answers, and 5 where the
 token does not suffice.
 
 Start here:
@@ -78,6 +80,9 @@ struct Cli {
     /// No colours, as if NO_COLOR were set
     #[arg(long, global = true)]
     no_color: bool,
+    /// What is said to reach a control plane, by name: see `meshgate context`
+    #[arg(long, global = true, env = "MESHGATE_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -197,6 +202,11 @@ enum Command {
     Tls(tls::TlsCommand),
     /// Check files of settings, registrations and config entries without starting anything
     Validate(validate::ValidateOptions),
+    /// Print what a shell needs to complete commands and options
+    Completion(completion::CompletionOptions),
+    /// Keep what is said to reach control planes, by name
+    #[command(subcommand)]
+    Context(context::ContextCommand),
     /// Print the version
     Version(VersionOptions),
 }
@@ -212,25 +222,34 @@ struct VersionOptions {
 /// Runs the command that the arguments name (the first one being the program itself).
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = arguments::with_double_dashes(arguments);
-    let words = arguments.iter().skip(1).map(|argument| argument.to_str());
-    let verb = Verb::named(words.flatten().find(|word| !word.starts_with("--no-color")));
-    let command = arguments::with_switch_values(Cli::command());
-    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
-        Ok(cli) => cli,
-        Err(error) => {
+    let verb = Verb::named(arguments::command(&arguments));
+    let matches = match parsed(&arguments) {
+        Ok(matches) => matches,
+        Err(Unparsed::Arguments(error)) => {
             // Nobody is left to tell when the terminal is gone.
             let _ = error.print();
             return if error.use_stderr() { verb.usage_code() } else { ExitCode::SUCCESS };
+        }
+        Err(Unparsed::Context(error)) => {
+            output::error(&error);
+            return verb.code(&error);
+        }
+    };
+    let said = context::Chosen::said(&matches);
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return verb.usage_code();
         }
     };
     if cli.no_color {
         anstream::ColorChoice::Never.write_global();
     }
-    match run(cli.command) {
+    match run(cli.command, said) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ (CliError::No | CliError::Pending)) => verb.code(&error),
-        Err(CliError::Client(error @ client::ClientError::OnlyTold)) => {
+        Err(CliError::Client(error @ (client::ClientError::OnlyTold | client::ClientError::ToldUntil))) => {
             output::note(&error.to_string());
             ExitCode::SUCCESS
         }
@@ -241,7 +260,29 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), CliError> {
+/// Arguments that are no command.
+enum Unparsed {
+    Arguments(clap::Error),
+    Context(CliError),
+}
+
+impl From<clap::Error> for Unparsed {
+    fn from(error: clap::Error) -> Self {
+        Self::Arguments(error)
+    }
+}
+
+/// What the arguments mean. A context counts only for a command that calls the API, so that the command is found first.
+fn parsed(arguments: &[OsString]) -> Result<ArgMatches, Unparsed> {
+    let program = arguments::with_switch_values(Cli::command());
+    let matches = program.clone().try_get_matches_from(arguments)?;
+    match context::with_defaults(&program, &matches).map_err(Unparsed::Context)? {
+        Some(program) => Ok(program.try_get_matches_from(arguments)?),
+        None => Ok(matches),
+    }
+}
+
+fn run(command: Command, said: Option<context::Chosen>) -> Result<(), CliError> {
     match command {
         Command::Agent(options) => agent::run(&options),
         Command::Services(command) => block_on(services::run(command)),
@@ -291,6 +332,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Troubleshoot(command) => block_on(troubleshoot::run(command)),
         Command::Tls(command) => tls::run(command),
         Command::Validate(options) => validate::run(&options),
+        Command::Completion(options) => completion::run(&options, Cli::command()),
+        Command::Context(command) => context::run(&command, said),
         Command::Version(options) => print_version(options.format),
     }
 }

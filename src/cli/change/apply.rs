@@ -12,6 +12,7 @@ use super::table::show;
 use super::wait::{duration, follow, verdict};
 use crate::api::Applied;
 use crate::cli::CliError;
+use crate::cli::client::ClientError;
 use crate::cli::output::{self, OutputOption};
 
 /// Options of `meshgate apply`.
@@ -64,8 +65,11 @@ pub(in crate::cli) async fn apply(options: &ApplyOptions) -> Result<(), CliError
     if is_table && is_tried {
         output::line(&options.canary.beforehand(&plan))?;
     }
-    let sent = change.send_within(&client, "apply", &query, options.canary.longest()).await;
-    let applied: Applied = if is_tried { sent.map_err(halted)? } else { sent? };
+    let applied: Applied = match change.send_within(&client, "apply", &query, options.canary.longest()).await {
+        Err(CliError::Client(error @ ClientError::OnlyTold)) if options.wait => return Err(error.or_next().into()),
+        sent if is_tried => sent.map_err(halted)?,
+        sent => sent?,
+    };
     if is_table {
         applied.trial.iter().flat_map(outcome).try_for_each(|line| output::line(&line))?;
         let what = if applied.changed { "Applied" } else { "Nothing to change" };

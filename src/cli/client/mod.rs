@@ -60,6 +60,9 @@ pub(crate) enum ClientError {
     /// It would have changed something, and was only told.
     #[error("nothing was changed: leave -explain-api out to do it")]
     OnlyTold,
+    /// The same, and what comes next depends on what would have been answered.
+    #[error("nothing was changed, and the calls that come next depend on its answer: leave -explain-api out to do it")]
+    ToldUntil,
     /// The answer is not what the API answers.
     #[error("{address} gave an answer that cannot be understood")]
     Answer {
@@ -77,9 +80,43 @@ impl ClientError {
         matches!(self, Self::Status { code: 404, .. })
     }
 
+    /// The same of a call whose answer the next ones need.
+    pub(crate) fn or_next(self) -> Self {
+        if matches!(self, Self::OnlyTold) { Self::ToldUntil } else { self }
+    }
+
     /// True if the token does not suffice.
     pub(crate) fn is_denied(&self) -> bool {
         matches!(self, Self::Status { code: 403, .. })
+    }
+}
+
+/// Changes none of which needs the answer to another one, so that all of them are told where they are only told.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    are_told: bool,
+}
+
+impl Changes {
+    /// Takes note of one: its answer, or `None` if it was only told.
+    ///
+    /// # Errors
+    /// It was tried and failed.
+    pub(crate) fn note<T>(&mut self, made: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
+        match made {
+            Ok(answer) => Ok(Some(answer)),
+            Err(ClientError::OnlyTold) => {
+                self.are_told = true;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// # Errors
+    /// They were only told.
+    pub(crate) fn end(self) -> Result<(), ClientError> {
+        if self.are_told { Err(ClientError::OnlyTold) } else { Ok(()) }
     }
 }
 
@@ -103,6 +140,8 @@ pub(crate) struct Client {
     query: Vec<(&'static str, String)>,
     /// Each call is told as what `curl` takes.
     is_told: bool,
+    /// What `curl` needs to connect as this client does.
+    connection: Vec<String>,
 }
 
 impl Client {
@@ -121,6 +160,7 @@ impl Client {
             http = http.resolve_to_addrs(name, &resolved(&base));
             base.set_host(Some(name)).map_err(|_| ClientError::Address(name.to_owned()))?;
         }
+        let connection = options.curl(&address);
         let mut query = Vec::new();
         let parameters = [("dc", datacenter), ("partition", &*options.partition), ("ns", &*options.namespace)];
         query.extend(
@@ -137,6 +177,7 @@ impl Client {
             basic_auth: options.basic_auth(),
             query,
             is_told: options.explain_api,
+            connection,
         })
     }
 
@@ -271,26 +312,26 @@ impl Client {
         if is_read { Ok(()) } else { Err(ClientError::OnlyTold) }
     }
 
-    /// The same call for a shell. The token stays where it is.
+    /// The same call for a shell, with the same headers. Secrets stay where they are.
     fn curl(&self, method: &Method, path: &[&str], query: &[(&str, &str)], said: Said<'_>) -> String {
-        let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
         let mut words = vec!["curl".to_owned()];
         if *method != Method::GET {
             words.push(format!("-X {method}"));
         }
-        if let Some(socket) = self.address.socket() {
-            words.push(format!("--unix-socket {}", quoted(&socket.display().to_string())));
-        }
+        words.extend(self.connection.iter().cloned());
         if !self.token.is_empty() {
             words.push("-H \"X-Consul-Token: $CONSUL_HTTP_TOKEN\"".to_owned());
         }
-        if let Some((user, _)) = &self.basic_auth {
-            words.push(format!("--user {}", quoted(user)));
+        if self.basic_auth.is_some() {
+            words.push("--user \"$CONSUL_HTTP_AUTH\"".to_owned());
         }
         match said {
             Said::Nothing => {}
-            Said::Json(body) => words.push(format!("--json {}", quoted(&body.to_string()))),
-            Said::Bytes => words.push("--data-binary @FILE".to_owned()),
+            Said::Json(body) => {
+                words.push(format!("-H 'Content-Type: application/json' --data-binary {}", quoted(&body.to_string())));
+            }
+            // Without a header, curl would call it a form.
+            Said::Bytes => words.push("-H 'Content-Type:' --data-binary @FILE".to_owned()),
         }
         words.push(quoted(self.url(path, query).as_str()));
         words.join(" ")
@@ -332,6 +373,11 @@ impl Client {
     pub(crate) fn answer_error(&self, source: reqwest::Error) -> ClientError {
         ClientError::Answer { address: self.address.to_string(), source: source.without_url() }
     }
+}
+
+/// A word as a shell takes it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Where a host is; nowhere if nobody knows it, which shows when it is dialled.
@@ -405,7 +451,8 @@ mod tests {
         assert_eq!(
             told,
             "curl -X PUT --unix-socket '/run/mesh gate.sock' -H \"X-Consul-Token: $CONSUL_HTTP_TOKEN\" \
-             --json '{\"Name\":\"it'\\''s\"}' 'http://localhost/v1/config?ns=blue&cas=7'"
+             -H 'Content-Type: application/json' --data-binary '{\"Name\":\"it'\\''s\"}' \
+             'http://localhost/v1/config?ns=blue&cas=7'"
         );
         let tell = |method, path: &[&str]| client.tell(&method, path, &[], Said::Nothing);
         assert!(tell(Method::GET, &["agent", "self"]).is_ok() && tell(Method::POST, &["meshgate", "plan"]).is_ok());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use reqwest::{Certificate, ClientBuilder, Identity};
 
-use super::{ApiAddress, Client, ClientError};
+use super::{ApiAddress, Client, ClientError, quoted};
 use crate::model::{Namespace, Partition};
 
 /// Where an agent serves its API unless it is told otherwise.
@@ -137,6 +137,33 @@ impl ClientOptions {
     /// The name that the agent's certificate must be for; `None` for that of its address.
     pub(super) fn tls_server_name(&self) -> Option<&str> {
         Some(self.tls_server_name.as_str()).filter(|name| !name.is_empty())
+    }
+
+    /// What `curl` needs to connect to this address as the options say.
+    pub(super) fn curl(&self, address: &ApiAddress) -> Vec<String> {
+        let base = address.base();
+        let mut words = Vec::new();
+        if let Some(socket) = address.socket() {
+            words.push(format!("--unix-socket {}", quoted(&socket.display().to_string())));
+        }
+        if base.scheme() != "https" {
+            return words;
+        }
+        let ca_path = self.ca_path.as_ref().filter(|_| self.ca_file.is_none());
+        let files = [("--cacert", self.ca_file.as_ref()), ("--capath", ca_path)];
+        let identity = self.client_cert.as_ref().zip(self.client_key.as_ref());
+        let identity = identity.map(|(certificate, key)| [("--cert", Some(certificate)), ("--key", Some(key))]);
+        let named =
+            files.into_iter().chain(identity.into_iter().flatten()).filter_map(|(word, path)| Some((word, path?)));
+        words.extend(named.map(|(word, path)| format!("{word} {}", quoted(&path.display().to_string()))));
+        if !self.ssl_verify {
+            words.push("--insecure".to_owned());
+        }
+        if let Some(name) = self.tls_server_name() {
+            let (host, port) = (base.host_str().unwrap_or_default(), base.port_or_known_default().unwrap_or_default());
+            words.push(format!("--connect-to {}", quoted(&format!("{name}:{port}:{host}:{port}"))));
+        }
+        words
     }
 
     /// Adds what the options say about TLS, for an address with this scheme.

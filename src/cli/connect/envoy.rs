@@ -10,7 +10,7 @@ use super::launch;
 use super::options::EnvoyOptions;
 use super::register;
 use super::server::{AgentSelf, xds_server};
-use crate::cli::client::{Client, read_ca};
+use crate::cli::client::{Client, ClientError, read_ca};
 use crate::cli::envoy::{EnvoyVersion, find};
 use crate::cli::{CliError, block_on, output};
 use crate::envoy::bootstrap::{
@@ -73,7 +73,7 @@ pub(super) async fn prepare(options: &EnvoyOptions) -> Result<Prepared, CliError
     let xds = xds_server(options, agent.as_ref(), &client)?;
     if let Some(registration) = registration {
         let body = serde_json::to_value(&registration).map_err(|error| CliError::Input(error.to_string()))?;
-        client.put(&["agent", "service", "register"], &[], Some(&body)).await?;
+        client.put(&["agent", "service", "register"], &[], Some(&body)).await.map_err(ClientError::or_next)?;
         output::note(&format!("Registered service: {}", registration.name));
     }
     let proxy = identity::find(&client, named, options).await?;

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use crate::cli::client::{Client, Target};
+use crate::cli::client::{Changes, Client, Target};
 use crate::cli::{CliError, output};
 use crate::model::entry::{IngressGateway, IngressListener, IngressService};
 use crate::model::{ConfigEntry, EntryKind, Intention};
@@ -45,13 +45,18 @@ pub(super) async fn run(options: &ExposeOptions) -> Result<(), CliError> {
     options.add_to(&mut entry)?;
     let body = serde_json::to_value(ConfigEntry::IngressGateway(entry));
     let body = body.map_err(|error| CliError::Input(error.to_string()))?;
-    if client.put(&["config"], &[("cas", &index.to_string())], Some(&body)).await?.trim() == "false" {
+    let mut changes = Changes::default();
+    let written = changes.note(client.put(&["config"], &[("cas", &index.to_string())], Some(&body)).await)?;
+    if written.as_ref().is_some_and(|answer| answer.trim() == "false") {
         let message = "the config entry of the gateway was changed meanwhile, and nothing was exposed: try again";
         return Err(CliError::Input(message.to_owned()));
     }
     let ExposeOptions { service, ingress_gateway: gateway, port, .. } = options;
-    output::line(&format!("Service {service:?} is behind port {port} of ingress gateway {gateway:?}"))?;
-    options.allow(&client).await
+    if written.is_some() {
+        output::line(&format!("Service {service:?} is behind port {port} of ingress gateway {gateway:?}"))?;
+    }
+    options.allow(&client).await?;
+    Ok(changes.end()?)
 }
 
 impl ExposeOptions {

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{PATH, Target, pair, show};
-use crate::cli::client::Client;
+use crate::cli::client::{Changes, Client};
 use crate::cli::files::SourceText;
 use crate::cli::{CliError, output};
 use crate::model::{Intention, Namespace, Partition};
@@ -43,11 +43,17 @@ pub(crate) struct CreateOptions {
 pub(super) async fn run(options: &CreateOptions) -> Result<(), CliError> {
     let intentions = options.intentions()?;
     let client = options.target.client()?;
+    let mut changes = Changes::default();
     for intention in intentions {
-        write(&client, &intention, options.replace).await?;
-        output::line(&format!("Created: {}", show::sentence(&intention)))?;
+        let made = match write(&client, &intention, options.replace).await {
+            Err(CliError::Client(error)) => Err(error),
+            other => Ok(other?),
+        };
+        if changes.note(made)?.is_some() {
+            output::line(&format!("Created: {}", show::sentence(&intention)))?;
+        }
     }
-    Ok(())
+    Ok(changes.end()?)
 }
 
 impl CreateOptions {

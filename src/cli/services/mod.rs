@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 
-use super::client::Target;
+use super::client::{Changes, Target};
 use super::files::SourceText;
 use super::{CliError, output};
 use crate::model::{ServiceAddress, ServiceDefinition, ServiceId, ServiceKind};
@@ -94,12 +94,14 @@ pub(super) async fn run(command: ServicesCommand) -> Result<(), CliError> {
 async fn register(options: &RegisterOptions) -> Result<(), CliError> {
     let services = if options.files.is_empty() { vec![described(options)?] } else { read(&options.files)? };
     let client = options.target.client()?;
+    let mut changes = Changes::default();
     for service in &services {
         let body = serde_json::to_value(service).map_err(|error| CliError::Input(error.to_string()))?;
-        client.put(&["agent", "service", "register"], &[], Some(&body)).await?;
-        output::line(&format!("Registered service: {}", service.name))?;
+        if changes.note(client.put(&["agent", "service", "register"], &[], Some(&body)).await)?.is_some() {
+            output::line(&format!("Registered service: {}", service.name))?;
+        }
     }
-    Ok(())
+    Ok(changes.end()?)
 }
 
 async fn deregister(options: &DeregisterOptions) -> Result<(), CliError> {
@@ -108,11 +110,13 @@ async fn deregister(options: &DeregisterOptions) -> Result<(), CliError> {
         None => read(&options.files)?.iter().map(|service| id_of(service).to_owned()).collect(),
     };
     let client = options.target.client()?;
+    let mut changes = Changes::default();
     for id in &ids {
-        client.put(&["agent", "service", "deregister", id], &[], None).await?;
-        output::line(&format!("Deregistered service: {id}"))?;
+        if changes.note(client.put(&["agent", "service", "deregister", id], &[], None).await)?.is_some() {
+            output::line(&format!("Deregistered service: {id}"))?;
+        }
     }
-    Ok(())
+    Ok(changes.end()?)
 }
 
 fn id_of(service: &ServiceDefinition) -> &str {
