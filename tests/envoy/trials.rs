@@ -6,7 +6,7 @@ use meshgate::cli::demo::{Callee, Traffic};
 use meshgate::model::GatewayMode;
 use serde_json::{Value, json};
 
-use crate::support::{TestMesh, Waiting};
+use crate::support::{TestMesh, Waiting, program};
 
 /// Responses of clusters and listeners that each Envoy took and refused.
 async fn answered(mesh: &TestMesh) -> BTreeMap<&'static str, (u64, u64)> {
@@ -96,4 +96,68 @@ async fn what_one_envoy_refuses_reaches_no_second_one_and_what_it_takes_is_sent_
     assert!(made.contains("proxy-defaults/global  made by rev "), "{made}");
     mesh.go_on(&traffic).await;
     assert_eq!(traffic.failed(), 0, "of {} requests", traffic.sent());
+}
+
+/// How long Envoys wait for connections of a cluster whose name begins like this.
+async fn timeout(mesh: &TestMesh, envoy: &str, cluster: &str) -> String {
+    let dynamic = mesh.admin(envoy).dynamic().await;
+    let is_it = |name: &String| name.strip_prefix("dynamic_active_clusters ").is_some_and(|it| it.contains(cluster));
+    let found = dynamic.into_iter().find(|(name, _)| is_it(name)).unwrap_or_else(|| panic!("no cluster {cluster}"));
+    found.1["cluster"]["connect_timeout"].as_str().unwrap().to_owned()
+}
+
+async fn comes_to(mesh: &TestMesh, envoy: &str, cluster: &str, expected: &str) {
+    let waiting = Waiting::for_(format!("{expected} of {cluster} at {envoy}"));
+    while timeout(mesh, envoy, cluster).await != expected {
+        waiting.again().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_ends_with_the_command_and_with_the_process() {
+    let mut mesh = TestMesh::start().await;
+    mesh.set_mode(GatewayMode::Local).await;
+    let url = mesh.url(Callee::OtherDatacenter);
+    mesh.answers(&url).await;
+    let traffic = Traffic::start(&url, Callee::OtherDatacenter.greeting());
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("defaults.json");
+    let entry = defaults(&mesh, json!({ "local_connect_timeout_ms": 7000 })).await;
+    std::fs::write(&file, entry.to_string()).unwrap();
+    let before = timeout(&mesh, "sidecar web", "local_app").await;
+    let begin = |mesh: &TestMesh| {
+        let mut command = tokio::process::Command::new(program());
+        command.args(["apply", "-canary", "1", "-canary-for", "60s", "-f"]).arg(&file).kill_on_drop(true);
+        command.env("CONSUL_HTTP_ADDR", mesh.control_plane.http_address()).spawn().unwrap()
+    };
+
+    let mut command = begin(&mesh);
+    comes_to(&mesh, "sidecar web", "local_app", "7s").await;
+    assert_eq!(timeout(&mesh, "sidecar api", "local_app").await, before);
+    let (text, _) = mesh.run("ps").await;
+    let tries = text.lines().filter(|line| line.contains("tries proxy-defaults/global")).collect::<Vec<_>>();
+    assert!(matches!(tries.as_slice(), [line] if line.starts_with("web-sidecar-proxy ")), "{text}");
+    let (text, code) = mesh.run(&format!("plan -f {}", file.display())).await;
+    assert!(code == 2 && text.contains("Affects 2 of "), "{text}");
+    // What somebody else commits is sent to it as well.
+    mesh.put("/v1/config", &json!({ "Kind": "service-resolver", "Name": "api", "ConnectTimeout": "9s" })).await;
+    comes_to(&mesh, "sidecar web", "api.default.dc2", "9s").await;
+    assert_eq!(timeout(&mesh, "sidecar web", "local_app").await, "7s");
+    command.kill().await.unwrap();
+    comes_to(&mesh, "sidecar web", "local_app", &before).await;
+    assert_eq!(timeout(&mesh, "sidecar web", "api.default.dc2").await, "9s");
+
+    let mut command = begin(&mesh);
+    comes_to(&mesh, "sidecar web", "local_app", "7s").await;
+    let process = mesh.control_plane.process_id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-KILL", &process]).status().unwrap().success());
+    mesh.control_plane.ended().await.unwrap();
+    assert!(!command.wait().await.unwrap().success());
+    mesh.control_plane.start_again().await.unwrap();
+    comes_to(&mesh, "sidecar web", "local_app", &before).await;
+
+    assert_eq!(mesh.get("/v1/config/proxy-defaults/global").await["Config"].get("local_connect_timeout_ms"), None);
+    mesh.go_on(&traffic).await;
+    assert_eq!(traffic.failed(), 0, "of {} requests", traffic.sent());
+    mesh.is_clean().await;
 }
