@@ -86,6 +86,27 @@ async fn a_client_gets_what_the_source_has_and_what_changes() {
 }
 
 #[tokio::test]
+async fn what_needs_no_response_does_not_keep_the_next_change_waiting() {
+    let server = Server::start(Options::default());
+    server.source.publish("web-1", snapshot(&[("a", "1")]));
+    let mut stream = open(&server, envoy("web-1", 40)).await;
+    stream.send(subscribe(ResourceType::Listener.type_url(), &[], None));
+    for _ in 0..2 {
+        let response = stream.next().await.unwrap();
+        stream.send(ack(&response));
+    }
+    server.source.expect_in_sync("web-1", 1).await;
+
+    // Equal to what the client has.
+    server.source.publish("web-1", snapshot(&[("a", "1")]));
+    server.source.expect_in_sync("web-1", 2).await;
+    server.source.publish("web-1", snapshot(&[("a", "2")]));
+
+    let second = tokio::time::timeout(Duration::from_secs(5), stream.following()).await.expect("at once").unwrap();
+    assert_eq!(second.resources[0].resource.as_ref().unwrap().value, b"2");
+}
+
+#[tokio::test]
 async fn a_state_of_the_world_client_gets_everything() {
     let server = Server::start(Options::default());
     server.source.publish("web-1", snapshot(&[("a", "1"), ("b", "1")]));

@@ -147,7 +147,8 @@ impl<R: DiscoveryRequest> AdsStream<R> {
                 self.on_request(proxy, request)?;
                 continue;
             }
-            if let Poll::Ready(published) = proxy.snapshots.poll_next_unpin(context) {
+            // Until there is none, so that the next one wakes the stream also if there is nothing to send of this one.
+            while let Poll::Ready(published) = proxy.snapshots.poll_next_unpin(context) {
                 let Some(published) = published else { return Poll::Ready(Err(shutting_down())) };
                 self.session.on_snapshot(published);
                 self.settled = false;
