@@ -92,6 +92,14 @@ async fn what_one_envoy_refuses_reaches_no_second_one_and_what_it_takes_is_sent_
         let expected = u64::from(["sidecar web", "sidecar api"].contains(name));
         assert_eq!(taken - after[name].0, expected, "{name}: {after:?} {last:?}");
     }
+    // What comes next is at its first proxy at once.
+    let resolver = directory.path().join("resolver.json");
+    for timeout in ["7s", "8s"] {
+        let entry = json!({ "Kind": "service-resolver", "Name": "api", "ConnectTimeout": timeout });
+        std::fs::write(&resolver, entry.to_string()).unwrap();
+        let (text, code) = mesh.run(&format!("apply -f {} -canary 1 -canary-timeout 5s", resolver.display())).await;
+        assert_eq!(code, 0, "{text}");
+    }
     let made = mesh.run("events").await.0;
     assert!(made.contains("proxy-defaults/global  made by rev "), "{made}");
     mesh.go_on(&traffic).await;
