@@ -131,7 +131,7 @@ pub struct Setting {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Written {
-    /// When it became durable.
+    /// When it was made.
     pub time: String,
     /// Who wrote it: `call`, `files` and so on.
     pub by: String,

@@ -57,7 +57,7 @@ pub(super) struct ShownProxy {
 pub struct Cause {
     /// The commit.
     index: Index,
-    /// When it became durable.
+    /// When it was made.
     time: String,
     /// Who wrote it.
     author: ShownAuthor,

@@ -418,6 +418,9 @@ impl History {
     pub(super) fn resumed(state: Arc<View>, retention: Retention, remembered: Remembered) -> Result<Self, BadRow> {
         let Remembered { began, forgotten_until, commits } = remembered;
         let past = |(class, forgotten_until)| (class, Past { forgotten_until, ..Past::default() });
+        // A clock that was ahead then shall not hide what has happened since.
+        let first = commits.iter().map(|commit| commit.note.time).min().unwrap_or(began.0);
+        let began = (began.0.min(first).min(OffsetDateTime::now_utc()), began.1);
         let history = Self::with(state, retention, began, forgotten_until.into_iter().map(past).collect());
         let mut shared = history.lock();
         for commit in commits {
@@ -585,20 +588,22 @@ impl History {
         asked: Index,
         current: &Arc<View>,
     ) -> Result<Option<Stored<ConfigEntry>>, PastError> {
-        let last = current.index();
+        let shared = self.shared();
+        // A state can be seen a moment before its commits are noted.
+        let last = shared.last.index().min(current.index());
         if asked > last {
             return Err(PastError::Future { asked, last });
         }
-        let until = self.shared().pasts.get(&Class::Config).map_or(0, |past| past.forgotten_until);
+        let past = shared.pasts.get(&Class::Config);
+        let until = past.map_or(0, |past| past.forgotten_until);
         if asked < until {
             return Err(PastError::Forgotten { asked, until });
         }
-        let later = self.commits(Some(Class::Config));
-        let next = later.iter().rev().filter(|commit| commit.index > asked).find_map(|commit| commit.changed(entry));
-        Ok(match next.map(|next| &next.old) {
+        let later = past.into_iter().flat_map(|past| &past.commits).filter(|commit| commit.index > asked);
+        Ok(match later.filter_map(|commit| commit.changed(entry)).next().map(|next| &next.old) {
             Some(Some(Row::Entry(row))) => Some(row.clone()),
             Some(_) => None,
-            None => current.entry(entry).cloned(),
+            None => shared.last.entry(entry).cloned(),
         })
     }
 }

@@ -371,7 +371,7 @@ impl Writer {
         if !self.backend.is_durable() {
             return Ok(());
         }
-        let mut batch = history::batch(commits);
+        let Ok(mut batch) = catch_unwind(|| history::batch(commits)) else { return Err(StoreError::Panicked) };
         batch.history.forgotten = forgotten;
         if !self.is_remembered {
             batch.history.begins = Some(self.history.began());

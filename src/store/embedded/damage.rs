@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::ManuallyDrop;
 
+use time::OffsetDateTime;
+
 use super::salvage::{LEAF, Remaining, gather, salvage};
 use super::tests::{golden_rows, undisturbed, unpacked};
 use super::*;
+use crate::store::{Author, Note};
 
 /// The first byte of a page of a table that leads to other pages.
 const BRANCH: u8 = 2;
@@ -44,13 +47,18 @@ fn file(end: End) -> (Vec<u8>, Loaded) {
         let gone = key(index as u32 * 10);
         rows.remove(&gone);
         batch.changes.push((gone, None));
+        let (since, time, changes) = (index - 1, OffsetDateTime::UNIX_EPOCH, batch.changes.len());
+        batch.history.commits.push(Note { index, since, time, author: Author::Files, changes });
+        batch.history.begins = (index == 2).then_some((time, since));
         embedded.persist(&batch).unwrap();
     }
     let path = directory.path().join(FILE);
     let killed = std::fs::read(&path).unwrap();
     drop(embedded);
     let bytes = if end == End::Killed { killed } else { std::fs::read(&path).unwrap() };
-    (bytes, Loaded { index: 6, rows: rows.into_iter().collect(), history: None })
+    let history = Embedded::open(directory.path()).unwrap().load().unwrap().history;
+    assert_eq!(history.as_ref().unwrap().commits.len(), 5);
+    (bytes, Loaded { index: 6, rows: rows.into_iter().collect(), history })
 }
 
 /// What became of damaged files.

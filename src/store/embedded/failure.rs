@@ -11,7 +11,9 @@ use redb::backends::FileBackend;
 use super::salvage::{Remaining, rows_at, salvage_on};
 use super::tests::{open_store, pair, pairs, undisturbed};
 use super::*;
-use crate::store::Store;
+use crate::model::entry::ServiceDefaults;
+use crate::model::{ConfigEntry, EntryKey, EntryKind, Namespace, Partition, ServiceName};
+use crate::store::{Op, PastError, Retention, Store};
 
 /// What a disk cannot do; shared with the test.
 #[derive(Debug, Clone)]
@@ -118,6 +120,44 @@ fn remembered(directory: &Path) -> Option<u64> {
     let last = loaded.history?.commits.last()?.note.index;
     assert_eq!(last, loaded.index);
     Some(last)
+}
+
+#[test]
+fn a_history_that_began_anew_does_not_reach_further_back_after_a_restart() {
+    let _undisturbed = undisturbed();
+    let directory = tempfile::tempdir().unwrap();
+    let faults = Faults::none();
+    let few = || Retention { commits: 3, ..Retention::default() };
+    let open = |embedded| Store::open_with(Box::new(embedded), Arc::new(|_, _, _| Ok(())), few()).unwrap();
+    let protocol = |protocol: &str| {
+        let (name, protocol) = ("web".to_owned(), protocol.to_owned());
+        Op::PutEntry(ConfigEntry::ServiceDefaults(ServiceDefaults { name, protocol, ..ServiceDefaults::default() }))
+    };
+    let (store, writer) = open(Embedded::open_on(directory.path(), FORMATS, faults.disk()).unwrap());
+    for name in ["tcp", "http", "http2"] {
+        block_on(store.write(protocol(name))).unwrap();
+    }
+    faults.set(0..1);
+    // All of it is written anew for the first of them, and the second one tells what was forgotten meanwhile.
+    for name in ["grpc", "tcp"] {
+        block_on(store.write(protocol(name))).unwrap();
+    }
+    faults.set(0..0);
+    let entry = |store: &Store, at| {
+        let key = EntryKey {
+            kind: EntryKind::ServiceDefaults,
+            name: ServiceName::new(&Partition::default(), &Namespace::default(), "web"),
+        };
+        store.history().entry_at(&key, at, &store.view()).map(|row| row.map(|row| row.modify_index))
+    };
+    assert_eq!(entry(&store, 3), Ok(Some(3)));
+    drop(store);
+    writer.join().unwrap();
+
+    let (store, _) = open(Embedded::open(directory.path()).unwrap());
+
+    assert_eq!(entry(&store, 3), Err(PastError::Forgotten { asked: 3, until: 4 }));
+    assert_eq!([entry(&store, 4), entry(&store, 5), entry(&store, 6)], [Ok(Some(4)), Ok(Some(5)), Ok(Some(6))]);
 }
 
 #[test]

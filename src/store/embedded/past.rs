@@ -7,7 +7,10 @@
 use std::collections::BTreeMap;
 
 use prost::Message;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction};
+use redb::{
+    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition, TableError,
+    WriteTransaction,
+};
 use time::OffsetDateTime;
 
 use super::Failure;
@@ -26,6 +29,10 @@ const UNTIL: &str = "until";
 const BEGAN: &str = "began";
 /// The last commit before it.
 const AFTER: &str = "after";
+
+/// A commit that takes more bytes is not kept, nor what was before it: each start would read it, and a restored snapshot can be
+/// larger than any value may be.
+const LARGEST: usize = 64 << 20;
 
 /// A commit as it is stored. Numbers of fields are never used twice.
 #[derive(Clone, PartialEq, Message)]
@@ -65,17 +72,10 @@ pub(super) fn write(
     if begins.is_none() && commits.is_empty() {
         return Ok(());
     }
-    if begins.is_some() {
-        transaction.delete_table(COMMITS)?;
-    }
     let mut table = transaction.open_table(COMMITS)?;
     let mut bounds = transaction.open_table(BOUNDS)?;
     if let Some((time, index)) = begins {
-        bounds.insert(BEGAN, nanoseconds(*time))?;
-        bounds.insert(AFTER, index)?;
-        for class in Class::ALL {
-            bounds.insert(class.as_str(), index)?;
-        }
+        begin(&mut table, &mut bounds, *time, *index)?;
     }
     let mut changes = batch.changes.iter().zip(olds);
     for note in commits {
@@ -83,13 +83,35 @@ pub(super) fn write(
         let address = note.author.address().map(|address| address.to_string()).unwrap_or_default();
         let author = note.author.kind().to_owned();
         let commit = Commit { since: note.since, time: nanoseconds(note.time), author, address, rows };
+        if commit.encoded_len() > LARGEST {
+            begin(&mut table, &mut bounds, note.time, note.index)?;
+            continue;
+        }
         table.insert(note.index, &*sealed(&note.index.to_be_bytes(), &commit.encode_to_vec()))?;
     }
     for (class, index) in forgotten {
         table.remove(index)?;
-        bounds.insert(class.as_str(), index)?;
+        // It may have been forgotten in the file for longer than in memory.
+        let until = bounds.get(class.as_str())?.map_or(0, |until| until.value());
+        bounds.insert(class.as_str(), until.max(*index))?;
     }
     bounds.insert(UNTIL, batch.index)?;
+    Ok(())
+}
+
+/// Lets the history begin after a commit.
+fn begin(
+    commits: &mut Table<'_, u64, &[u8]>,
+    bounds: &mut Table<'_, &str, u64>,
+    time: OffsetDateTime,
+    index: Index,
+) -> Result<(), redb::Error> {
+    commits.retain(|_, _| false)?;
+    bounds.insert(BEGAN, nanoseconds(time))?;
+    bounds.insert(AFTER, index)?;
+    for class in Class::ALL {
+        bounds.insert(class.as_str(), index)?;
+    }
     Ok(())
 }
 
@@ -136,8 +158,14 @@ fn read_all(database: &Database, index: Index) -> Result<Option<Remembered>, Fai
         return Ok(None);
     }
     let mut commits = Vec::new();
-    for row in transaction.open_table(COMMITS)?.iter()? {
+    let table = transaction.open_table(COMMITS)?;
+    // Damaged pages could lead around in a circle.
+    let most = table.len()?;
+    for row in table.iter()? {
         let (index, stored) = row?;
+        if commits.len() as u64 >= most {
+            return Err(Damage::Incomplete.into());
+        }
         commits.push(commit(index.value(), stored.value())?);
     }
     let forgotten = Class::ALL.into_iter().map(|class| Ok((class, number(class.as_str())?)));
