@@ -34,6 +34,7 @@ fn sidecar() -> Bootstrap {
         prometheus_path: "/metrics".to_owned(),
         config: BootstrapConfig::default(),
         collector: None,
+        most_connections: None,
         deprecated_tags: DeprecatedTags::Keep,
     }
 }
@@ -66,9 +67,11 @@ fn everything() -> Bootstrap {
         extra_clusters: vec![cluster],
         extra_listeners: Vec::new(),
         tracing: None,
+        most_connections: None,
         collector_folder: None,
     };
     input.collector = Some("/run/mesh/collector.sock".to_owned());
+    input.most_connections = Some(1_880);
     input
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use meshgate::app::App;
 use meshgate::cli::envoy;
 use meshgate::settings::{Inputs, Settings};
+use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -174,6 +175,11 @@ fn a_gateway_registers_itself_where_it_is_told() {
         (&json!("127.0.0.2:8443"), &json!("10s"))
     );
     assert_eq!(agent.bootstrap("-gateway mesh -datacenter dc2"), document);
+    // Each connection takes two files, and Envoy itself some.
+    let files = getrlimit(Resource::Nofile).maximum;
+    let most =
+        &document["overload_manager"]["resource_monitors"][0]["typed_config"]["max_active_downstream_connections"];
+    assert_eq!(*most, json!(files.map(|files| (files - 256) / 2)));
     let error = agent.refused("connect envoy -gateway mesh -bootstrap");
     assert!(error.contains("no mesh-gateway is registered with the agent: add -register"), "{error}");
 }

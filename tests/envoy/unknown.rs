@@ -31,6 +31,7 @@ fn document(mesh: &TestMesh, id: &str) -> Value {
         prometheus_path: text("/metrics"),
         config: BootstrapConfig::default(),
         collector: None,
+        most_connections: None,
         deprecated_tags: DeprecatedTags::Omit,
     })
 }

@@ -208,6 +208,7 @@ fn bootstrap(xds: SocketAddr) -> Value {
         prometheus_path: String::new(),
         config: BootstrapConfig::default(),
         collector: None,
+        most_connections: None,
         deprecated_tags: DeprecatedTags::Omit,
     });
     document["typed_dns_resolver_config"] = json!({

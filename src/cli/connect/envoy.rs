@@ -12,7 +12,7 @@ use super::register;
 use super::server::{AgentSelf, xds_server};
 use crate::cli::client::{Client, ClientError, read_ca};
 use crate::cli::envoy::{EnvoyVersion, find};
-use crate::cli::{CliError, block_on, output};
+use crate::cli::{CliError, block_on, descriptors, output};
 use crate::envoy::bootstrap::{
     AdminLog, Bootstrap, BootstrapConfig, DeprecatedTags, LogFormat, LogSink, MergedMetrics, MetricsCa, MetricsTls,
     Node, bootstrap,
@@ -96,6 +96,7 @@ pub(super) async fn prepare(options: &EnvoyOptions) -> Result<Prepared, CliError
         ready: ready_address(options)?,
         merged_metrics: merged_metrics(options)?,
         prometheus_path: options.prometheus_scrape_path.clone(),
+        most_connections: gateway.and_then(|_| most_connections(config.most_connections, descriptors::highest())),
         config,
         deprecated_tags: if options.omit_deprecated_tags { DeprecatedTags::Omit } else { DeprecatedTags::Keep },
     };
@@ -112,6 +113,20 @@ fn node(proxy: &ProxyRegistration, options: &EnvoyOptions, agent: &AgentSelf) ->
         partition: first(&[&proxy.partition, &options.client.partition, "default"]),
         namespace: first(&[&proxy.namespace, &options.client.namespace, "default"]),
         node_name: first(&[options.node_name.as_deref().unwrap_or_default(), &agent.config.node_name]),
+    }
+}
+
+/// What an Envoy opens besides connections that it carries: libraries, logs, what it listens on for each worker, the streams to
+/// the control plane, and the admin interface.
+const OTHER_FILES: u64 = 256;
+
+/// How many connections a gateway takes at a time: as its registration says, else as many as it can open files for, which
+/// Envoy raises its limit to. Each takes two files, as the gateway dials its other end: what it accepts beyond that it could
+/// not carry.
+fn most_connections(said: Option<u64>, files: Option<u64>) -> Option<u64> {
+    match said {
+        Some(said) => Some(said).filter(|most| *most > 0),
+        None => files.map(|files| (files.saturating_sub(OTHER_FILES) / 2).max(1)),
     }
 }
 
@@ -221,6 +236,15 @@ fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gateway_takes_what_it_has_files_for_unless_it_is_told_otherwise() {
+        assert_eq!(most_connections(None, Some(20_256)), Some(10_000));
+        assert_eq!(most_connections(None, Some(100)), Some(1));
+        assert_eq!(most_connections(None, None), None);
+        assert_eq!(most_connections(Some(7), Some(20_256)), Some(7));
+        assert_eq!(most_connections(Some(0), Some(20_256)), None);
+    }
 
     #[test]
     fn variables_are_filled_in() {

@@ -27,6 +27,8 @@ pub struct BootstrapConfig {
     pub extra_listeners: Vec<Value>,
     /// `envoy_tracing_json`.
     pub tracing: Option<Value>,
+    /// `envoy_max_downstream_connections`: how many connections a gateway takes at a time; 0 for any number.
+    pub most_connections: Option<u64>,
     /// `envoy_telemetry_collector_bind_socket_dir`: where the socket of the metrics collector's upstream is.
     pub collector_folder: Option<String>,
 }
@@ -85,6 +87,7 @@ impl BootstrapConfig {
             extra_clusters: reader.value("envoy_extra_static_clusters_json", json_objects).unwrap_or_default(),
             extra_listeners: reader.value("envoy_extra_static_listeners_json", json_objects).unwrap_or_default(),
             tracing: reader.value("envoy_tracing_json", json_object),
+            most_connections: reader.value("envoy_max_downstream_connections", count),
             collector_folder: reader.value("envoy_telemetry_collector_bind_socket_dir", text),
         };
         if !reader.errors.is_empty() {
@@ -109,6 +112,14 @@ impl Reader<'_> {
 
 fn text(value: &Value) -> Result<String, String> {
     value.as_str().map(str::to_owned).ok_or_else(|| format!("{value} is not a string"))
+}
+
+fn count(value: &Value) -> Result<u64, String> {
+    let text = value.as_str().and_then(|text| text.parse().ok());
+    value
+        .as_u64()
+        .or(text)
+        .ok_or_else(|| format!("{value} is not a number of connections, such as 20000, or 0 for any number"))
 }
 
 fn bind_address(value: &Value) -> Result<SocketAddr, String> {
@@ -220,6 +231,7 @@ mod tests {
             "envoy_prometheus_bind_addr": "everywhere",
             "envoy_statsd_url": "tcp://10.0.0.1",
             "envoy_tracing_json": "[]",
+            "envoy_max_downstream_connections": "many",
             "protocol": 7,
         }))
         .unwrap_err();
@@ -230,6 +242,7 @@ mod tests {
                 "envoy_prometheus_bind_addr: \"everywhere\" is not an IP address with a port, such as \"0.0.0.0:9102\"",
                 "envoy_statsd_url: \"tcp://10.0.0.1\" is not of the form \"udp://127.0.0.1:8125\", with an IP address",
                 "envoy_tracing_json: not a JSON object",
+                "envoy_max_downstream_connections: \"many\" is not a number of connections, such as 20000, or 0 for any number",
             ]
         );
     }

@@ -48,6 +48,8 @@ pub struct Bootstrap {
     pub config: BootstrapConfig,
     /// The Unix socket at which this Envoy's upstream listener for a metrics collector is, if metrics are told to one.
     pub collector: Option<String>,
+    /// How many connections Envoy takes at a time, if there is a limit.
+    pub most_connections: Option<u64>,
     /// Whether metrics carry the older tag names too.
     pub deprecated_tags: DeprecatedTags,
 }
@@ -131,6 +133,16 @@ pub fn bootstrap(input: &Bootstrap) -> Value {
     }
     if let Some(tracing) = &input.config.tracing {
         document["tracing"] = tracing.clone();
+    }
+    if let Some(most) = input.most_connections {
+        document["overload_manager"] = json!({"resource_monitors": [{
+            "name": "envoy.resource_monitors.global_downstream_max_connections",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3\
+                          .DownstreamConnectionsConfig",
+                "max_active_downstream_connections": most,
+            },
+        }]});
     }
     document
 }

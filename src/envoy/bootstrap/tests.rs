@@ -24,6 +24,7 @@ fn sidecar() -> Bootstrap {
         prometheus_path: "/metrics".to_owned(),
         config: BootstrapConfig::default(),
         collector: None,
+        most_connections: None,
         deprecated_tags: DeprecatedTags::Keep,
     }
 }
@@ -276,4 +277,16 @@ fn merged_metrics_are_scraped_instead_of_the_admin_interface() {
         backend["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"],
         json!({"socket_address": {"address": "127.0.0.1", "port_value": 20100}})
     );
+}
+
+#[test]
+fn a_limit_of_connections_is_there_where_it_is_one() {
+    let mut input = sidecar();
+    assert_eq!(bootstrap(&input)["overload_manager"], Value::Null);
+
+    input.most_connections = Some(1_880);
+
+    let monitor = &bootstrap(&input)["overload_manager"]["resource_monitors"][0];
+    assert_eq!(monitor["name"], "envoy.resource_monitors.global_downstream_max_connections");
+    assert_eq!(monitor["typed_config"]["max_active_downstream_connections"], 1_880);
 }
