@@ -132,6 +132,7 @@ export function ofType(proxy, type) {
 export function note(proxy) {
   const nack = proxy.Types.find((of) => !of.Acked && of.LastNack)?.LastNack;
   if (nack) return nack.Message;
+  if (proxy.Trial) return `tries ${proxy.Trial}`;
   if (!proxy.Registered) return "not registered";
   const [first, ...others] = proxy.Problems;
   return first ? `${first}${others.length > 0 ? ` (and ${others.length} more)` : ""}` : "";

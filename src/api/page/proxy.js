@@ -273,5 +273,6 @@ function told({ Changes: changes, Events: events }) {
 function said(event) {
   if (event.Event === "connected") return event.EnvoyVersion ? `Envoy ${event.EnvoyVersion}` : "";
   if (event.Event === "disconnected") return `${count(event.Streams, "stream")} left`;
+  if (event.Event === "trial") return [`${event.Change} ${event.Step}`, event.Message].filter(Boolean).join(": ");
   return [event.Type, event.Message].filter(Boolean).join(": ");
 }

@@ -247,12 +247,7 @@ impl Client {
         body: Option<&Value>,
         timeout: Duration,
     ) -> Result<T, ClientError> {
-        self.tell(&Method::POST, path, query, body.map_or(Said::Nothing, Said::Json))?;
-        let mut request = self.http.post(self.url(path, query)).timeout(timeout);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let answer = self.answered(request).await?;
+        let answer = self.send_within(Method::POST, path, query, body, timeout).await?;
         answer.json().await.map_err(|source| self.answer_error(source))
     }
 
@@ -290,8 +285,19 @@ impl Client {
         query: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<reqwest::Response, ClientError> {
+        self.send_within(method, path, query, body, TIMEOUT).await
+    }
+
+    async fn send_within(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+        timeout: Duration,
+    ) -> Result<reqwest::Response, ClientError> {
         self.tell(&method, path, query, body.map_or(Said::Nothing, Said::Json))?;
-        let mut request = self.http.request(method, self.url(path, query));
+        let mut request = self.http.request(method, self.url(path, query)).timeout(timeout);
         if let Some(body) = body {
             request = request.json(body);
         }
