@@ -55,6 +55,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
         "gateway",
         "check",
         "status",
+        "top",
         "topology",
         "ps",
         "proxy",

@@ -99,7 +99,7 @@ impl Verb {
             Some(
                 "apply" | "at" | "bug-report" | "cert" | "check" | "completion" | "context" | "debug" | "demo" | "diff"
                 | "envoy" | "events" | "explain" | "gateway" | "history" | "lint" | "path" | "plan" | "proxies"
-                | "proxy" | "ps" | "ready" | "replay" | "rollback" | "simulate" | "sni" | "status" | "topology"
+                | "proxy" | "ps" | "ready" | "replay" | "rollback" | "simulate" | "sni" | "status" | "top" | "topology"
                 | "wait" | "why-changed",
             )
             | None => Self::Ours,

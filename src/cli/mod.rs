@@ -44,6 +44,7 @@ mod sni;
 mod status;
 mod tenancy;
 mod tls;
+mod top;
 mod topology;
 mod troubleshoot;
 mod validate;
@@ -62,7 +63,7 @@ Long options work with one dash as well (-sidecar-for web), and switches take a 
 Results go to standard output, everything else to standard error.
 The exit code is 1 on any error. Of meshgate's own commands (apply, at, bug-report, cert, check, completion, context, debug,
 demo, diff, envoy, events, explain, gateway, history, lint, path, plan, proxy, ps, ready, replay, rollback, sni, status,
-topology, wait, why-changed) it is 1 for a problem, 2 for changes that are pending, 3 on bad usage, 4 where nobody answers, and 5 where the
+top, topology, wait, why-changed) it is 1 for a problem, 2 for changes that are pending, 3 on bad usage, 4 where nobody answers, and 5 where the
 token does not suffice.
 
 Start here:
@@ -150,6 +151,8 @@ enum Command {
     Check(check::CheckOptions),
     /// Say on one screen whether all is well
     Status(status::StatusOptions),
+    /// Show the proxies that are pushed to most, and how much they lag, again and again
+    Top(top::TopOptions),
     /// List places with their mesh gateways, and who dials whom through which of them
     Topology(topology::TopologyOptions),
     /// List the proxies, and how far they have come
@@ -308,6 +311,7 @@ fn run(command: Command, said: Option<context::Chosen>) -> Result<(), CliError> 
         Command::Gateway(command) => block_on(gateway::run(command)),
         Command::Check(options) => block_on(check::run(&options)),
         Command::Status(options) => block_on(status::run(&options)),
+        Command::Top(options) => block_on(top::run(&options)),
         Command::Topology(options) => block_on(topology::run(&options)),
         Command::Ps(options) => block_on(ps::run(&options)),
         Command::Proxy(options) => block_on(proxy::run(&options)),

@@ -172,8 +172,8 @@ impl ViewOption {
                 // What is wrong is told in the view.
                 Ok(()) | Err(CliError::No | CliError::Pending) => {
                     if shown.as_ref() != Some(&told) {
-                        if shown.is_some() && io::stdout().is_terminal() {
-                            emit(Said::line(CLEARED))?;
+                        if shown.is_some() {
+                            clear()?;
                         }
                         told.iter().try_for_each(|said| emit(said.clone()))?;
                         shown = Some(told);
@@ -239,6 +239,14 @@ fn emit(said: Said) -> Result<(), CliError> {
     });
     let Some(said) = kept else { return Ok(()) };
     writeln!(anstream::stdout().lock(), "{}", said.text).map_err(CliError::io("standard output cannot be written"))
+}
+
+/// Has a terminal forget what it shows.
+///
+/// # Errors
+/// Standard output is closed.
+pub(crate) fn clear() -> Result<(), CliError> {
+    if io::stdout().is_terminal() { emit(Said::line(CLEARED)) } else { Ok(()) }
 }
 
 /// Writes a line of the result.
