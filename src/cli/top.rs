@@ -178,7 +178,8 @@ fn rate(now: u64, then: u64, seconds: f64) -> f64 {
 }
 
 fn tenths(number: f64) -> f64 {
-    (number * 10.0).round() / 10.0
+    // The sum of nothing is -0, which no one wants to read.
+    (number * 10.0).round() / 10.0 + 0.0
 }
 
 fn table(shown: &Value) -> Result<(), CliError> {
@@ -239,5 +240,7 @@ mod tests {
         assert_eq!(rows, expected);
         assert_eq!((&shown["CommitsPerSecond"], &shown["PushesPerSecond"]), (&json!(2.5), &json!(4.0)));
         assert_eq!((&shown["Streams"], &shown["Behind"]), (&json!(4), &json!(1)));
+        let nobody = Look::of(start + Duration::from_secs(4), &[], 12).since(&Look::of(start, &[], 12), 3);
+        assert_eq!(nobody["PushesPerSecond"].to_string(), "0.0");
     }
 }
