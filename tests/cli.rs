@@ -583,6 +583,20 @@ fn a_context_says_what_neither_options_nor_variables_say() {
     );
     assert!(prod.starts_with(&expected), "{prod}");
 
+    // What is secret is for the address that it was kept with, unless somebody says so in the same breath.
+    let elsewhere = [("MESHGATE_CONTEXT", "prod"), ("CONSUL_HTTP_ADDR", "http://127.0.0.1:3")];
+    let told = called("status", &elsewhere);
+    assert!(
+        told.contains("127.0.0.1:3/v1/meshgate/status?dc=dc2&partition=blue") && !told.contains("-Token"),
+        "{told}"
+    );
+    assert!(called("status -context prod", &elsewhere).contains("X-Consul-Token"));
+
+    // Whoever names no context need not be able to reach the file.
+    let nowhere = [("XDG_CONFIG_HOME", "/dev/null")];
+    assert!(called("status", &nowhere).starts_with("curl "));
+    assert!(called("status -context prod", &nowhere).contains("cannot be read"));
+
     let table = stdout(&run("context ls", &[("MESHGATE_CONTEXT", "prod")]));
     let json = stdout(&run("context ls -o json", &[]));
     let row = table.lines().find(|line| line.starts_with("prod ")).unwrap_or_else(|| panic!("{table}"));

@@ -70,6 +70,13 @@ pub(crate) struct IoError {
     source: std::io::Error,
 }
 
+impl IoError {
+    /// What the operating system says.
+    pub(crate) fn kind(&self) -> std::io::ErrorKind {
+        self.source.kind()
+    }
+}
+
 impl CliError {
     /// An error of the operating system, with what was being done.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {

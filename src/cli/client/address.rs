@@ -55,11 +55,19 @@ impl ApiAddress {
     }
 }
 
+/// A URL without the user and the password that may be in it.
+pub(super) fn shown(url: &Url) -> Url {
+    let mut shown = url.clone();
+    // What cannot have them has none.
+    let _ = shown.set_password(None).and_then(|()| shown.set_username(""));
+    shown
+}
+
 impl fmt::Display for ApiAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.socket {
             Some(path) => write!(f, "unix://{}", path.display()),
-            None => f.write_str(self.base.as_str().trim_end_matches('/')),
+            None => f.write_str(shown(&self.base).as_str().trim_end_matches('/')),
         }
     }
 }
@@ -76,6 +84,8 @@ mod tests {
             ("http://10.0.0.1:8500/prefix", false, "http://10.0.0.1:8500/prefix", Some("10.0.0.1")),
             ("https://consul.example:8501", false, "https://consul.example:8501", Some("consul.example")),
             ("[::1]:8500", false, "http://[::1]:8500", Some("[::1]")),
+            // A password is used, and not shown.
+            ("http://ops:secret@10.0.0.1:8500", false, "http://10.0.0.1:8500", Some("10.0.0.1")),
             ("unix:///run/meshgate.sock", false, "unix:///run/meshgate.sock", None),
         ];
 

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::output;
+use crate::codec::hide_private_keys_in;
 pub(crate) use address::ApiAddress;
 pub(crate) use options::{ClientOptions, DatacenterOption, Target, read_ca};
 
@@ -328,18 +329,21 @@ impl Client {
         if !self.token.is_empty() {
             words.push("-H \"X-Consul-Token: $CONSUL_HTTP_TOKEN\"".to_owned());
         }
-        if self.basic_auth.is_some() {
+        let url = self.url(path, query);
+        if self.basic_auth.is_some() || !url.username().is_empty() || url.password().is_some() {
             words.push("--user \"$CONSUL_HTTP_AUTH\"".to_owned());
         }
         match said {
             Said::Nothing => {}
             Said::Json(body) => {
+                let mut body = body.clone();
+                hide_private_keys_in(&mut body);
                 words.push(format!("-H 'Content-Type: application/json' --data-binary {}", quoted(&body.to_string())));
             }
             // Without a header, curl would call it a form.
             Said::Bytes => words.push("-H 'Content-Type:' --data-binary @FILE".to_owned()),
         }
-        words.push(quoted(self.url(path, query).as_str()));
+        words.push(quoted(address::shown(&url).as_str()));
         words.join(" ")
     }
 

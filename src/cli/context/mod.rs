@@ -14,6 +14,8 @@ use super::{CliError, output};
 
 /// An option that every command has which calls the API, and no other one.
 const CALLS: &str = "explain_api";
+/// The option that names a context.
+const OPTION: &str = "-context";
 
 /// Commands about contexts.
 #[derive(Debug, Subcommand)]
@@ -183,7 +185,7 @@ impl Chosen {
     pub(super) fn said(matches: &ArgMatches) -> Option<Self> {
         let name = matches.get_one::<String>("context")?.clone();
         if matches.value_source("context") == Some(ValueSource::CommandLine) {
-            return Some(Self { name, source: "-context" });
+            return Some(Self { name, source: OPTION });
         }
         Some(Self { name, source: "MESHGATE_CONTEXT" }).filter(|chosen| !chosen.name.is_empty())
     }
@@ -242,8 +244,16 @@ pub(super) fn with_defaults(program: &Command, matches: &ArgMatches) -> Result<O
     if leaf.try_contains_id(CALLS).is_err() {
         return Ok(None);
     }
-    let contexts = Contexts::read()?;
-    let Some(chosen) = Chosen::of(&contexts, Chosen::said(leaf)) else { return Ok(None) };
+    let said = Chosen::said(leaf);
+    if said.as_ref().is_some_and(|chosen| chosen.name.is_empty()) {
+        return Ok(None);
+    }
+    let contexts = match Contexts::read() {
+        // Whoever names no context need not be able to reach the file.
+        Err(CliError::Io(error)) if said.is_none() && is_out_of_reach(error.kind()) => return Ok(None),
+        contexts => contexts?,
+    };
+    let Some(chosen) = Chosen::of(&contexts, said) else { return Ok(None) };
     let context = known(&contexts, &chosen.name)?;
     let is_said = |id: &str| match leaf.try_get_raw(id).ok().flatten() {
         // An empty variable means the same as none.
@@ -254,23 +264,33 @@ pub(super) fn with_defaults(program: &Command, matches: &ArgMatches) -> Result<O
         }
         None => false,
     };
+    // Secrets are for the address that they were kept with, unless somebody says so in the same breath.
+    let is_elsewhere = is_said("http_addr")
+        && chosen.source != OPTION
+        && leaf.get_one::<String>("http_addr").is_some_and(|address| *address != context.address);
+    let secret = |value| if is_elsewhere { "" } else { value };
     // What is said otherwise than by the same option.
-    let token_file = if is_said("token") { "" } else { &context.token_file };
+    let token_file = if is_said("token") { "" } else { secret(&context.token_file) };
     let ca_file = if is_said("ca_path") { "" } else { &context.ca_file };
     let pairs = [
         ("http_addr", &*context.address),
-        ("token", &context.token),
+        ("token", secret(&context.token)),
         ("token_file", token_file),
         ("datacenter", &context.datacenter),
         ("partition", &context.partition),
         ("namespace", &context.namespace),
         ("ca_file", ca_file),
-        ("client_cert", &context.cert_file),
-        ("client_key", &context.key_file),
+        ("client_cert", secret(&context.cert_file)),
+        ("client_key", secret(&context.key_file)),
     ];
     let unsaid = pairs.into_iter().filter(|(id, value)| !value.is_empty() && !is_said(id));
     let unsaid: Vec<_> = unsaid.map(|(id, value)| (id, value.to_owned())).collect();
     Ok(Some(said_by(program.clone(), &unsaid)))
+}
+
+/// True for a file that the user may not look for, or whose folder is none.
+fn is_out_of_reach(kind: std::io::ErrorKind) -> bool {
+    matches!(kind, std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::NotADirectory)
 }
 
 /// The command that was named, with its options.
