@@ -95,7 +95,8 @@ async fn a_proxy_is_shown_with_its_upstreams_and_what_envoy_is_sent() {
 
     browser.open(&format!("{WEB}?tab=envoy")).await;
     browser.shows(".resources", "public_listener").await;
-    browser.run("document.querySelectorAll('.resource > summary').forEach((it) => it.click())").await;
+    let open_all = "document.querySelectorAll('.resource > summary').forEach((it) => it.click())";
+    browser.run(open_all).await;
     browser.shows(".lines", "TCP to").await;
     browser.shows("main", "intentions").await;
     browser.shows(".json pre", "\"@type\"").await;
@@ -108,6 +109,21 @@ async fn a_proxy_is_shown_with_its_upstreams_and_what_envoy_is_sent() {
     browser.open(&format!("{WEB}?tab=timeline")).await;
     browser.shows("main", "connected").await;
     browser.picture("timeline").await;
+
+    // What it had then stays at its address, whatever comes.
+    let entry = json!({ "Kind": "service-defaults", "Name": "web", "Protocol": "http" });
+    mesh.put("config", entry).await;
+    browser.shows("tbody", "service-defaults/web").await;
+    browser.run("[...document.querySelectorAll('[data-key^=then-]')].at(-1).click()").await;
+    browser.shows(".notice", "As it was after revision").await;
+    browser.run(open_all).await;
+    browser.shows(".lines", "TCP to").await;
+    browser.picture("envoy-then").await;
+    browser.run("document.querySelector('[data-key=now]').click()").await;
+    browser.until("document.querySelector('.notice') === null").await;
+    browser.shows(".resources", "public_listener").await;
+    browser.run(open_all).await;
+    browser.shows("main", "HTTP by routes").await;
     browser.close().await;
 }
 
@@ -265,6 +281,7 @@ async fn every_panel_says_the_command_and_the_call() {
         (WEB.to_owned(), 1),
         (format!("{WEB}?tab=upstreams&upstream=team-a%2Fdefault%2Fbilling"), 2),
         (format!("{WEB}?tab=envoy&type=CDS"), 1),
+        (format!("{WEB}?tab=envoy&at={newest}"), 1),
         (format!("{WEB}?tab=timeline"), 1),
     ];
     let client = reqwest::Client::new();

@@ -166,13 +166,16 @@ function target(of) {
 
 function envoy(page, proxy, name, found) {
   const type = Object.hasOwn(NAMES, page.query.type ?? "") ? page.query.type : undefined;
+  // A revision or a time: the page is of then, whenever it is opened.
+  const at = page.query.at || undefined;
   let wanted = page.query.search ?? "";
   let all;
-  const call = { path: ["meshgate", "proxy", ...name.split("/")], query: {} };
-  const go = (query) => proxyLink(proxy, { tab: "envoy", type, search: wanted, ...query });
+  const call = { path: ["meshgate", at ? "at" : "proxy", ...name.split("/")], query: { commit: at } };
+  const go = (query) => proxyLink(proxy, { tab: "envoy", type, search: wanted, at, ...query });
   const body = h("div", {});
   const open = new Set();
   const choices = h("ul", { class: "choices", "aria-label": "Type" });
+  const then = h("div", {});
   const draw = () => {
     const size = (kind) => all.filter((resource) => resource.Type === kind).length;
     const choice = ([kind, text, many]) => h("li", {}, h("a", { href: go({ type: kind }), "data-key": `type-${kind ?? "all"}`, "aria-current": kind === type ? "true" : undefined }, `${text} ${number(many)}`));
@@ -180,7 +183,7 @@ function envoy(page, proxy, name, found) {
     const text = wanted.toLowerCase();
     const fitting = all.filter((resource) => (type === undefined || resource.Type === type) && resource.Name.toLowerCase().includes(text));
     body.replaceChildren(
-      fitting.length === 0 ? nothing("No resource fits.") : h("div", { class: "resources" }, fitting.slice(0, RESOURCES).map((resource) => shown(resource, proxy, open))),
+      fitting.length === 0 ? nothing("No resource fits.") : h("div", { class: "resources" }, fitting.slice(0, RESOURCES).map((resource) => shown(resource, proxy, open, at))),
       fitting.length > RESOURCES ? h("p", { class: "muted" }, `and ${number(fitting.length - RESOURCES)} more: search for a name`) : "");
   };
   const search = h("label", {}, h("span", { class: "visually-hidden" }, "Search resources by name"),
@@ -192,21 +195,27 @@ function envoy(page, proxy, name, found) {
         if (all) draw();
       },
     }));
-  const cli = command("proxy", name, ...(type ? [WHAT[type]] : ["dump", "-o", "json"]));
-  found.append(panel({ title: "What it should have", key: "envoy", cli, path: call.path, query: { types: type }, tools: [search, choices], wide: true }, body));
+  const cli = command(...(at ? ["at", at] : ["proxy"]), name, ...(type ? [WHAT[type]] : ["dump", "-o", "json"]));
+  const title = at ? "What it should have had" : "What it should have";
+  found.append(panel({ title, key: "envoy", cli, path: call.path, query: { ...call.query, types: type }, tools: [search, choices], wide: true }, then, body));
   live(page, { ...call, blocks: false }, (answer, error) => {
+    if (at && answer) {
+      then.replaceChildren(h("p", { class: "notice warn" }, "As it was after revision ", revision(answer.data.Index), ". ",
+        h("a", { href: go({ at: "" }), "data-key": "now" }, "Show it as it is now"), answer.data.Problems.length > 0 && ` What could not be made then: ${answer.data.Problems.join("; ")}`));
+    }
     all = answer?.data.Resources.sort((left, right) => ORDER.indexOf(left.Type) - ORDER.indexOf(right.Type));
     if (all) draw(); else body.replaceChildren(error?.status === 404 ? nothing(`Nothing is made for it: ${error.message}`) : failed(error));
   });
 }
 
-function shown(resource, proxy, open) {
+function shown(resource, proxy, open, at) {
   const key = `${resource.Type} ${resource.Name}`;
   const { short: said, lines, isPoor } = read(resource);
   const inside = h("div", { class: "inside" });
   const fill = () => {
     if (inside.childElementCount > 0) return;
-    const kind = explained(resource.Type);
+    // Where fields come from is known of what there is.
+    const kind = at ? undefined : explained(resource.Type);
     const query = { type: kind, resource: resource.Name, ...scope(proxy) };
     const sources = h("div", {});
     inside.append(
@@ -251,14 +260,15 @@ async function why(into, proxy, query) {
 function timeline(page, proxy, name, found) {
   const call = { path: ["meshgate", "why-changed", ...name.split("/")] };
   live(page, call, (answer, error) => {
-    found.replaceChildren(panel({ title: "What changed it", key: "timeline", cli: command("why-changed", name), ...call }, answer ? told(answer.data) : failed(error)));
+    found.replaceChildren(panel({ title: "What changed it", key: "timeline", cli: command("why-changed", name), ...call }, answer ? told(answer.data, proxy) : failed(error)));
   });
 }
 
-function told({ Changes: changes, Events: events }) {
+function told({ Changes: changes, Events: events }, proxy) {
   const right = { class: "number" };
   const rows = [...changes].reverse().map((change) => [
-    moment(change.Time), numeric(revision(change.Index)), change.Types.join(" "),
+    moment(change.Time), numeric(revision(change.Index)),
+    h("a", { href: proxyLink(proxy, { tab: "envoy", at: change.Index }), "data-key": `then-${change.Index}`, title: "What it should have had then" }, change.Types.join(" ")),
     change.Commits.length > 0 ? h("ul", { class: "plain" }, change.Commits.map((commit) => h("li", {}, changed(commit), h("span", { class: "muted" }, ` by ${author(commit.Author)}`)))) : "it connected",
     change.Refused ? pill("bad", "refused") : change.LiveAfterMs === undefined ? pill("warn", "waiting") : pill("good", `live after ${lasting(change.LiveAfterMs)}`),
   ]);
