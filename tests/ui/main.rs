@@ -271,6 +271,7 @@ async fn every_panel_says_the_command_and_the_call() {
     let mesh = Mesh::start().await;
     let Some(browser) = Browser::start(&mesh.agent.http).await else { return };
     let newest = mesh.get("status").await.0["LastChange"]["Index"].clone();
+    let last = mesh.get("history").await.0["Commits"][0]["Index"].clone();
     let pages = [
         ("#/overview".to_owned(), 3),
         ("#/topology".to_owned(), 3),
@@ -281,7 +282,7 @@ async fn every_panel_says_the_command_and_the_call() {
         (WEB.to_owned(), 1),
         (format!("{WEB}?tab=upstreams&upstream=team-a%2Fdefault%2Fbilling"), 2),
         (format!("{WEB}?tab=envoy&type=CDS"), 1),
-        (format!("{WEB}?tab=envoy&at={newest}"), 1),
+        (format!("{WEB}?tab=envoy&at={last}"), 1),
         (format!("{WEB}?tab=timeline"), 1),
     ];
     let client = reqwest::Client::new();

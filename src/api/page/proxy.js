@@ -197,7 +197,7 @@ function envoy(page, proxy, name, found) {
     }));
   const cli = command(...(at ? ["at", at] : ["proxy"]), name, ...(type ? [WHAT[type]] : ["dump", "-o", "json"]));
   const title = at ? "What it should have had" : "What it should have";
-  found.append(panel({ title, key: "envoy", cli, path: call.path, query: { ...call.query, types: type }, tools: [search, choices], wide: true }, then, body));
+  found.append(panel({ title, key: "envoy", cli, path: call.path, query: { ...call.query, types: type }, tools: [search, choices], wide: true }, at ? h("div", { class: "stack" }, then, body) : body));
   live(page, { ...call, blocks: false }, (answer, error) => {
     if (at && answer) {
       then.replaceChildren(h("p", { class: "notice warn" }, "As it was after revision ", revision(answer.data.Index), ". ",
