@@ -319,6 +319,8 @@ struct Change {
     seen: Vec<(Gone, Index)>,
     /// The commit that it was planned on; nothing of what it names may have changed since.
     planned: Option<Index>,
+    /// The same of the commit on which proxies began to try it.
+    tried: Option<Index>,
 }
 
 /// A change that some proxies have, and how it was tried.
@@ -390,15 +392,16 @@ impl Change {
         problems
     }
 
-    /// What others did to it since it was planned.
+    /// What others did to it since it was planned, or since proxies try it.
     fn is_as_planned(&self, view: &View) -> Problems {
         let mut problems = Problems::default();
-        let Some(planned) = self.planned else { return problems };
+        let planned = self.planned.map(|index| (index, "after the plan was made: plan again"));
+        let tried = self.tried.map(|index| (index, "while proxies tried the change: apply it again"));
+        let Some((seen, told)) = planned.or(tried) else { return problems };
         for (key, named) in self.rows() {
             let changed = view.changed_at(&key);
-            if changed > planned {
-                problems
-                    .rule("", format!("{named} was changed by commit {changed}, after the plan was made: plan again"));
+            if changed > seen {
+                problems.rule("", format!("{named} was changed by commit {changed}, {told}"));
             }
         }
         problems
@@ -448,13 +451,13 @@ async fn plan(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Result
 async fn apply(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Result<Response, ApiError> {
     let planned = number("planned", call.query.value("planned"), "expected the Index of a plan")?;
     let terms = TrialTerms::of(&call.query)?;
-    let change = match call.change(&body, &headers)? {
+    let mut change = match call.change(&body, &headers)? {
         Ok(change) => Change { planned, ..change },
         Err(answer) => return Ok(answer),
     };
     let rows = change.rows();
     let (tested, trial) = match terms {
-        Some(terms) => match call.try_out(&change, terms).await? {
+        Some(terms) => match call.try_out(&mut change, terms).await? {
             Ok(tested) => tested,
             Err(problems) => return Ok(call.refused(problems)),
         },
@@ -520,9 +523,9 @@ impl Call {
     }
 
     /// Has some proxies try a change, if it is one. They have it until the first part of the answer is dropped.
-    async fn try_out(&self, change: &Change, terms: TrialTerms) -> Result<Result<Trial, Problems>, ApiError> {
+    async fn try_out(&self, change: &mut Change, terms: TrialTerms) -> Result<Result<Trial, Problems>, ApiError> {
         match self.tried(change.clone()).await? {
-            Ok(tried) if tried.is_changed => {}
+            Ok(tried) if tried.is_changed => change.tried = Some(tried.before.index()),
             Ok(_) => return Ok(Ok((None, None))),
             Err(problems) => return Ok(Err(problems)),
         }
@@ -574,7 +577,7 @@ impl Call {
             Err(refusals) => return Ok(Err(self.unreadable(refusals))),
         };
         let options = self.api.options.clone();
-        let change = Change { options, entries, services, deleted, deregistered, seen, planned: None };
+        let change = Change { options, entries, services, deleted, deregistered, seen, planned: None, tried: None };
         let contradictions = change.contradictions();
         Ok(if contradictions.is_empty() { Ok(change) } else { Err(self.unreadable(contradictions)) })
     }

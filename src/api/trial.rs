@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Longest time of a trial that a call can ask for.
 const LONGEST: Duration = Duration::from_secs(300);
 
+/// Most proxies that a call can have try a change: a few of each kind and version tell as much as all.
+const MOST: usize = 100;
+
 /// Makes of a state what a change would make of it, or says why it cannot be made.
 pub type Candidate = Arc<dyn Fn(&View) -> Result<View, Problems> + Send + Sync>;
 
@@ -102,10 +105,11 @@ pub struct TrialProxy {
 impl TrialTerms {
     /// What a call says about it; `None` if it asks for no trial.
     pub(super) fn of(query: &Query) -> Result<Option<Self>, ApiError> {
-        let expected = "expected a number of proxies, at least 1";
-        let Some(proxies) = number("canary", query.value("canary"), expected)? else { return Ok(None) };
-        if proxies == 0 {
-            return Err(ApiError::InvalidParameter { name: "canary", value: "0".to_owned(), expected });
+        let expected = "expected a number of proxies, at least 1 and at most 100";
+        let proxies: Option<usize> = number("canary", query.value("canary"), expected)?;
+        let Some(proxies) = proxies else { return Ok(None) };
+        if proxies == 0 || proxies > MOST {
+            return Err(ApiError::InvalidParameter { name: "canary", value: proxies.to_string(), expected });
         }
         let patience = duration("canary-timeout", query)?.unwrap_or(PATIENCE);
         let lasting = duration("canary-for", query)?.unwrap_or_default();

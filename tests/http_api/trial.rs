@@ -157,6 +157,14 @@ async fn a_trial_ends_with_the_call_and_with_what_others_change() {
     shop.take().await;
     web.take().await;
     assert_eq!(api.get("/v1/config/service-resolver/api").await.json()["ConnectTimeout"], "9s");
+
+    // Without a plan it is about what was there when it was tried.
+    let (overtaken, ()) = tokio::join!(apply(&api, "canary=1&canary-for=1m", &entry), async {
+        shop.take().await;
+        apply(&api, "", &resolver("10s")).await.says(200, "Index");
+    });
+    overtaken.says(409, "while proxies tried the change: apply it again");
+    assert_eq!(api.get("/v1/config/service-resolver/api").await.json()["ConnectTimeout"], "10s");
 }
 
 #[tokio::test]
@@ -166,6 +174,7 @@ async fn a_trial_that_cannot_be_is_refused() {
     for (query, part) in [
         ("canary=0", "at least 1"),
         ("canary=some", "at least 1"),
+        ("canary=101", "at most 100"),
         ("canary=1&canary-for=soon", "a duration such as 30s"),
         ("canary=1&canary-for=4m&canary-timeout=61s", "no longer than 5m together"),
     ] {
