@@ -260,10 +260,13 @@ impl Engine {
     /// A newer state, for those too that try a change. Ends their trial if the change is the state now, cannot be made any more,
     /// or nobody wants to know.
     fn advance(&self, core: &mut Core, trial: &mut Option<Box<Trial>>, view: Arc<View>, store: &Store) {
-        let candidate = trial.as_deref().map(|trial| {
-            let over = trial.is_given_up().then(|| "it was given up".to_owned());
-            over.map_or_else(|| trial.candidate(&view), Err)
-        });
+        let asked = |trial: &Trial| {
+            if trial.is_given_up() { Err("it was given up".to_owned()) } else { trial.candidate(&view) }
+        };
+        // What the change makes of the state can take its time, for which others do not wait. Only if this state may be the end
+        // of the trial, it is asked first: those that tried the change are part of the push then.
+        let is_first = |trial: &&Trial| trial.is_given_up() || trial.is_met_by(&view);
+        let candidate = trial.as_deref().filter(is_first).map(asked);
         let ended = if let Some(Err(why)) = &candidate { trial.take().map(|trial| (trial, why.clone())) } else { None };
         if let Some((trial, _)) = &ended {
             trial.release();
@@ -277,9 +280,9 @@ impl Engine {
         if let Some((trial, why)) = ended {
             trial.end(core, why);
         }
-        if let (Some(Ok(candidate)), Some(trying)) = (candidate, trial.as_deref_mut())
-            && let Err(why) = trying.advance(candidate, &view)
-        {
+        let Some(trying) = trial.as_deref_mut() else { return };
+        let candidate = candidate.unwrap_or_else(|| asked(trying));
+        if let Err(why) = candidate.and_then(|candidate| trying.advance(candidate, &view)) {
             end_trial(core, trial, why);
         }
     }

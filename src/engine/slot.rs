@@ -60,6 +60,8 @@ struct Current {
     trial: Option<Arc<str>>,
     /// The number of the last snapshot that it was only to try.
     tried: u64,
+    /// The commits of which something is held back.
+    held: Option<Span>,
 }
 
 /// What a proxy has not taken yet.
@@ -255,11 +257,22 @@ impl Slot {
     ///
     /// Held back while the proxy tries a change.
     pub(super) fn publish(&self, snapshot: Arc<Snapshot>, span: Span, place: Option<Place>) -> Handed {
-        let current = self.current();
+        let mut current = self.current();
+        let span = span.since(current.held.take().map(|held| held.after));
         if current.trial.is_some() {
+            current.held = Some(span);
             return Handed { is_watched: false, earlier: None };
         }
         Self::put(current, snapshot, span, place)
+    }
+
+    /// Publishes after a trial what commits of this span and the held back ones made of the proxy, unless a push has done so.
+    pub(super) fn give_back(&self, snapshot: &Arc<Snapshot>, span: Span) {
+        if self.has(snapshot) {
+            self.current().held = None;
+        } else {
+            self.publish(snapshot.clone(), span, None);
+        }
     }
 
     /// Publishes what the proxy shall try. Commits of this span are in there as well. Nothing if it is that already.
@@ -426,7 +439,9 @@ impl Slot {
         let (mut live, mut refused) = (None, VecDeque::new());
         // A stream goes on from an older snapshot at once, and what counts is what all of them have.
         if let Some(open) = told.open_of(current.last) {
-            if let Some((numbers, place)) = current.awaited {
+            // What it only tries can lack what was pushed before: that is known of the snapshot after the trial.
+            let is_tried = current.tried == current.last;
+            if let Some((numbers, place)) = current.awaited.filter(|_| !is_tried) {
                 match open.clone().filter(|it| it.concerns(numbers)).map(|it| it.why).min() {
                     Some(Open::Waiting) => {}
                     Some(Open::Withheld | Open::Refused) => {
@@ -439,7 +454,9 @@ impl Slot {
             if open.clone().next().is_none() {
                 current.acked = current.index;
                 current.behind_since = None;
-                refused = std::mem::take(&mut current.refused);
+                if !is_tried {
+                    refused = std::mem::take(&mut current.refused);
+                }
             } else if current.refused.len() > MOST_REFUSED {
                 current.refused.pop_front();
             }
@@ -472,6 +489,7 @@ impl Slot {
         let current = self.current();
         let numbers = Publication::of(&current.publications, index);
         let (is_published, is_watched) = (current.snapshot.is_some(), !current.readers.is_empty());
+        let is_held = current.held.is_some_and(|held| held.contains(index));
         let told = self.told();
         if !told.is_known {
             return Stage::Waiting("it has just connected".to_owned());
@@ -480,6 +498,9 @@ impl Slot {
             return Stage::Unmade(problems.join("; "));
         }
         let Some(numbers) = numbers else {
+            if is_held {
+                return Stage::Waiting("it tries a change that leaves this out, and is sent it after that".to_owned());
+            }
             let is_early = told.is_registered && !is_published;
             let why = "it has no configuration yet: its certificate is being made";
             return if is_early { Stage::Waiting(why.to_owned()) } else { Stage::Untouched };

@@ -25,11 +25,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::core::Core;
 use super::journal::{Journal, ProxyHappening, ProxyKind, TrialStep};
+use super::parts::contained;
 use super::proxy::Proxy;
 use super::reach::{Span, Stage};
 use super::slot::Slot;
 use super::{Engine, Shared};
-use crate::envoy::snapshot::Snapshot;
+use crate::envoy::snapshot::{ResourceType, Snapshot};
 use crate::model::{CheckStatus, InstanceId, Problems};
 use crate::store::{Index, Key, NodeKey, View};
 
@@ -86,12 +87,24 @@ pub enum TrialError {
     /// Nobody who could try it.
     #[error(
         "nobody could try it: of the {touched} proxies that the change touches none is connected to this process with the \
-         certificate that it needs. Nothing was stored; apply it without `canary`"
+         certificate that it needs{}. Nothing was stored; apply it without `canary`",
+        but_incomplete(*.incomplete)
     )]
     Nobody {
         /// How many it touches.
         touched: usize,
+        /// How many of them are connected and have their certificate, and lack a part that could not be made.
+        incomplete: usize,
     },
+}
+
+fn but_incomplete(proxies: usize) -> String {
+    if proxies == 0 {
+        return String::new();
+    }
+    format!(
+        " and with all of its parts (of {proxies} a part cannot be made: `meshgate ps` and `meshgate plan` say why)"
+    )
 }
 
 /// Why a change is not what it should be on those that tried it.
@@ -217,6 +230,7 @@ struct Prepared {
 /// What is known of a proxy without the change.
 struct Before {
     snapshot: Option<Arc<Snapshot>>,
+    waits_for_certificate: bool,
     unmade: BTreeSet<String>,
 }
 
@@ -243,22 +257,33 @@ fn prepared(
         return Ok(None);
     }
     let mut alike: BTreeMap<(&str, &str), Vec<&Proxy>> = BTreeMap::new();
+    let mut incomplete = 0;
     for proxy in &touched {
-        let had = before.get(&proxy.instance).is_some_and(|before| before.snapshot.is_some());
+        let Some(had) = before.get(&proxy.instance).filter(|before| !before.waits_for_certificate) else { continue };
+        let (Some(had), Some(has)) = (&had.snapshot, proxy.snapshot()) else { continue };
         // A certificate for another identity is made once that is stored.
-        if let Some(version) = versions.get(&proxy.instance).filter(|_| had && !core.waits_for_certificate(proxy)) {
+        let version = versions.get(&proxy.instance).filter(|_| !core.waits_for_certificate(proxy));
+        let Some(version) = version else { continue };
+        if may_keep_more(had) || may_keep_more(has) {
+            incomplete += 1;
+        } else {
             alike.entry((kind(proxy).as_str(), version)).or_default().push(proxy);
         }
     }
     let canaries = chosen(&alike, most);
     if canaries.is_empty() {
-        return Err(TrialError::Nobody { touched: touched.len() });
+        return Err(TrialError::Nobody { touched: touched.len(), incomplete });
     }
     let kept: BTreeSet<_> = canaries.iter().map(|canary| canary.proxy.clone()).collect();
     core.keep_only(&kept);
     let known = before.into_iter().filter(|(proxy, _)| kept.contains(proxy));
     let known = known.map(|(proxy, before)| (proxy, before.unmade)).collect();
     Ok(Some(Prepared { core, base, known, canaries }))
+}
+
+/// True if nothing is taken away from a client that comes back on another stream, so that it would keep what it only tried.
+fn may_keep_more(snapshot: &Snapshot) -> bool {
+    [ResourceType::Cluster, ResourceType::Listener].into_iter().any(|kind| snapshot.is_incomplete(kind))
 }
 
 fn kind(proxy: &Proxy) -> ProxyKind {
@@ -281,7 +306,11 @@ fn chosen(alike: &BTreeMap<(&str, &str), Vec<&Proxy>>, most: usize) -> Vec<Canar
 
 impl Before {
     fn of(core: &Core, proxy: &Proxy) -> Self {
-        Self { snapshot: proxy.snapshot().cloned(), unmade: core.unmade(proxy) }
+        Self {
+            snapshot: proxy.snapshot().cloned(),
+            waits_for_certificate: core.waits_for_certificate(proxy),
+            unmade: core.unmade(proxy),
+        }
     }
 
     fn differs(&self, core: &Core, proxy: &Proxy) -> bool {
@@ -319,12 +348,19 @@ impl Trial {
         self.healthy = healthy.filter(|proxy| failing(view, proxy).is_none()).collect();
         let running =
             self.slots.iter().map(|slot| (slot.clone(), slot.begin_trial(self.change.name.clone()))).collect();
-        match newer {
-            Some(candidate) => self.advance(candidate, view)?,
-            None => self.publish(Span::arrival(self.since))?,
+        if let Some(candidate) = newer {
+            self.follow(candidate, view);
         }
+        // What commits made they were sent already.
+        self.publish(Span::arrival(self.since))?;
         self.state.send_replace(State::Running(running));
         Ok(())
+    }
+
+    /// True if a newer state differs in something that the change is about: the change may be made.
+    pub(super) fn is_met_by(&self, view: &View) -> bool {
+        let changed: BTreeSet<&Key> = view.changed_since(&self.base).collect();
+        self.core.view().changed_since(&self.base).any(|key| changed.contains(key))
     }
 
     /// What the change makes of a state.
@@ -332,7 +368,8 @@ impl Trial {
     /// # Errors
     /// Why the trial is over.
     pub(super) fn candidate(&self, view: &View) -> Result<Arc<View>, String> {
-        let candidate = (self.change.candidate)(view).map_err(|problems| problems.to_string())?;
+        // A defect in it ends the trial alone.
+        let candidate = contained(|| (self.change.candidate)(view))?.map_err(|problems| problems.to_string())?;
         if candidate.changed_since(view).next().is_none() {
             return Err("somebody else made the change meanwhile".to_owned());
         }
@@ -348,6 +385,12 @@ impl Trial {
     /// # Errors
     /// Why the trial is over.
     pub(super) fn advance(&mut self, candidate: Arc<View>, view: &Arc<View>) -> Result<(), String> {
+        let span = self.follow(candidate, view);
+        self.publish(span)
+    }
+
+    /// Makes the configurations for a newer state. Returns the commits that made it.
+    fn follow(&mut self, candidate: Arc<View>, view: &Arc<View>) -> Span {
         let older = self.core.view().clone();
         let base = std::mem::replace(&mut self.base, view.clone());
         // What commits changed and what the change does can bear one number in both.
@@ -355,7 +398,7 @@ impl Trial {
         let changed: Vec<_> = changed.into_iter().collect();
         let span = Span { after: base.index(), until: view.index() };
         self.core.advance_by(candidate.clone(), &changed, span);
-        self.publish(span)
+        span
     }
 
     fn publish(&self, span: Span) -> Result<(), String> {
@@ -384,9 +427,8 @@ impl Trial {
     pub(super) fn end(self, core: &Core, why: String) {
         let span = Span { after: self.since, until: core.view().index() };
         for slot in &self.slots {
-            let snapshot = core.proxy(&slot.instance).and_then(Proxy::snapshot);
-            if let Some(snapshot) = snapshot.filter(|snapshot| !slot.has(snapshot)) {
-                slot.publish(snapshot.clone(), span, None);
+            if let Some(snapshot) = core.proxy(&slot.instance).and_then(Proxy::snapshot) {
+                slot.give_back(snapshot, span);
             }
         }
         self.state.send_replace(State::Over(why));

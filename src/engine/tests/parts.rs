@@ -6,7 +6,7 @@ use super::*;
 use crate::model::entry::{ServiceDefaults, UpstreamConfig, UpstreamConfiguration};
 
 /// A sidecar of `of`, named after it, that dials `api`; perhaps with a cluster of its own that is none.
-fn dialling(of: &str, has_wrong_cluster: bool) -> Vec<Op> {
+pub(super) fn dialling(of: &str, has_wrong_cluster: bool) -> Vec<Op> {
     let config = if has_wrong_cluster { json!({"envoy_cluster_json": "nonsense"}) } else { json!({}) };
     let api = Upstream { config: config.as_object().cloned().unwrap(), ..upstream("api", 9_191) };
     on_node(&place("dc1", ""), sidecar(of, 21_000, vec![api]))

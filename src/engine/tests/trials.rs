@@ -249,6 +249,87 @@ async fn what_others_commit_reaches_those_that_try_a_change() {
 }
 
 #[tokio::test]
+async fn what_a_tried_change_leaves_out_of_a_commit_is_awaited_until_the_trial_is_over() {
+    let (bench, mut a, mut b, _api) = three().await;
+    let here = place("dc1", "");
+    let trying = tried(&bench, vec![resolver("api", "other")]).await;
+    a.take().await;
+
+    bench.write(on_node(&here, Service { port: 3001, ..sidecar("api", 3000, vec![]) })).await;
+    let index = bench.store.view().index();
+    b.take().await;
+    seen(&bench).await;
+    let stage = || bench.engine.reach(index).proxies.into_iter().find(|(it, _)| it.id.as_str() == "a-sidecar-proxy");
+    let held = stage().unwrap().1;
+    assert!(matches!(&held, Stage::Waiting(why) if why.contains("it tries a change")), "{held:?}");
+    assert!(a.has_no_news());
+
+    drop(trying);
+    a.next().await;
+    assert!(matches!(stage().unwrap().1, Stage::Waiting(why) if why.contains("not acknowledged yet")));
+    a.settled();
+    assert_eq!(stage().unwrap().1, Stage::Live);
+}
+
+#[tokio::test]
+async fn what_was_refused_before_a_trial_is_not_live_because_of_it() {
+    let (bench, mut a, mut b, _api) = three().await;
+    bench.write(vec![resolver("api", "third")]).await;
+    tokio::join!(a.refuse(), b.take());
+    let live = || bench.engine.pushes(|_| true).pop().unwrap().live;
+    assert_eq!(live(), 1);
+
+    let trying = tried(&bench, vec![resolver("api", "other")]).await;
+    a.take().await;
+    assert_eq!(live(), 1);
+    drop(trying);
+    a.refuse().await;
+    assert_eq!(live(), 1);
+}
+
+#[tokio::test]
+async fn a_defect_in_a_change_ends_its_trial_and_nothing_else() {
+    let (bench, mut a, mut b, _api) = three().await;
+    let index = bench.store.view().index();
+    let ops = vec![resolver("api", "other")];
+    let candidate: Candidate = Arc::new(move |view| {
+        assert!(view.index() <= index, "a defect");
+        Ok(view.after(&ops))
+    });
+    let mut trying = bench.engine.try_out(TrialChange { name: "x".into(), candidate }, 1).await.unwrap().unwrap();
+    let (verdict, _) = tokio::join!(trying.verdict(PATIENCE, Duration::ZERO), a.take());
+    assert_eq!(verdict, Ok(()));
+
+    // The change is not about this.
+    bench.write(on_node(&place("dc1", ""), Service { port: 3001, ..sidecar("api", 3000, vec![]) })).await;
+
+    let verdict = trying.verdict(PATIENCE, Duration::from_secs(60)).await;
+    assert!(matches!(&verdict, Err(Halt::Ended(why)) if why.contains("a defect of meshgate")), "{verdict:?}");
+    for stream in [&mut a, &mut b] {
+        assert_eq!(endpoints(&*stream.take().await, "api."), ["10.0.0.1:3001"]);
+    }
+}
+
+#[tokio::test]
+async fn whoever_lacks_a_part_does_not_try_a_change() {
+    let bench = bench().await;
+    // A cluster that never could be made: nothing is taken away from who has more.
+    bench.write(parts::dialling("a", true)).await;
+    bench.write(parts::dialling("b", false)).await;
+    let _a = Taking::new(&bench, "a-sidecar-proxy").await;
+    let b = Taking::new(&bench, "b-sidecar-proxy").await;
+
+    let ops = vec![resolver("api", "other")];
+    let trying = tried(&bench, ops.clone()).await;
+    assert_eq!(trying.canaries()[0].proxy.id.as_str(), "b-sidecar-proxy");
+    drop(trying);
+    is_over(&bench).await;
+    drop(b);
+    let nobody = bench.engine.try_out(change(ops), 1).await.err();
+    assert!(matches!(nobody, Some(TrialError::Nobody { incomplete: 1, .. })), "{nobody:?}");
+}
+
+#[tokio::test]
 async fn a_change_that_cannot_be_made_any_more_is_tried_no_longer() {
     let (bench, mut a, _b, _api) = three().await;
     let index = bench.store.view().index();
@@ -359,7 +440,7 @@ async fn whoever_a_change_does_not_touch_does_not_try_it() {
     let nobody = bench.engine.try_out(change(late), 1).await;
 
     assert!(matches!(nothing, Ok(None)));
-    assert!(matches!(nobody, Err(TrialError::Nobody { touched: 1 })), "{:?}", nobody.err());
+    assert!(matches!(nobody, Err(TrialError::Nobody { touched: 1, incomplete: 0 })), "{:?}", nobody.err());
     assert_eq!(steps(&bench), []);
 }
 
