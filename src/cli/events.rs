@@ -66,7 +66,10 @@ pub(super) fn told(event: &Value) -> String {
             let commit = &event["Commit"];
             format!("rev {}  {}  by {}", commit["Index"], summary(commit), author(&commit["Author"]))
         }
-        "push" => format!("{}  to {} proxies", revisions(push), push["Proxies"]),
+        "push" => {
+            let proxies = if push["Proxies"] == 1 { "proxy" } else { "proxies" };
+            format!("{}  to {} {proxies}", revisions(push), push["Proxies"])
+        }
         "live" => {
             let after = push["LiveAfterMs"].as_f64().map(lasting).unwrap_or_default();
             let unmade = push["Unmade"].as_u64().filter(|count| *count > 0);

@@ -127,7 +127,7 @@ enum Command {
     Simulate(simulate::SimulateOptions),
     /// Set up a whole mesh with real Envoys on this machine, and show what it does
     Demo(demo::DemoOptions),
-    /// Fetch the Envoy binary
+    /// Fetch Envoy, and run it
     #[command(subcommand)]
     Envoy(envoy::EnvoyCommand),
     /// Look into a running control plane
