@@ -143,6 +143,8 @@ pub fn bootstrap(input: &Bootstrap) -> Value {
                 "max_active_downstream_connections": most,
             },
         }]});
+        // Whoever looks after an Envoy that has as many as it can have must still be heard.
+        document["admin"]["ignore_global_conn_limit"] = json!(true);
     }
     document
 }

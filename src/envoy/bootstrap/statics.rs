@@ -54,6 +54,10 @@ pub(super) fn listeners(input: &Bootstrap) -> Value {
             json!({"match": {"path": "/ready"}, "route": {"cluster": ADMIN_CLUSTER, "prefix_rewrite": "/ready"}});
         listeners.push(http_listener("envoy_ready_listener", "envoy_ready", address, &route));
     }
+    if input.most_connections.is_some() {
+        // Checks and metrics are asked for most when connections are many.
+        listeners.iter_mut().for_each(|listener| listener["ignore_global_conn_limit"] = json!(true));
+    }
     listeners.extend(input.config.extra_listeners.iter().cloned());
     Value::Array(listeners)
 }

@@ -285,8 +285,14 @@ fn a_limit_of_connections_is_there_where_it_is_one() {
     assert_eq!(bootstrap(&input)["overload_manager"], Value::Null);
 
     input.most_connections = Some(1_880);
+    input.ready = Some("127.0.0.1:9100".parse().unwrap());
 
-    let monitor = &bootstrap(&input)["overload_manager"]["resource_monitors"][0];
+    let document = bootstrap(&input);
+
+    let monitor = &document["overload_manager"]["resource_monitors"][0];
     assert_eq!(monitor["name"], "envoy.resource_monitors.global_downstream_max_connections");
     assert_eq!(monitor["typed_config"]["max_active_downstream_connections"], 1_880);
+    // It is not for those who ask how the Envoy is.
+    assert_eq!(document["admin"]["ignore_global_conn_limit"], true);
+    assert_eq!(document["static_resources"]["listeners"][0]["ignore_global_conn_limit"], true);
 }
