@@ -13,6 +13,8 @@ pub struct Metrics {
     panics: Arc<AtomicU64>,
     waiting: Arc<AtomicU64>,
     plans: Arc<AtomicU64>,
+    /// Changes that proxies were to try first: those that were made, and the others.
+    trials: Arc<[AtomicU64; 2]>,
     /// Answers by the first digit of their status.
     answers: Arc<[AtomicU64; CLASSES.len()]>,
 }
@@ -27,6 +29,7 @@ impl Default for Metrics {
             panics: Arc::default(),
             waiting: Arc::default(),
             plans: Arc::default(),
+            trials: Arc::default(),
             answers: Arc::default(),
         }
     }
@@ -50,6 +53,18 @@ impl Metrics {
 
     pub(super) fn count_plan(&self) {
         self.plans.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many changes proxies were to try first, by what became of them.
+    pub(super) fn trials(&self) -> [(&'static str, u64); 2] {
+        let [made, halted] = &*self.trials;
+        [("made", made.load(Ordering::Relaxed)), ("halted", halted.load(Ordering::Relaxed))]
+    }
+
+    pub(super) fn count_trial(&self, is_made: bool) {
+        let [made, halted] = &*self.trials;
+        let count = if is_made { made } else { halted };
+        count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How long it has been counting.

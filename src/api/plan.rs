@@ -457,14 +457,19 @@ async fn apply(call: Call, headers: HeaderMap, Body(body): Body<LARGE>) -> Resul
     };
     let rows = change.rows();
     let (tested, trial) = match terms {
-        Some(terms) => match call.try_out(&mut change, terms).await? {
-            Ok(tested) => tested,
-            Err(problems) => return Ok(call.refused(problems)),
+        Some(terms) => match call.try_out(&mut change, terms).await {
+            Ok(Ok(tested)) => tested,
+            Ok(Err(problems)) => return Ok(call.refused(problems)),
+            Err(error) => {
+                call.api.metrics.count_trial(false);
+                return Err(error);
+            }
         },
         None => (None, None),
     };
     let outcome = call.store().write_with(move |view| change.into_write(view)).await;
     if let Some(tested) = tested {
+        call.api.metrics.count_trial(matches!(outcome, Ok(Outcome::Committed(_))));
         tested.over(match &outcome {
             Ok(Outcome::Committed(index)) => Ok(*index),
             Ok(_) => Err("the state was so already".to_owned()),

@@ -127,6 +127,13 @@ async fn what_a_proxy_refuses_is_not_stored_and_reaches_no_second_one() {
     let trials: Vec<_> =
         engine.events_from(0).into_iter().filter(|event| format!("{:?}", event.what).contains("Trial")).collect();
     assert_eq!(trials.len(), 2, "{trials:?}");
+    let counted = |metrics: serde_json::Value, result: &str| {
+        let counters = metrics["Counters"].as_array().expect("a list").clone();
+        let is_it = |it: &&serde_json::Value| it["Name"] == "meshgate.trial_total" && it["Labels"]["result"] == result;
+        counters.iter().find(is_it).expect("it is counted")["Sum"].as_f64()
+    };
+    let metrics = api.get("/v1/agent/metrics").await.json();
+    assert_eq!((counted(metrics.clone(), "halted"), counted(metrics, "made")), (Some(1.0), Some(0.0)));
     // Rules are looked at before anybody tries it.
     let split = json!({ "Kind": "service-splitter", "Name": "api", "Splits": [{ "Weight": 100 }] });
     apply(&api, "canary=1", &split).await.says(409, "api speaks tcp");

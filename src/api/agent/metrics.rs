@@ -46,7 +46,7 @@ impl Kind {
 }
 
 /// Every metric: its name, what it is, and what it says. What Consul counts too has Consul's name.
-const FAMILIES: [(&str, Kind, &str); 34] = [
+const FAMILIES: [(&str, Kind, &str); 35] = [
     ("consul.rpc.queries_blocking", Kind::Gauge, "HTTP calls that wait for a change"),
     ("consul.state.config_entries", Kind::Gauge, "Config entries by kind"),
     ("consul.state.nodes", Kind::Gauge, "Nodes in the catalog"),
@@ -79,6 +79,7 @@ const FAMILIES: [(&str, Kind, &str); 34] = [
     ("meshgate.state.index", Kind::Gauge, "The last commit"),
     ("meshgate.state.leaves", Kind::Gauge, "Leaf certificates that are stored"),
     ("meshgate.state.peerings", Kind::Gauge, "Peerings"),
+    ("meshgate.trial_total", Kind::Counter, "Changes that proxies were to try first, by whether they were made"),
     (
         "meshgate.xds.ack_lag_seconds",
         Kind::Histogram,
@@ -231,6 +232,9 @@ impl Metrics {
         }
         self.add("meshgate.http.panics", number(api.metrics.panics()));
         self.add("meshgate.plan_total", number(api.metrics.plans()));
+        for (result, count) in api.metrics.trials() {
+            self.add_with("meshgate.trial_total", ("result", result), number(count));
+        }
         self.add("meshgate.ready", f64::from(u8::from(api.readiness.waiting_for().is_empty())));
         self.add("consul.rpc.queries_blocking", number(api.metrics.waiting()));
         self.add("process.uptime_seconds", api.metrics.running().as_secs_f64().floor());
